@@ -1,0 +1,1 @@
+//! A Kubernetes API that is sufficient for reflectors, kubectl and patches.

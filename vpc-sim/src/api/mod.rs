@@ -1,0 +1,3 @@
+//! What the world speaks over HTTP.
+
+pub mod kube;

@@ -1,0 +1,1 @@
+//! Namespaces, devices, the router and its filters.

@@ -1,0 +1,11 @@
+//! A VPC on one Linux machine: EC2, instance metadata, a Kubernetes API, and real packets.
+//!
+//! - [`vpc`]: the rules of EC2 as a state machine in virtual time
+//! - [`api`]: the same over HTTP, and a Kubernetes API
+//! - [`layout`]: what the wires must look like
+//! - [`fabric`]: namespaces, devices, the router and its filters
+
+pub mod api;
+pub mod fabric;
+pub mod layout;
+pub mod vpc;

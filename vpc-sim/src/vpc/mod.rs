@@ -1,0 +1,1 @@
+//! The rules of EC2 as a state machine in virtual time.
