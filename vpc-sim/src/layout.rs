@@ -29,6 +29,9 @@ pub struct Eni {
     pub node: String,
     /// Name that the device gets in the node: `ens5`, `ens6`, …
     pub device: String,
+    /// This is the node's primary interface, which the machine configures by itself at boot, as
+    /// DHCP does: address, connected route, default route. Any other is left down and bare.
+    pub boot: bool,
     /// Its hardware address.
     pub mac: Mac,
     /// Its subnet.
