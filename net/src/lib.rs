@@ -9,7 +9,9 @@ mod apply;
 mod batch;
 mod encode;
 pub mod netns;
-pub mod query;
+pub mod nft;
+mod query;
 
-// pub use apply::{Failed, Netlink};
+pub use apply::{ApplyError, Failed, Netlink};
 pub use op::{LinkChange, Mac, Object, Op, Route, RouteKind, RouteScope, Rule, Veth, VethPeer};
+pub use query::Link;

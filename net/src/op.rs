@@ -255,7 +255,9 @@ mod tests {
 
     #[test]
     fn a_mac_with_too_few_or_odd_bytes_is_refused() {
-        for text in ["", "02:00:5e:10:00", "02:00:5e:10:00:1", "02:00:5e:10:00:zz", "0200.5e10.0001"] {
+        for text in
+            ["", "02:00:5e:10:00", "02:00:5e:10:00:1", "02:00:5e:10:00:zz", "0200.5e10.0001"]
+        {
             assert_eq!(text.parse::<Mac>(), Err(NotAMac(text.into())));
         }
     }

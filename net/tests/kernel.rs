@@ -1,0 +1,171 @@
+//! Our changes against a real kernel, each test in a namespace of its own.
+
+use ipnetwork::{IpNetwork, Ipv4Network};
+use net::{Link, LinkChange, Mac, Netlink, Object, Op, Route, Rule, Veth, VethPeer, netns, op};
+use std::{io, os::fd::AsRawFd, path::PathBuf};
+
+#[test]
+fn a_veth_is_born_with_its_peer_in_another_namespace() {
+    let host = Namespace::new("veth-host");
+    let pod = Namespace::new("veth-pod");
+
+    let [here, there] = host.within(|netlink| {
+        let inside = std::fs::File::open(&pod.path)?;
+        netlink.apply(&[Op::Add(veth(Some(inside.as_raw_fd())))]).map_err(io::Error::other)?;
+        let here = netlink.link_by_name("left")?.expect("this end");
+        let there = pod.within(|netlink| netlink.link_by_name("right")).expect("the other end");
+        Ok([here, there])
+    });
+
+    let want = |name: &str, mac, group, up| Link {
+        index: if up { 4242 } else { 4243 },
+        name: name.into(),
+        mac: Some(mac),
+        mtu: 9001,
+        group,
+        up,
+        veth: true,
+    };
+    assert_eq!(here, want("left", LEFT, 7, true));
+    assert_eq!(there, want("right", RIGHT, 0, false));
+}
+
+#[test]
+fn adding_twice_and_removing_twice_succeed() {
+    let host = Namespace::new("twice");
+    let objects = |link| {
+        [
+            Object::Address { link, address: "10.0.0.4/24".parse::<IpNetwork>().unwrap() },
+            Object::Route(Route::on_link(cidr("192.0.2.1/32"), link)),
+            Object::Route(
+                Route::via(cidr("0.0.0.0/0"), [10, 0, 0, 1].into(), link).in_table(10_001),
+            ),
+            Object::Rule(Rule { mark: Some((0x80, 0x80)), ..Rule::lookup(1024, op::MAIN_TABLE) }),
+            Object::Rule(Rule { suppress_group: Some(0), ..Rule::lookup(512, op::MAIN_TABLE) }),
+            Object::Rule(Rule { from: Some(cidr("10.0.0.9/32")), ..Rule::lookup(1536, 10_001) }),
+            Object::Neighbour { link, address: [10, 0, 0, 1].into(), mac: RIGHT },
+        ]
+    };
+
+    host.within(|netlink| {
+        netlink.apply(&[Op::Add(veth(None))]).map_err(io::Error::other)?;
+        let adds = objects(4242).map(Op::Add);
+        netlink.apply(&adds).unwrap();
+        netlink.apply(&adds).unwrap();
+        let rules = netlink.rules()?;
+        for object in &objects(4242) {
+            match object {
+                Object::Rule(rule) => assert_eq!(rules.iter().filter(|it| *it == rule).count(), 1),
+                Object::Route(route) => {
+                    assert!(netlink.routes(route.table)?.contains(route), "{route:?}")
+                }
+                Object::Address { .. } => {
+                    assert_eq!(netlink.addresses(4242)?, [cidr("10.0.0.4/24")])
+                }
+                Object::Veth(_) | Object::Neighbour { .. } => {}
+            }
+        }
+
+        let removes = objects(4242).map(Op::Remove);
+        netlink.apply(&removes).unwrap();
+        netlink.apply(&removes).unwrap();
+        assert_eq!(netlink.addresses(4242)?, []);
+        assert_eq!(netlink.routes(10_001)?, []);
+        assert!(!netlink.rules()?.iter().any(|rule| rule.priority == 512));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_refused_change_undoes_those_before_it_and_says_why() {
+    let host = Namespace::new("undo");
+
+    host.within(|netlink| {
+        let rule = Rule::lookup(512, op::MAIN_TABLE);
+        let before = netlink.rules()?;
+        let nowhere = Route::on_link(cidr("192.0.2.1/32"), 99_999);
+
+        let error = netlink
+            .apply(&[
+                Op::Add(Object::Rule(rule)),
+                Op::Add(veth(None)),
+                Op::Add(Object::Route(nowhere)),
+            ])
+            .unwrap_err();
+
+        assert_eq!(error.errno(), Some(nix::errno::Errno::ENODEV));
+        assert_eq!(netlink.rules()?, before);
+        assert_eq!(netlink.link_by_name("left")?, None);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_link_is_renamed_moved_up_and_given_ipv4_settings_without_proc() {
+    let host = Namespace::new("change");
+
+    let link = host.within(|netlink| {
+        netlink.apply(&[Op::Add(veth(None))]).map_err(io::Error::other)?;
+        let change = LinkChange {
+            link: 4243,
+            up: Some(true),
+            name: Some("ens5".into()),
+            mtu: Some(1500),
+            mac: Some(Mac([2, 0, 0, 0, 0, 9])),
+            ipv4: vec![op::rp_filter(1), op::proxy_arp(1), op::send_redirects(0)],
+        };
+        netlink.apply(&[Op::Change(change)]).map_err(io::Error::other)?;
+        for (setting, want) in
+            [("rp_filter", "1\n"), ("proxy_arp", "1\n"), ("send_redirects", "0\n")]
+        {
+            let path = format!("/proc/sys/net/ipv4/conf/ens5/{setting}");
+            assert_eq!(std::fs::read_to_string(path)?, want, "{setting}");
+        }
+        netlink.link_by_mac(Mac([2, 0, 0, 0, 0, 9]))
+    });
+
+    let link = link.expect("the renamed link");
+    assert_eq!((link.name.as_str(), link.mtu, link.up), ("ens5", 1500, true));
+}
+
+const LEFT: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const RIGHT: Mac = Mac([2, 0, 0, 0, 0, 2]);
+
+fn veth(netns: Option<i32>) -> Object {
+    Object::Veth(Veth {
+        name: "left".into(),
+        index: Some(4242),
+        mac: LEFT,
+        mtu: 9001,
+        group: 7,
+        peer: VethPeer { name: "right".into(), index: Some(4243), mac: RIGHT, netns },
+    })
+}
+
+fn cidr(text: &str) -> Ipv4Network {
+    text.parse().expect("an address block")
+}
+
+/// A namespace that is removed when the test ends, however it ends.
+struct Namespace {
+    name: String,
+    path: PathBuf,
+}
+
+impl Namespace {
+    fn new(what: &str) -> Self {
+        let name = format!("eni-test-{}-{what}", std::process::id());
+        let path = netns::create(&name).expect("make a namespace: these tests need root");
+        Self { name, path }
+    }
+
+    fn within<T: Send>(&self, act: impl FnOnce(&mut Netlink) -> io::Result<T> + Send) -> T {
+        netns::within(&self.path, || act(&mut Netlink::open()?)).expect("work inside the namespace")
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = netns::remove(&self.name);
+    }
+}
