@@ -32,8 +32,12 @@ pub(crate) fn encode(op: &Op) -> (Message, u16) {
         Op::Add(object) => match object {
             Object::Veth(it) => (Message::NewLink(veth(it)), NEW),
             Object::Address { link, address } => {
-                (Message::NewAddress(self::address(*link, *address)), NEW)
+                (Message::NewAddress(self::address(*link, *address, AddressFlags::empty())), NEW)
             }
+            Object::BareAddress { link, address } => (
+                Message::NewAddress(self::address(*link, *address, AddressFlags::Noprefixroute)),
+                NEW,
+            ),
             Object::Route(it) => (Message::NewRoute(route(it)), PUT),
             Object::Rule(it) => (Message::NewRule(rule(it)), NEW),
             Object::Neighbour { link, address, mac } => {
@@ -43,7 +47,10 @@ pub(crate) fn encode(op: &Op) -> (Message, u16) {
         Op::Remove(object) => match object {
             Object::Veth(it) => (Message::DelLink(named(it)), 0),
             Object::Address { link, address } => {
-                (Message::DelAddress(self::address(*link, *address)), 0)
+                (Message::DelAddress(self::address(*link, *address, AddressFlags::empty())), 0)
+            }
+            Object::BareAddress { link, address } => {
+                (Message::DelAddress(self::address(*link, *address, AddressFlags::empty())), 0)
             }
             Object::Route(it) => (Message::DelRoute(route(it)), 0),
             Object::Rule(it) => (Message::DelRule(rule(it)), 0),
@@ -129,7 +136,7 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn address(link: u32, address: IpNetwork) -> AddressMessage {
+fn address(link: u32, address: IpNetwork, mut flags: AddressFlags) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.family = family(address.ip());
     message.header.index = link;
@@ -143,7 +150,10 @@ fn address(link: u32, address: IpNetwork) -> AddressMessage {
         }
         IpNetwork::V4(_) => {}
         // Duplicate address detection takes a second; the VPC has already made sure.
-        IpNetwork::V6(_) => message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad)),
+        IpNetwork::V6(_) => flags |= AddressFlags::Nodad,
+    }
+    if !flags.is_empty() {
+        message.attributes.push(AddressAttribute::Flags(flags));
     }
     message
 }

@@ -3,7 +3,11 @@
 //! Deciding is pure: [`op`] names what can be added and removed. Doing is [`Netlink::apply`], which
 //! sends the changes in one batch and, when one fails, takes back those that it made.
 
+pub mod eni;
+pub mod firewall;
+pub mod host;
 pub mod op;
+pub mod pod;
 
 mod apply;
 mod batch;

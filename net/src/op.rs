@@ -71,6 +71,13 @@ pub enum Object {
         /// The address with its prefix length.
         address: IpNetwork,
     },
+    /// An address on a link, without the route to its network that the kernel adds by itself.
+    BareAddress {
+        /// Index of the link.
+        link: u32,
+        /// The address with its prefix length.
+        address: IpNetwork,
+    },
     /// A route.
     Route(Route),
     /// A routing rule (IPv4).

@@ -1,7 +1,13 @@
 //! Our changes against a real kernel, each test in a namespace of its own.
 
 use ipnetwork::{IpNetwork, Ipv4Network};
-use net::{Link, LinkChange, Mac, Netlink, Object, Op, Route, Rule, Veth, VethPeer, netns, op};
+use net::{
+    Link, LinkChange, Mac, Netlink, Object, Op, Route, Rule, Veth, VethPeer,
+    eni::Eni,
+    firewall::{Firewall, NodePort, Snat},
+    netns, nft, op,
+    pod::Pod,
+};
 use std::{io, os::fd::AsRawFd, path::PathBuf};
 
 #[test]
@@ -62,7 +68,7 @@ fn adding_twice_and_removing_twice_succeed() {
                 Object::Address { .. } => {
                     assert_eq!(netlink.addresses(4242)?, [cidr("10.0.0.4/24")])
                 }
-                Object::Veth(_) | Object::Neighbour { .. } => {}
+                Object::Veth(_) | Object::BareAddress { .. } | Object::Neighbour { .. } => {}
             }
         }
 
@@ -126,6 +132,90 @@ fn a_link_is_renamed_moved_up_and_given_ipv4_settings_without_proc() {
 
     let link = link.expect("the renamed link");
     assert_eq!((link.name.as_str(), link.mtu, link.up), ("ens5", 1500, true));
+}
+
+#[test]
+fn a_pod_is_wired_without_a_look_at_the_kernel_and_unrouted_again() {
+    let host = Namespace::new("pod-host");
+    let sandbox = Namespace::new("pod-sandbox");
+    let pod = Pod {
+        host_name: "eni0d7763386da".into(),
+        pod_name: "eth0".into(),
+        address: [100, 64, 0, 9].into(),
+        table: 2,
+        mtu: 9001,
+    };
+    let ends = pod.preferred_ends();
+
+    host.within(|netlink| {
+        let before = (netlink.rules()?, netlink.routes(op::MAIN_TABLE)?);
+        let inside = std::fs::File::open(&sandbox.path)?;
+        let mut ops = vec![pod.link(Some(ends), inside.as_raw_fd())];
+        ops.extend(pod.on_host(ends.host));
+        netlink.apply(&ops).unwrap();
+        let strict = std::fs::read_to_string("/proc/sys/net/ipv4/conf/eni0d7763386da/rp_filter")?;
+        assert_eq!(strict, "1\n");
+        sandbox.within(|netlink| {
+            netlink.apply(&pod.in_pod(ends.pod)).unwrap();
+            assert_eq!(netlink.routes(op::MAIN_TABLE)?.len(), 2);
+            Ok(())
+        });
+
+        netlink.apply(&pod.unroute(Some(ends.host))).unwrap();
+
+        assert_eq!((netlink.rules()?, netlink.routes(op::MAIN_TABLE)?), before);
+        netlink.apply(&[pod.unlink(ends.host)]).unwrap();
+        assert_eq!(netlink.link_by_name("eni0d7763386da")?, None);
+        Ok(())
+    });
+}
+
+#[test]
+fn setting_up_an_interface_again_changes_nothing_and_adds_no_route_for_the_node() {
+    let host = Namespace::new("eni");
+
+    host.within(|netlink| {
+        netlink.apply(&[Op::Add(veth(None))]).map_err(io::Error::other)?;
+        let eni = Eni {
+            link: 4242,
+            primary: [100, 64, 0, 20].into(),
+            subnet: cidr("100.64.0.0/24"),
+            table: 2,
+            mtu: 9001,
+        };
+        netlink.apply(&eni.ops()).unwrap();
+        let once = (netlink.rules()?, netlink.routes(2)?, netlink.addresses(4242)?);
+
+        netlink.apply(&eni.ops()).unwrap();
+
+        assert_eq!((netlink.rules()?, netlink.routes(2)?, netlink.addresses(4242)?), once);
+        assert_eq!(netlink.addresses(4242)?, [cidr("100.64.0.20/24")]);
+        assert_eq!(netlink.routes(op::MAIN_TABLE)?, []);
+        Ok(())
+    });
+}
+
+#[test]
+fn nft_takes_every_form_of_our_ruleset_twice() {
+    let host = Namespace::new("nft");
+    let all = [Snat::FullyRandom, Snat::Random, Snat::Sequential, Snat::External];
+
+    for snat in all {
+        for direct in [vec![], vec![cidr("10.0.0.0/16"), cidr("10.0.1.0/24")]] {
+            let firewall = Firewall {
+                primary_link: "ens5".into(),
+                primary: [10, 0, 0, 140].into(),
+                direct,
+                mark: 0x80,
+                snat,
+                node_port: NodePort::Supported,
+            };
+            host.within(|_| {
+                nft::apply(&firewall.script())?;
+                nft::apply(&firewall.script())
+            });
+        }
+    }
 }
 
 const LEFT: Mac = Mac([2, 0, 0, 0, 0, 1]);

@@ -1,0 +1,192 @@
+//! A pod's network as changes: a veth pair, and what routes to and from the pod's address.
+
+use crate::op::{LinkChange, MAIN_TABLE, Mac, Object, Op, Route, Rule, Veth, VethPeer, rp_filter};
+use ipnetwork::{IpNetwork, Ipv4Network};
+use std::{net::Ipv4Addr, os::fd::RawFd};
+
+/// Device group of the host ends of our veth pairs. One rule tells routes to pods from all others
+/// by it, whatever the number of pods.
+pub const POD_GROUP: u32 = 1536;
+
+/// The gateway that a pod sees; its hardware address is the host end's, as a permanent neighbour.
+pub const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+
+/// Priority of the rule that sends what a pod sends to the table of its interface
+/// (`facts/peer-datapath.md` §2.1).
+pub const FROM_POD: u32 = 1536;
+
+/// Added to a number made of the pod's address, for the index of the host end: far above those that
+/// the kernel deals out by itself.
+const FIRST_INDEX: u32 = 1 << 20;
+
+/// Index of the pod's end: the kernel's own choice in a namespace that has only its loopback.
+const POD_INDEX: u32 = 2;
+
+/// One attachment of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Name of the host end.
+    pub host_name: String,
+    /// Name of the interface in the pod, `CNI_IFNAME`.
+    pub pod_name: String,
+    /// The pod's address.
+    pub address: Ipv4Addr,
+    /// Routing table of the interface that holds the address; the main table for the primary one.
+    pub table: u32,
+    /// MTU of both ends.
+    pub mtu: u32,
+}
+
+/// Indexes of both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Of the host end, on the node.
+    pub host: u32,
+    /// Of the pod's end, in the pod.
+    pub pod: u32,
+}
+
+impl Pod {
+    /// Indexes made of the pod's address, so that one batch can both make the links and use them.
+    /// A pair that is taken is no error: let the kernel choose, and ask.
+    pub fn preferred_ends(&self) -> Ends {
+        let [_, _, c, d] = self.address.octets();
+        Ends { host: FIRST_INDEX + u32::from(c) * 256 + u32::from(d), pod: POD_INDEX }
+    }
+
+    /// The pair itself, with its other end in the pod. `ends` is `None` to let the kernel choose.
+    pub fn link(&self, ends: Option<Ends>, pod_netns: RawFd) -> Op {
+        Op::Add(Object::Veth(Veth {
+            name: self.host_name.clone(),
+            index: ends.map(|ends| ends.host),
+            mac: self.host_mac(),
+            mtu: self.mtu,
+            group: POD_GROUP,
+            peer: VethPeer {
+                name: self.pod_name.clone(),
+                index: ends.map(|ends| ends.pod),
+                mac: self.pod_mac(),
+                netns: Some(pod_netns),
+            },
+        }))
+    }
+
+    /// What the node needs besides the pair.
+    pub fn on_host(&self, host: u32) -> Vec<Op> {
+        // Strict reverse path: a packet whose source is not the pod's address is dropped.
+        let strict = LinkChange { link: host, ipv4: vec![rp_filter(1)], ..LinkChange::default() };
+        let mut ops =
+            vec![Op::Change(strict), Op::Add(Object::Route(Route::on_link(self.block(), host)))];
+        ops.extend(self.rule().map(Object::Rule).map(Op::Add));
+        ops
+    }
+
+    /// What the pod needs, through a socket of its namespace.
+    pub fn in_pod(&self, pod: u32) -> Vec<Op> {
+        let up = LinkChange { link: pod, up: Some(true), ..LinkChange::default() };
+        let all = Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 0).expect("0 is a prefix length");
+        vec![
+            Op::Change(up),
+            Op::Add(Object::Address { link: pod, address: IpNetwork::V4(self.block()) }),
+            Op::Add(Object::Route(Route::on_link(Ipv4Network::from(POD_GATEWAY), pod))),
+            Op::Add(Object::Route(Route { onlink: false, ..Route::via(all, POD_GATEWAY, pod) })),
+            Op::Add(Object::Neighbour { link: pod, address: POD_GATEWAY, mac: self.host_mac() }),
+        ]
+    }
+
+    /// What stops traffic to and from the address at once; the pair itself may go later.
+    pub fn unroute(&self, host: Option<u32>) -> Vec<Op> {
+        let route = host.map(|host| Object::Route(Route::on_link(self.block(), host)));
+        route.into_iter().chain(self.rule().map(Object::Rule)).map(Op::Remove).collect()
+    }
+
+    /// Removes the pair.
+    pub fn unlink(&self, host: u32) -> Op {
+        let veth = Veth {
+            name: self.host_name.clone(),
+            index: Some(host),
+            mac: self.host_mac(),
+            mtu: self.mtu,
+            group: POD_GROUP,
+            peer: VethPeer {
+                name: self.pod_name.clone(),
+                index: None,
+                mac: self.pod_mac(),
+                netns: None,
+            },
+        };
+        Op::Remove(Object::Veth(veth))
+    }
+
+    /// Hardware address of the host end: set by us, or udev would change it under the pod's
+    /// permanent neighbour entry.
+    pub fn host_mac(&self) -> Mac {
+        self.mac(0x10)
+    }
+
+    /// Hardware address of the pod's end.
+    pub fn pod_mac(&self) -> Mac {
+        self.mac(0x11)
+    }
+
+    /// Locally administered, unicast, and different for each address and end.
+    fn mac(&self, end: u8) -> Mac {
+        let [a, b, c, d] = self.address.octets();
+        Mac([0x0e, end, a, b, c, d])
+    }
+
+    fn block(&self) -> Ipv4Network {
+        Ipv4Network::from(self.address)
+    }
+
+    /// Pods of the primary interface leave by the main table without a rule.
+    fn rule(&self) -> Option<Rule> {
+        (self.table != MAIN_TABLE)
+            .then(|| Rule { from: Some(self.block()), ..Rule::lookup(FROM_POD, self.table) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_of_the_primary_interface_needs_no_rule() {
+        let pod = Pod { table: MAIN_TABLE, ..pod() };
+
+        assert!(!pod.on_host(7).iter().any(|op| matches!(op, Op::Add(Object::Rule(_)))));
+    }
+
+    #[test]
+    fn unrouting_takes_back_all_that_routes() {
+        let routes = |ops: Vec<Op>| -> Vec<Object> {
+            let object = |op| match op {
+                Op::Add(object @ (Object::Route(_) | Object::Rule(_))) => Some(object),
+                Op::Remove(object) => Some(object),
+                Op::Add(_) | Op::Change(_) => None,
+            };
+            ops.into_iter().filter_map(object).collect()
+        };
+
+        assert_eq!(routes(pod().unroute(Some(7))), routes(pod().on_host(7)));
+    }
+
+    #[test]
+    fn the_pods_neighbour_is_the_host_end() {
+        let Op::Add(Object::Veth(veth)) = pod().link(None, 0) else { panic!("not a veth") };
+        let ops = pod().in_pod(2);
+
+        let neighbour = Object::Neighbour { link: 2, address: POD_GATEWAY, mac: veth.mac };
+        assert!(ops.contains(&Op::Add(neighbour)), "{ops:?}");
+    }
+
+    fn pod() -> Pod {
+        Pod {
+            host_name: "eni0d7763386da".into(),
+            pod_name: "eth0".into(),
+            address: [100, 64, 0, 9].into(),
+            table: 2,
+            mtu: 9001,
+        }
+    }
+}
