@@ -1,1 +1,23 @@
-//! cni
+//! The CNI specification as types: requests, results of every version, errors, and the runtime's
+//! side of it.
+//!
+//! - [`Request`]: environment and stdin of one call, checked
+//! - [`AddResult`]: what an ADD made, written and read in every version of the specification
+//! - [`Error`]: what a call that failed prints
+//! - [`names`]: names that others compute too
+//! - [`runtime`]: the other side: network lists, what each plugin of a chain gets, the cache
+
+mod config;
+mod error;
+pub mod names;
+mod request;
+mod result;
+pub mod runtime;
+mod version;
+mod wire;
+
+pub use config::{Attachment, DEFAULT_MTU, DEFAULT_VETH_PREFIX, EnforcingMode, NetConf};
+pub use error::{Code, Error};
+pub use request::{Command, PodArgs, Request};
+pub use result::{AddResult, Dns, Interface, IpConfig, Route};
+pub use version::{Version, stated_version, version_reply};

@@ -1,0 +1,40 @@
+//! Names that others compute too: Calico and the peer find a pod's host device by its name.
+
+use sha1::{Digest, Sha1};
+
+/// Digits of the hash in a name: with a prefix of four characters a name just fits into the
+/// kernel's 15. From amazon-vpc-cni-k8s v1.23.1, `pkg/networkutils/names.go`.
+const HASH_DIGITS: usize = 11;
+
+/// Name of the device on the node's side of a pod: `eni0d7763386da`.
+#[must_use]
+pub fn host_veth(prefix: &str, namespace: &str, pod: &str) -> String {
+    format!("{prefix}{}", hash(namespace, pod))
+}
+
+/// Name of the interface that the peer adds to its results to keep numbers in; no such device
+/// exists.
+#[must_use]
+pub fn dummy(namespace: &str, pod: &str) -> String {
+    host_veth("dummy", namespace, pod)
+}
+
+fn hash(namespace: &str, pod: &str) -> String {
+    let digest = Sha1::digest(format!("{namespace}.{pod}"));
+    let mut digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.truncate(HASH_DIGITS);
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_peer() {
+        assert_eq!(host_veth("eni", "default", "web-0"), "eni0d7763386da");
+        assert_eq!(host_veth("vlan", "default", "web-0"), "vlan0d7763386da");
+        assert_eq!(dummy("default", "web-0"), "dummy0d7763386da");
+        assert_eq!(host_veth("eni", "kube-system", "coredns-5d78c9869d-abcde"), "eni4d5f75c480c");
+    }
+}
