@@ -1,0 +1,204 @@
+//! Plugin and daemon over a real socket.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use nix::unistd::pipe;
+use rpc::{CallError, Listener, ReceiveError, Reply, Request, call};
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::{fd::AsFd, unix::fs::PermissionsExt},
+    path::PathBuf,
+    process, thread,
+    time::Duration,
+};
+
+/// Long enough for a busy machine; no test waits for it to pass.
+const LONG: Duration = Duration::from_secs(30);
+
+/// For waits that are meant to end without success.
+const SHORT: Duration = Duration::from_millis(50);
+
+#[test]
+fn a_call_carries_everything_there_and_back() {
+    let place = Place::new("carries");
+    let listener = Listener::bind(&place.socket).unwrap();
+    let (reader, writer) = pipe().unwrap();
+
+    let daemon = thread::spawn(move || {
+        let connection = listener.accept().unwrap();
+        let who = connection.credentials().unwrap();
+        let request = connection.receive(LONG).unwrap();
+        File::from(request.pod_netlink.unwrap()).write_all(b"through").unwrap();
+        assert!(request.netns.is_none() && request.ipv6_sysctls.is_none());
+        let stdout = format!("{:?} {}", request.env, String::from_utf8_lossy(&request.stdin));
+        connection.reply(&Reply { exit_code: 3, stdout }).unwrap();
+        who
+    });
+    let request = Request {
+        env: [("CNI_COMMAND".to_owned(), "ADD".to_owned())].into(),
+        stdin: b"{\n}".to_vec(),
+        pod_netlink: Some(writer),
+        ..Request::default()
+    };
+    let reply = call(&place.socket, &request, LONG).unwrap();
+
+    assert_eq!(
+        reply,
+        Reply {
+            exit_code: 3,
+            stdout: r#"{"CNI_COMMAND": "ADD"} {
+}"#
+            .into()
+        }
+    );
+    let who = daemon.join().unwrap();
+    assert_eq!(u32::try_from(who.pid).unwrap(), process::id());
+    drop(request);
+    let mut text = String::new();
+    File::from(reader).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "through");
+}
+
+#[test]
+fn a_long_stdin_arrives_whole() {
+    let place = Place::new("long");
+    let listener = Listener::bind(&place.socket).unwrap();
+    let stdin: Vec<u8> = (0..1_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+
+    let daemon = thread::spawn(move || {
+        let connection = listener.accept().unwrap();
+        let request = connection.receive(LONG).unwrap();
+        connection.reply(&Reply { exit_code: 0, stdout: String::new() }).unwrap();
+        request.stdin
+    });
+    call(&place.socket, &Request { stdin: stdin.clone(), ..Request::default() }, LONG).unwrap();
+
+    assert!(daemon.join().unwrap() == stdin);
+}
+
+#[test]
+fn a_socket_that_is_missing_or_dead_is_told_from_a_daemon_that_fails() {
+    let place = Place::new("errors");
+    let ask = |deadline| call(&place.socket, &Request::default(), deadline).unwrap_err();
+
+    assert!(matches!(ask(LONG), CallError::NobodyListens(_)));
+    drop(Listener::bind(&place.socket).unwrap());
+    assert!(place.socket.exists());
+    assert!(matches!(ask(LONG), CallError::NobodyListens(_)));
+
+    let listener = Listener::bind(&place.socket).unwrap();
+    assert!(matches!(ask(SHORT), CallError::NoAnswer(_)));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            drop(listener.accept().unwrap());
+            drop(listener.accept().unwrap());
+        });
+        assert!(matches!(ask(LONG), CallError::Broken(_)));
+    });
+}
+
+#[test]
+fn a_request_that_is_too_long_is_told_from_a_daemon_that_fails() {
+    let place = Place::new("too-long");
+    let _listener = Listener::bind(&place.socket).unwrap();
+    let request = Request {
+        env: [("CNI_ARGS".to_owned(), "x".repeat(1 << 20))].into(),
+        ..Request::default()
+    };
+
+    let error = call(&place.socket, &request, LONG).unwrap_err();
+
+    assert!(matches!(error, CallError::Unsendable(_)), "{error}");
+}
+
+#[test]
+fn only_root_can_connect_and_only_one_daemon_listens() {
+    let place = Place::new("bind");
+    let listener = Listener::bind(&place.socket).unwrap();
+
+    let error = Listener::bind(&place.socket).unwrap_err();
+
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    let mode = fs::metadata(&place.socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    drop(listener);
+    assert!(Listener::bind(&place.socket).is_ok());
+}
+
+#[test]
+fn a_daemon_learns_that_the_caller_left() {
+    let place = Place::new("left");
+    let listener = Listener::bind(&place.socket).unwrap();
+    let caller = {
+        let socket = place.socket.clone();
+        thread::spawn(move || call(&socket, &Request::default(), Duration::from_millis(300)))
+    };
+    let connection = listener.accept().unwrap();
+
+    connection.receive(LONG).unwrap();
+    let before = connection.caller_left();
+    let answer = caller.join().unwrap();
+
+    assert!(!before);
+    assert!(matches!(answer, Err(CallError::NoAnswer(_))));
+    assert!(connection.caller_left());
+    assert!(connection.reply(&Reply { exit_code: 0, stdout: String::new() }).is_err());
+}
+
+#[test]
+fn a_caller_that_says_nothing_does_not_hold_the_daemon() {
+    let place = Place::new("silent");
+    let listener = Listener::bind(&place.socket).unwrap();
+    let silent = raw(&place);
+
+    let connection = listener.accept().unwrap();
+    assert!(matches!(connection.receive(SHORT), Err(ReceiveError::TimedOut(_))));
+    drop(silent);
+
+    assert!(matches!(connection.receive(LONG), Err(ReceiveError::Closed)));
+}
+
+#[test]
+fn nonsense_is_no_request() {
+    let place = Place::new("nonsense");
+    let listener = Listener::bind(&place.socket).unwrap();
+    let pipe_as_stdin = r#"{"env":{},"descriptors":["stdin"]}"#;
+
+    for frame in ["hello", "hello\n", "{\"env\":1}\n", &format!("{pipe_as_stdin}\n")] {
+        let caller = raw(&place);
+        nix::unistd::write(caller.as_fd(), frame.as_bytes()).unwrap();
+
+        let received = listener.accept().unwrap().receive(LONG);
+
+        assert!(matches!(received, Err(ReceiveError::Malformed(_))), "{frame}");
+    }
+}
+
+/// A connection of someone who does not know the protocol.
+fn raw(place: &Place) -> std::os::fd::OwnedFd {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+    use std::os::fd::AsRawFd;
+    let socket =
+        socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    connect(socket.as_raw_fd(), &UnixAddr::new(&place.socket).unwrap()).unwrap();
+    socket
+}
+
+struct Place {
+    socket: PathBuf,
+}
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("eni-rpc-{}-{name}", process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        Self { socket: dir.join(rpc::SOCKET_NAME) }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(self.socket.parent().unwrap());
+    }
+}
