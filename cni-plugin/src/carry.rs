@@ -1,0 +1,126 @@
+//! What the daemon cannot open by itself, and the call with it.
+
+use crate::without_daemon;
+use cni::{Code, Command, Error};
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, open as open_file},
+    sched::{CloneFlags, setns},
+    sys::{
+        socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket},
+        stat::{Mode, fstat},
+    },
+};
+use rpc::{CallError, Reply, Request};
+use std::{collections::BTreeMap, io, os::fd::OwnedFd, path::Path, time::Duration};
+
+/// The longest ADD. kubelet gives the runtime four minutes, operators may have halved that, and a
+/// failure costs a new sandbox and 12 s: so the daemon may wait long for an address, and still
+/// we are the first to give up.
+const ADD: Duration = Duration::from_secs(90);
+
+/// The longest DEL. containerd kills the DEL after a failed ADD at 60 s.
+const DEL: Duration = Duration::from_secs(30);
+
+/// The longest CHECK, which only looks.
+const CHECK: Duration = Duration::from_secs(10);
+
+/// The longest GC. cri-o gives it 30 s, and starts no pods meanwhile.
+const GC: Duration = Duration::from_secs(25);
+
+/// The longest STATUS. containerd runs it under a lock whenever kubelet asks, every 5 s.
+const STATUS: Duration = Duration::from_secs(2);
+
+/// What the namespace's IPv6 settings are files in.
+const IPV6_SYSCTLS: &str = "/proc/sys/net/ipv6/conf";
+
+/// Opens what belongs to the request. Enters the pod's network namespace and stays there: the
+/// process ends soon, and the daemon's socket is a file.
+pub(crate) fn open(
+    env: BTreeMap<String, String>,
+    stdin: &[u8],
+    request: &cni::Request,
+) -> Result<Request, Error> {
+    let bare = Request { env, stdin: stdin.to_vec(), ..Request::default() };
+    let path = match (request.command, &request.netns) {
+        (Command::Add | Command::Check | Command::Del, Some(path)) => path,
+        // CNI 1.1.0, "DEL": CNI_NETNS is optional.
+        (Command::Add | Command::Check | Command::Del, None)
+        | (Command::Gc | Command::Status | Command::Version, _) => return Ok(bare),
+    };
+    let wrong = |what: &str, cause: io::Error| {
+        Error::new(Code::InvalidNetns, format!("failed to {what} netns {path:?}: {cause}"))
+    };
+    let gone_is_fine = request.command == Command::Del;
+
+    let netns = match open_file(Path::new(path), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+    {
+        Ok(netns) => netns,
+        Err(_) if gone_is_fine => return Ok(bare),
+        Err(error) => return Err(wrong("open", error.into())),
+    };
+    // Before anything is done: the reference library checks afterwards, and then prints both a
+    // result and an error.
+    if !request.netns_override && is_own(&netns).map_err(|error| wrong("look at", error))? {
+        let msg = "plugin's netns and netns from CNI_NETNS should not be the same";
+        return Err(Error::new(Code::InvalidNetns, msg));
+    }
+    match setns(&netns, CloneFlags::CLONE_NEWNET) {
+        Ok(()) => {}
+        // A namespace that was unmounted leaves an empty file.
+        Err(Errno::EINVAL) if gone_is_fine => return Ok(bare),
+        Err(error) => return Err(wrong("enter", error.into())),
+    }
+    let netlink = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkRoute,
+    )
+    .map_err(|error| wrong("open a netlink socket in", error.into()))?;
+    Ok(Request {
+        netns: Some(netns),
+        pod_netlink: Some(netlink),
+        ipv6_sysctls: ipv6_sysctls().map_err(|error| wrong("open IPv6 settings of", error))?,
+        ..bare
+    })
+}
+
+/// Calls the daemon.
+pub(crate) fn ask(command: Command, request: &Request) -> Result<Reply, Error> {
+    let run_dir = rpc::run_dir();
+    let socket = run_dir.join(rpc::SOCKET_NAME);
+    let deadline = match command {
+        Command::Add => ADD,
+        Command::Del => DEL,
+        Command::Check => CHECK,
+        Command::Gc => GC,
+        Command::Status | Command::Version => STATUS,
+    };
+    let call = || rpc::call(&socket, request, deadline);
+    match call() {
+        Ok(reply) => Ok(reply),
+        Err(CallError::NobodyListens(_) | CallError::Broken(_)) if command == Command::Del => {
+            without_daemon::keep_del(&run_dir, request, call)
+        }
+        Err(error) => Err(without_daemon::error(command, &socket, &error)),
+    }
+}
+
+/// The namespace is the one that we run in.
+fn is_own(netns: &OwnedFd) -> io::Result<bool> {
+    let own =
+        open_file("/proc/thread-self/ns/net", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let (own, other) = (fstat(&own)?, fstat(netns)?);
+    Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
+}
+
+/// The folder as it looks from where we are; `None` when the kernel has no IPv6.
+fn ipv6_sysctls() -> io::Result<Option<OwnedFd>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    match open_file(IPV6_SYSCTLS, flags, Mode::empty()) {
+        Ok(folder) => Ok(Some(folder)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

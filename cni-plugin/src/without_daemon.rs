@@ -1,0 +1,60 @@
+//! What to tell the runtime when the daemon does not answer.
+
+use cni::{Code, Command, Error};
+use rpc::{CallError, Reply, Request, spool};
+use std::{fs, path::Path};
+
+/// What an operator can look at; the pod's event shows it.
+const LOOK_AT: &str = "kubectl -n kube-system get pods -l k8s-app=aws-node -o wide";
+
+/// The error for a verb that needs the daemon.
+pub(crate) fn error(command: Command, socket: &Path, cause: &CallError) -> Error {
+    // CNI 1.1.0, "STATUS": 50, the plugin is not available (i.e. cannot service ADD requests).
+    let code = match command {
+        Command::Status => Code::NotAvailable,
+        Command::Add | Command::Del | Command::Check | Command::Gc | Command::Version => {
+            Code::TryAgainLater
+        }
+    };
+    let socket = socket.display();
+    let msg = match cause {
+        CallError::NobodyListens(cause) => {
+            format!(
+                "cannot reach ipamd at {socket}: {cause}; is it running on this node? {LOOK_AT}"
+            )
+        }
+        CallError::Broken(cause) => {
+            format!("ipamd at {socket} left without an answer: {cause}; did it restart? {LOOK_AT}")
+        }
+        CallError::NoAnswer(waited) => {
+            let seconds = waited.as_secs();
+            format!("ipamd at {socket} did not answer within {seconds} s; is it stuck? {LOOK_AT}")
+        }
+        CallError::Unsendable(cause) => format!("cannot ask ipamd: {cause}"),
+    };
+    Error::new(code, msg)
+}
+
+/// Keeps a DEL for the next daemon: the pod may go, and its address comes back when the daemon
+/// does. `call_again` is for a daemon that started, and read the spool, just before.
+pub(crate) fn keep_del(
+    run_dir: &Path,
+    request: &Request,
+    call_again: impl FnOnce() -> Result<Reply, CallError>,
+) -> Result<Reply, Error> {
+    let file = spool::write(run_dir, request).map_err(|cause| {
+        let folder = run_dir.display();
+        let msg =
+            format!("cannot reach ipamd, nor keep this DEL for it in {folder}: {cause}; {LOOK_AT}");
+        Error::new(Code::TryAgainLater, msg)
+    })?;
+    match call_again() {
+        Ok(reply) => {
+            // If it stays, the DEL is repeated at the daemon's next start. A new container never
+            // has the id of an old one, so that is harmless.
+            let _ = fs::remove_file(file);
+            Ok(reply)
+        }
+        Err(_) => Ok(Reply { exit_code: 0, stdout: String::new() }),
+    }
+}
