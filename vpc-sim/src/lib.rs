@@ -4,8 +4,10 @@
 //! - [`api`]: the same over HTTP, and a Kubernetes API
 //! - [`layout`]: what the wires must look like
 //! - [`fabric`]: namespaces, devices, the router and its filters
+//! - [`runtime`]: what the container runtime does for one pod's network
 
 pub mod api;
 pub mod fabric;
 pub mod layout;
+pub mod runtime;
 pub mod vpc;
