@@ -50,8 +50,8 @@ pub(crate) fn keep_del(
     })?;
     match call_again() {
         Ok(reply) => {
-            // If it stays, the DEL is repeated at the daemon's next start. A new container never
-            // has the id of an old one, so that is harmless.
+            // If it stays, the DEL is repeated at the daemon's next start, which is harmless: a
+            // runtime gives every new container a new id.
             let _ = fs::remove_file(file);
             Ok(reply)
         }

@@ -288,6 +288,26 @@ mod tests {
     }
 
     #[test]
+    fn the_list_that_we_install_is_one_that_we_accept() {
+        let list = NetworkList::parse(include_str!("../../../conf/10-aws.conflist")).unwrap();
+        let env = [
+            ("CNI_COMMAND", "ADD"),
+            ("CNI_CONTAINERID", "c"),
+            ("CNI_NETNS", "/n"),
+            ("CNI_IFNAME", "eth0"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+
+        let stdin = list.stdin(&list.plugins[0], None, &BTreeMap::new()).unwrap();
+        let request = crate::Request::parse(&env.into(), stdin.as_bytes()).unwrap();
+
+        assert_eq!(list.plugins[0].kind, "aws-cni");
+        assert_eq!(request.config.name, "aws-cni");
+        assert_eq!(request.config.mtu, Some(9001));
+        assert_eq!(request.config.veth_prefix, "eni");
+    }
+
+    #[test]
     fn a_plain_file_is_a_list_of_one() {
         let list = NetworkList::parse_plain(
             r#"{"cniVersion":"0.3.1","name":"n","type":"ptp","mtu":1500}"#,
