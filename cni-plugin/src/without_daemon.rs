@@ -58,3 +58,43 @@ pub(crate) fn keep_del(
         Err(_) => Ok(Reply { exit_code: 0, stdout: String::new() }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{io, process, time::Duration};
+
+    #[test]
+    fn a_del_that_a_new_daemon_took_waits_no_longer() {
+        let run = std::env::temp_dir().join(format!("eni-keep-{}", process::id()));
+        let done = Reply { exit_code: 0, stdout: String::new() };
+        let waiting = || spool::drain(&run).unwrap().len();
+        let request = Request::default();
+
+        let kept = keep_del(&run, &request, || Err(nobody())).unwrap();
+        let after_nobody = waiting();
+        let taken = keep_del(&run, &request, || Ok(done.clone())).unwrap();
+        let after_daemon = waiting();
+        let _ = fs::remove_dir_all(&run);
+
+        assert_eq!((kept, taken), (done.clone(), done));
+        assert_eq!((after_nobody, after_daemon), (1, 0));
+    }
+
+    #[test]
+    fn every_cause_names_the_socket_and_what_to_look_at() {
+        let socket = Path::new("/var/run/aws-node/eni-cni.sock");
+        let broken = CallError::Broken(io::ErrorKind::UnexpectedEof.into());
+
+        for cause in [nobody(), broken, CallError::NoAnswer(Duration::from_secs(90))] {
+            let msg = error(Command::Add, socket, &cause).msg;
+
+            assert!(msg.contains("/var/run/aws-node/eni-cni.sock"), "{msg}");
+            assert!(msg.contains("kubectl -n kube-system get pods"), "{msg}");
+        }
+    }
+
+    fn nobody() -> CallError {
+        CallError::NobodyListens(io::ErrorKind::ConnectionRefused.into())
+    }
+}
