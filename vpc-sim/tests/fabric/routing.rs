@@ -1,0 +1,140 @@
+//! Who is reached.
+
+use crate::world::{Outcome, World, addr, ask, disown, eni, learnt, own, talk};
+use net::{Netlink, netns};
+use std::fs;
+use vpc_sim::fabric::{METADATA_SERVICE, Place, Reason};
+
+#[test]
+fn machines_in_two_subnets_talk_and_see_each_others_addresses() {
+    let world = World::of_two();
+    let (a, b) = (world.node("a"), world.node("b"));
+
+    assert_eq!(ask((&a, "10.0.1.5"), (&b, "10.0.2.5")), Outcome::Answered(addr("10.0.1.5")));
+    talk(&b, &a, "10.0.1.5", 80).unwrap();
+    assert_eq!(world.fabric.dropped().unwrap(), []);
+}
+
+#[test]
+fn the_gateway_and_every_neighbour_in_the_subnet_are_answered_for_by_the_router() {
+    let mut world = World::of_two();
+    world.fabric.add_node("c").unwrap();
+    world.layout.enis.insert("eni-c".into(), eni("c", "10.0.1.6"));
+    world.apply();
+    let (a, b, c) = (world.node("a"), world.node("b"), world.node("c"));
+
+    let near = ask((&a, "10.0.1.5"), (&c, "10.0.1.6"));
+    let far = ask((&a, "10.0.1.5"), (&b, "10.0.2.5"));
+
+    assert_eq!(
+        (near, far),
+        (Outcome::Answered(addr("10.0.1.5")), Outcome::Answered(addr("10.0.1.5")))
+    );
+    let gateway = learnt(&a, "10.0.1.1").unwrap();
+    assert_ne!(gateway, "00:00:00:00:00:00");
+    assert_eq!(learnt(&a, "10.0.1.6"), Some(gateway));
+}
+
+#[test]
+fn secondary_addresses_and_prefixes_reach_a_machine_that_answers_no_arp() {
+    let mut world = World::of_two();
+    world.eni("eni-b").secondary = vec![addr("10.0.2.6")];
+    world.eni("eni-b").prefixes = vec!["10.0.2.32/28".parse().unwrap()];
+    world.apply();
+    let (a, b) = (world.node("a"), world.node("b"));
+    // 8: answer for no address (`arp_ignore` in the kernel's ip-sysctl.rst).
+    netns::within(&b, || fs::write("/proc/sys/net/ipv4/conf/all/arp_ignore", "8")).unwrap();
+
+    for address in ["10.0.2.6", "10.0.2.32", "10.0.2.47"] {
+        own(&b, address);
+
+        let outcome = ask((&a, "10.0.1.5"), (&b, address));
+
+        assert_eq!(outcome, Outcome::Answered(addr("10.0.1.5")), "{address}");
+    }
+}
+
+#[test]
+fn an_address_that_moves_to_another_interface_is_reached_there() {
+    let mut world = World::of_two();
+    let moving = "10.0.2.6";
+    world.eni("eni-a").secondary = vec![addr(moving)];
+    world.apply();
+    let (a, b) = (world.node("a"), world.node("b"));
+    own(&a, moving);
+    assert_eq!(ask((&b, "10.0.2.5"), (&a, moving)), Outcome::Answered(addr("10.0.2.5")));
+    disown(&a, moving);
+    own(&b, moving);
+
+    world.eni("eni-a").secondary.clear();
+    world.eni("eni-b").secondary = vec![addr(moving)];
+    world.apply();
+
+    assert_eq!(ask((&a, "10.0.1.5"), (&b, moving)), Outcome::Answered(addr("10.0.1.5")));
+    assert_eq!(ask((&b, moving), (&a, "10.0.1.5")), Outcome::Answered(addr(moving)));
+    assert_eq!(world.fabric.dropped().unwrap(), []);
+}
+
+#[test]
+fn what_nobody_has_is_dropped_without_a_word() {
+    let world = World::of_two();
+    let (a, b) = (world.node("a"), world.node("b"));
+    own(&b, "10.0.1.99");
+    own(&b, "10.0.9.9");
+
+    let near = ask((&a, "10.0.1.5"), (&b, "10.0.1.99"));
+    let far = ask((&a, "10.0.1.5"), (&b, "10.0.9.9"));
+
+    assert_eq!((near, far), (Outcome::Silence, Outcome::Silence));
+    assert_eq!(world.dropped(Reason::Unassigned), [("eni-a".into(), addr("10.0.1.5"))]);
+}
+
+#[test]
+fn a_further_interface_comes_bare_and_under_its_final_name() {
+    let mut world = World::of_two();
+    let mut second = eni("a", "10.0.2.9");
+    second.device = "ens6".into();
+    second.boot = false;
+    let mac = second.mac;
+    world.layout.enis.insert("eni-a2".into(), second);
+
+    world.apply();
+
+    let mut netlink = netns::within(&world.node("a"), Netlink::open).unwrap();
+    let link = netlink.link_by_name("ens6").unwrap().unwrap();
+    assert_eq!((link.mac, link.mtu, link.up), (Some(mac), 9001, false));
+    assert_eq!(netlink.addresses(link.index).unwrap(), []);
+    assert!(netlink.link_by_name("ens5").unwrap().unwrap().up);
+}
+
+#[test]
+fn a_detached_interface_vanishes_from_the_machine_and_the_others_stay() {
+    let mut world = World::of_two();
+    let mut second = eni("a", "10.0.2.9");
+    second.device = "ens6".into();
+    second.boot = false;
+    world.layout.enis.insert("eni-a2".into(), second);
+    world.apply();
+
+    world.layout.enis.remove("eni-a2");
+    world.apply();
+
+    let mut netlink = netns::within(&world.node("a"), Netlink::open).unwrap();
+    let names: Vec<String> = netlink.links().unwrap().into_iter().map(|it| it.name).collect();
+    assert_eq!(names, ["lo", "ens5"]);
+    let (a, b) = (world.node("a"), world.node("b"));
+    assert_eq!(ask((&a, "10.0.1.5"), (&b, "10.0.2.5")), Outcome::Answered(addr("10.0.1.5")));
+}
+
+#[test]
+fn the_metadata_service_sees_the_address_of_the_interface_that_asks() {
+    let world = World::of_two();
+    let router = world.fabric.namespace(Place::Router);
+    let service = METADATA_SERVICE.to_string();
+
+    for (node, address) in [("a", "10.0.1.5"), ("b", "10.0.2.5")] {
+        let outcome = ask((&world.node(node), address), (&router, &service));
+
+        assert_eq!(outcome, Outcome::Answered(addr(address)), "{node}");
+    }
+}
