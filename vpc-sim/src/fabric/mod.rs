@@ -28,6 +28,7 @@ use std::{
 
 pub use drops::{Dropped, Reason};
 pub use names::Place;
+pub use plug::RENAME_DELAY;
 pub use router::{INTERNET_HOST, METADATA_SERVICE};
 
 /// The wires of one world, from creation to [`Fabric::destroy`].
@@ -139,7 +140,7 @@ impl Fabric {
     /// Makes the kernel match a layout: devices, routes, neighbours, filters, public addresses.
     ///
     /// What is so already is not touched. After an error, applying again resumes where it stopped.
-    /// A new device takes [`plug::RENAME_DELAY`], once for all that are new.
+    /// A new device takes [`RENAME_DELAY`], once for all that are new.
     ///
     /// # Errors
     /// An interface is on a node that does not exist, its id cannot name a device, or the kernel
@@ -240,7 +241,8 @@ impl Fabric {
             let Some(due) = plug.rename_due() else { continue };
             thread::sleep(due.saturating_duration_since(Instant::now()));
             let Some(node) = self.nodes.get_mut(plug.node()) else { continue };
-            plug.settle(&mut node.space).with_context(|| format!("name the device of {id}"))?;
+            plug.settle(&mut self.router, &mut node.space)
+                .with_context(|| format!("name the device of {id}"))?;
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use std::{
 
 /// How long a new device bears the kernel's name before udev gives it its own: 16 ms were seen on
 /// an EC2 instance (cilium#43203).
-pub(super) const RENAME_DELAY: Duration = Duration::from_millis(16);
+pub const RENAME_DELAY: Duration = Duration::from_millis(16);
 
 /// MTU inside a VPC ("Network maximum transmission unit (MTU) for your EC2 instance").
 const VPC_MTU: u32 = 9001;
@@ -119,13 +119,14 @@ impl Plug {
     }
 
     /// Gives the device its final name, as udev does, and boots a primary one, as DHCP does.
-    pub(super) fn settle(&mut self, node: &mut Space) -> Result<()> {
+    pub(super) fn settle(&mut self, router: &mut Router, node: &mut Space) -> Result<()> {
         let Some((device, _)) = &self.unnamed else { return Ok(()) };
-        let link = node
-            .netlink
-            .link_by_name(device)?
-            .with_context(|| format!("device {device} is gone from the node"))?
-            .index;
+        // By its final name when an earlier attempt got no further.
+        let link = match node.netlink.link_by_name(device)? {
+            Some(link) => Some(link),
+            None => node.netlink.link_by_name(&self.eni.device)?,
+        };
+        let link = link.with_context(|| format!("device {device} is gone from the node"))?.index;
         let name = Some(self.eni.device.clone());
         let mut ops = vec![Op::Change(LinkChange { link, name, ..LinkChange::default() })];
         if self.eni.boot {
@@ -138,6 +139,9 @@ impl Plug {
             ]);
         }
         node.netlink.apply(&ops)?;
+        if self.eni.boot {
+            router.wait_until_running(&self.veth.name)?;
+        }
         self.unnamed = None;
         Ok(())
     }

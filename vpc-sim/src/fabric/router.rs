@@ -7,10 +7,16 @@ use super::{
     names::{Place, namespace},
     space::{Forwarding, LOOPBACK, Space, up},
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ipnetwork::Ipv4Network;
 use net::{Mac, Object, Op, Route, Veth, VethPeer, nft};
-use std::{collections::BTreeSet, net::Ipv4Addr, os::fd::RawFd};
+use std::{
+    collections::BTreeSet,
+    net::Ipv4Addr,
+    os::fd::RawFd,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// A host on the internet, in the range that is set aside for tests (RFC 2544).
 pub const INTERNET_HOST: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -43,6 +49,12 @@ const PLACE_LINK: u32 = 2;
 /// Next hops between the router and a place. Both are known without ARP, and nothing bears them.
 const ROUTER_HOP: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 1);
 const PLACE_HOP: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 2);
+
+/// How long a device may take until it sends: the kernel does it at once, unless it is stuck behind
+/// the removal of many namespaces.
+const CARRIER_PATIENCE: Duration = Duration::from_secs(5);
+/// How often that is looked at: a look costs some microseconds.
+const CARRIER_POLL: Duration = Duration::from_millis(1);
 
 /// MTU towards the internet gateway, and of ordinary networks.
 const INTERNET_MTU: u32 = 1500;
@@ -79,6 +91,8 @@ impl Router {
             .space
             .within(|| nft::apply(&drops::table()))
             .context("create the router's counters of drops")?;
+        router.wait_until_running(INTERNET_NAME)?;
+        router.wait_until_running(SERVICES_NAME)?;
         Ok(router)
     }
 
@@ -138,6 +152,22 @@ impl Router {
         let index = self.next_index;
         self.next_index += 1;
         index
+    }
+
+    /// Waits until the router sends through a device whose other end has just come up. Until the
+    /// kernel has noticed, it drops what it is given (measured: up to some ms on a busy machine).
+    pub(super) fn wait_until_running(&mut self, name: &str) -> Result<()> {
+        let end = Instant::now() + CARRIER_PATIENCE;
+        loop {
+            let link = self.space.netlink.link_by_name(name)?;
+            if link.with_context(|| format!("device {name} is gone from the router"))?.running {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                bail!("device {name} of the router has no carrier after {CARRIER_PATIENCE:?}");
+            }
+            thread::sleep(CARRIER_POLL);
+        }
     }
 
     /// Changes who gets what.

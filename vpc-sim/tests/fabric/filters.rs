@@ -1,6 +1,6 @@
 //! Source check and security groups.
 
-use crate::world::{OPEN, Outcome, PORT, World, addr, ask, eni, own, talk};
+use crate::world::{OPEN, Outcome, PORT, World, addr, ask, eni, own, ping, talk};
 use net::{LinkChange, Mac, Netlink, Op, netns};
 use std::io;
 use vpc_sim::{
@@ -81,6 +81,30 @@ fn a_group_lets_in_the_ports_that_it_allows_and_nothing_else() {
 
     assert!(talk(&a, &b, "10.0.2.5", 82).is_err());
     assert_eq!(ask((&a, "10.0.1.5"), (&b, "10.0.2.5")), Outcome::Silence);
+    assert_eq!(world.dropped(Reason::Ingress), [("eni-b".into(), addr("10.0.1.5"))]);
+}
+
+#[test]
+fn a_group_that_allows_ping_allows_nothing_else() {
+    let mut world = World::of_two();
+    let anyone = Peer::Cidr("10.0.1.0/24".parse().unwrap());
+    group(&mut world, "sg-ping", vec![permission(Protocol::Icmp, anyone)]);
+    world.eni("eni-b").groups = vec!["sg-ping".into()];
+    world.apply();
+    let (a, b) = (world.node("a"), world.node("b"));
+
+    assert!(ping(&a, "10.0.2.5"));
+    assert_eq!(ask((&a, "10.0.1.5"), (&b, "10.0.2.5")), Outcome::Silence);
+}
+
+#[test]
+fn a_group_that_does_not_allow_ping_drops_it() {
+    let mut world = World::of_two();
+    group(&mut world, "sg-none", vec![]);
+    world.eni("eni-b").groups = vec!["sg-none".into()];
+    world.apply();
+
+    assert!(!ping(&world.node("a"), "10.0.2.5"));
     assert_eq!(world.dropped(Reason::Ingress), [("eni-b".into(), addr("10.0.1.5"))]);
 }
 

@@ -1,6 +1,6 @@
 //! Who is reached.
 
-use crate::world::{Outcome, World, addr, ask, disown, eni, learnt, own, talk};
+use crate::world::{Outcome, World, addr, ask, disown, eni, learnt, own, ping, talk};
 use net::{Netlink, netns};
 use std::fs;
 use vpc_sim::fabric::{METADATA_SERVICE, Place, Reason};
@@ -12,6 +12,7 @@ fn machines_in_two_subnets_talk_and_see_each_others_addresses() {
 
     assert_eq!(ask((&a, "10.0.1.5"), (&b, "10.0.2.5")), Outcome::Answered(addr("10.0.1.5")));
     talk(&b, &a, "10.0.1.5", 80).unwrap();
+    assert!(ping(&a, "10.0.2.5"));
     assert_eq!(world.fabric.dropped().unwrap(), []);
 }
 

@@ -1,10 +1,21 @@
 //! Worlds for tests, and traffic in them.
 
 use net::{Netlink, Object, Op, netns};
+use nix::{
+    errno::Errno,
+    sys::{
+        socket::{
+            AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, connect, recv,
+            send, setsockopt, socket, sockopt,
+        },
+        time::{TimeVal, TimeValLike},
+    },
+};
 use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicUsize, Ordering},
@@ -221,6 +232,33 @@ fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
             }
             Err(error) if Instant::now() > end => return Err(error),
             Err(_) => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+/// Sends an echo request from a place, as `ping` does, and waits for the answer.
+pub(crate) fn ping(from: &Path, address: &str) -> bool {
+    // Type 8, code 0, checksum, identifier 0, sequence 0 (RFC 792).
+    const REQUEST: [u8; 8] = [8, 0, 0xf7, 0xff, 0, 0, 0, 0];
+    /// After the IP header, type 0: an answer.
+    const ANSWER: usize = 20;
+    let to = SockaddrIn::from(SocketAddrV4::new(addr(address), 0));
+    let socket = netns::within(from, || {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        Ok(socket(AddressFamily::Inet, SockType::Raw, flags, SockProtocol::Icmp)?)
+    });
+    let socket = socket.unwrap();
+    let patience = TimeVal::milliseconds(PATIENCE.as_millis().try_into().unwrap());
+    setsockopt(&socket, sockopt::ReceiveTimeout, &patience).unwrap();
+    // Only what this address sends is delivered.
+    connect(socket.as_raw_fd(), &to).unwrap();
+    send(socket.as_raw_fd(), &REQUEST, MsgFlags::empty()).unwrap();
+    let mut buffer = [0; 64];
+    match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+        Ok(length) => length > ANSWER && buffer[ANSWER] == 0,
+        Err(errno) => {
+            assert_eq!(errno, Errno::EAGAIN);
+            false
         }
     }
 }
