@@ -8,9 +8,13 @@ use super::{
 use crate::layout::{Eni, Group, Layout, Peer, Permission, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Where a VPC's link-local services are (metadata .254, DNS .253, time .123): on every link.
+const LINK_LOCAL_SERVICES: &str = "169.254.169.0/24";
+
 /// One table, rendered. Tables are replaced whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Table {
+    family: &'static str,
     name: &'static str,
     text: String,
 }
@@ -18,7 +22,8 @@ pub(super) struct Table {
 impl Table {
     /// A script that replaces the table, whether it is there or not.
     pub(super) fn replacement(&self) -> String {
-        format!("add table ip {0}\ndelete table ip {0}\n{1}", self.name, self.text)
+        let Self { family, name, text } = self;
+        format!("add table {family} {name}\ndelete table {family} {name}\n{text}")
     }
 }
 
@@ -29,10 +34,40 @@ pub(super) fn tables(layout: &Layout, ends: &BTreeMap<String, String>) -> Vec<Ta
         .iter()
         .filter_map(|(id, eni)| ends.get(id).map(|end| (end.as_str(), eni)))
         .collect();
-    vec![source_check(&enis), security_groups(layout, &enis), internet_gateway(layout)]
+    vec![
+        neighbours(&enis),
+        source_check(&enis),
+        security_groups(layout, &enis),
+        internet_gateway(layout),
+    ]
 }
 
-/// An interface may send only with its hardware address, and only from addresses that it owns.
+/// A machine that asks by ARP for what is not in its interface's subnet is not answered, so that a
+/// route without a gateway fails here as it does in a VPC.
+fn neighbours(enis: &[(&str, &Eni)]) -> Table {
+    let name = "neighbours";
+    let near = enis.iter().map(|(end, eni)| format!("\"{end}\" . {}", normal(eni.subnet)));
+    let text = format!(
+        r#"table arp {name} {{
+	set near {{
+		typeof iifname . arp daddr ip
+		flags interval
+{}	}}
+	chain input {{
+		type filter hook input priority 0; policy drop;
+		arp operation != request accept
+		arp daddr ip {LINK_LOCAL_SERVICES} accept
+		iifname . arp daddr ip @near accept
+	}}
+}}
+"#,
+        elements(near),
+    );
+    Table { family: "arp", name, text }
+}
+
+/// An interface may send only with its hardware address, and only from addresses that it owns. A VPC
+/// carries no broadcast and no multicast; machines send them all the time, so they do not count.
 fn source_check(enis: &[(&str, &Eni)]) -> Table {
     let name = "source_check";
     let macs = enis.iter().map(|(end, eni)| format!("\"{end}\" . {}", eni.mac));
@@ -56,6 +91,7 @@ fn source_check(enis: &[(&str, &Eni)]) -> Table {
 	chain prerouting {{
 		type filter hook prerouting priority -310; policy accept;
 		iifname {{ "lo", "{INTERNET_NAME}", "{SERVICES_NAME}" }} accept
+		ip daddr {{ 224.0.0.0/4, 255.255.255.255 }} drop
 		iifname . ether saddr != @macs meta mark set {mark} accept
 		iifname @unchecked accept
 		iifname . ip saddr @owned accept
@@ -68,7 +104,7 @@ fn source_check(enis: &[(&str, &Eni)]) -> Table {
         elements(unchecked),
         mark = Reason::SourceCheck.mark(),
     );
-    Table { name, text }
+    Table { family: "ip", name, text }
 }
 
 /// What senders' and receivers' groups allow; replies, and traffic with the services, pass.
@@ -131,7 +167,7 @@ fn security_groups(layout: &Layout, enis: &[(&str, &Eni)]) -> Table {
 }}
 "#
     );
-    Table { name, text }
+    Table { family: "ip", name, text }
 }
 
 /// One to one between private and public addresses; nothing else passes to or from the internet.
@@ -172,7 +208,7 @@ fn internet_gateway(layout: &Layout) -> Table {
         elements(inward),
         mark = Reason::NoPublicAddress.mark(),
     );
-    Table { name, text }
+    Table { family: "ip", name, text }
 }
 
 /// Everything that an interface owns.
@@ -310,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn one_more_address_changes_no_table_of_public_addresses() {
+    fn one_more_address_changes_neither_neighbours_nor_public_addresses() {
         let before = layout(vec![]);
         let mut after = before.clone();
         after.enis.get_mut("eni-1").unwrap().secondary.push("10.0.1.7".parse().unwrap());
@@ -318,7 +354,7 @@ mod tests {
         let (before, after) = (all(&before), all(&after));
 
         assert_eq!(before.iter().zip(&after).filter(|(a, b)| a != b).count(), 2);
-        assert_eq!(before[2], after[2]);
+        assert_eq!((before.first(), before.last()), (after.first(), after.last()));
     }
 
     #[track_caller]

@@ -17,7 +17,7 @@ use crate::layout::Layout;
 use anyhow::{Context, Result, bail};
 use plug::Plug;
 use router::Router;
-use space::Space;
+use space::{Forwarding, Space};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
@@ -87,8 +87,8 @@ impl Fabric {
     pub fn add_node(&mut self, node: &str) -> Result<()> {
         names::check(names::Kind::Node, node)?;
         let name = names::namespace(&self.world, Place::Node(node));
-        let space = Space::create(&name).with_context(|| format!("add node {node}"))?;
-        space.boot(space::Forwarding::On)?;
+        let space =
+            Space::create(&name, Forwarding::On).with_context(|| format!("add node {node}"))?;
         self.nodes.insert(node.into(), Node { space, pods: BTreeSet::new() });
         Ok(())
     }
@@ -119,8 +119,8 @@ impl Fabric {
         let Some(machine) = self.nodes.get_mut(node) else {
             bail!("add pod {pod}: node {node} is not in world {}", self.world);
         };
-        let space = Space::create(&name).with_context(|| format!("add pod {pod} on {node}"))?;
-        space.boot(space::Forwarding::Off)?;
+        Space::create(&name, Forwarding::Off)
+            .with_context(|| format!("add pod {pod} on {node}"))?;
         machine.pods.insert(pod.into());
         Ok(net::netns::path(&name))
     }

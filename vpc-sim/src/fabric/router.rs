@@ -77,9 +77,9 @@ impl Router {
     /// Makes the router, the internet and the place of the services, and wires them.
     pub(super) fn create(world: &str) -> Result<Self> {
         let mut router = Self {
-            space: Space::create(&namespace(world, Place::Router))?,
-            internet: Space::create(&namespace(world, Place::Internet))?,
-            services: Space::create(&namespace(world, Place::Services))?,
+            space: Space::create(&namespace(world, Place::Router), Forwarding::On)?,
+            internet: Space::create(&namespace(world, Place::Internet), Forwarding::On)?,
+            services: Space::create(&namespace(world, Place::Services), Forwarding::Off)?,
             next_index: FIRST_END,
             delivery: Delivery::default(),
             tables: vec![],
@@ -98,13 +98,11 @@ impl Router {
 
     fn set_up(&self) -> Result<()> {
         for space in [&self.space, &self.internet] {
-            space.boot(Forwarding::On)?;
             space.set(&[
                 ("ipv4/conf/all/send_redirects", "0"),
                 ("ipv4/conf/default/send_redirects", "0"),
             ])?;
         }
-        self.services.boot(Forwarding::Off)?;
         self.space.set(&[
             // Answers for every address that it would send to another device.
             ("ipv4/conf/all/proxy_arp", "1"),

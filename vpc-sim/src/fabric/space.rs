@@ -21,7 +21,7 @@ pub(super) struct Space {
     file: File,
 }
 
-/// Whether a machine passes on what is not for itself.
+/// Whether a namespace passes on what is not for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Forwarding {
     On,
@@ -30,9 +30,9 @@ pub(super) enum Forwarding {
 
 impl Space {
     /// Makes a namespace with nothing but a loopback device, which is up.
-    pub(super) fn create(name: &str) -> Result<Self> {
+    pub(super) fn create(name: &str, forwarding: Forwarding) -> Result<Self> {
         let path = netns::create(name).with_context(|| format!("create namespace {name}"))?;
-        let opened = Self::open(path);
+        let opened = Self::open(path, forwarding);
         if opened.is_err() {
             // The first error is the one worth telling.
             let _ = netns::remove(name);
@@ -40,15 +40,17 @@ impl Space {
         opened.with_context(|| format!("open namespace {name}"))
     }
 
-    fn open(path: PathBuf) -> Result<Self> {
+    fn open(path: PathBuf, forwarding: Forwarding) -> Result<Self> {
         let file = File::open(&path)?;
         let mut netlink = netns::within(&path, Netlink::open)?;
         netlink.apply(&[up(LOOPBACK)])?;
-        Ok(Self { netlink, path, file })
+        let space = Self { netlink, path, file };
+        space.boot(forwarding)?;
+        Ok(space)
     }
 
     /// Sets what a fresh namespace would copy from the host, so that no host changes a world.
-    pub(super) fn boot(&self, forwarding: Forwarding) -> Result<()> {
+    fn boot(&self, forwarding: Forwarding) -> Result<()> {
         let forward = match forwarding {
             Forwarding::On => "1",
             Forwarding::Off => "0",

@@ -1,8 +1,8 @@
 //! Who is reached.
 
 use crate::world::{Outcome, World, addr, ask, disown, eni, learnt, own, ping, talk};
-use net::{Netlink, netns};
-use std::fs;
+use net::{Netlink, Object, Op, Route, netns};
+use std::{fs, io, net::UdpSocket, path::Path};
 use vpc_sim::fabric::{METADATA_SERVICE, Place, Reason};
 
 #[test]
@@ -34,6 +34,18 @@ fn the_gateway_and_every_neighbour_in_the_subnet_are_answered_for_by_the_router(
     let gateway = learnt(&a, "10.0.1.1").unwrap();
     assert_ne!(gateway, "00:00:00:00:00:00");
     assert_eq!(learnt(&a, "10.0.1.6"), Some(gateway));
+}
+
+#[test]
+fn nobody_answers_for_an_address_of_another_subnet() {
+    let world = World::of_two();
+    let (a, b) = (world.node("a"), world.node("b"));
+    let near = "10.0.2.0/24".parse().unwrap();
+    add_to_ens5(&a, |link| Object::Route(Route::on_link(near, link)));
+
+    assert_eq!(ask((&a, "10.0.1.5"), (&b, "10.0.2.5")), Outcome::Silence);
+
+    assert_eq!(learnt(&a, "10.0.2.5").as_deref(), Some("00:00:00:00:00:00"));
 }
 
 #[test]
@@ -91,6 +103,23 @@ fn what_nobody_has_is_dropped_without_a_word() {
 }
 
 #[test]
+fn broadcasts_go_nowhere_and_do_not_count() {
+    let world = World::of_two();
+    let a = world.node("a");
+    // On the device itself: broadcasts leave by the device that has their source address.
+    add_to_ens5(&a, |link| Object::Address { link, address: "10.0.1.77/32".parse().unwrap() });
+    let socket = netns::within(&a, || UdpSocket::bind("10.0.1.77:0")).unwrap();
+    socket.set_broadcast(true).unwrap();
+
+    socket.send_to(b"anybody", "255.255.255.255:68").unwrap();
+    socket.send_to(b"anybody", "224.0.0.251:5353").unwrap();
+
+    let b = world.node("b");
+    assert_eq!(ask((&a, "10.0.1.5"), (&b, "10.0.2.5")), Outcome::Answered(addr("10.0.1.5")));
+    assert_eq!(world.fabric.dropped().unwrap(), []);
+}
+
+#[test]
 fn a_further_interface_comes_bare_and_under_its_final_name() {
     let mut world = World::of_two();
     let mut second = eni("a", "10.0.2.9");
@@ -138,4 +167,14 @@ fn the_metadata_service_sees_the_address_of_the_interface_that_asks() {
 
         assert_eq!(outcome, Outcome::Answered(addr(address)), "{node}");
     }
+}
+
+/// Gives a machine something on its primary interface.
+fn add_to_ens5(node: &Path, object: impl FnOnce(u32) -> Object + Send) {
+    let made = netns::within(node, || {
+        let mut netlink = Netlink::open()?;
+        let link = netlink.link_by_name("ens5")?.ok_or(io::ErrorKind::NotFound)?.index;
+        netlink.apply(&[Op::Add(object(link))]).map_err(io::Error::other)
+    });
+    made.unwrap();
 }
