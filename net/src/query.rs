@@ -36,6 +36,8 @@ pub struct Link {
     pub group: u32,
     /// Administratively up.
     pub up: bool,
+    /// Up, and the kernel sends what it is given: a moment after the other end came up.
+    pub running: bool,
     /// One end of a veth pair.
     pub veth: bool,
 }
@@ -95,6 +97,7 @@ fn link(message: Message) -> Option<Link> {
         mtu: 0,
         group: 0,
         up: message.header.flags.contains(LinkFlags::Up),
+        running: message.header.flags.contains(LinkFlags::Running),
         veth: false,
     };
     for attribute in message.attributes {

@@ -30,6 +30,7 @@ fn a_veth_is_born_with_its_peer_in_another_namespace() {
         mtu: 9001,
         group,
         up,
+        running: false,
         veth: true,
     };
     assert_eq!(here, want("left", LEFT, 7, true));

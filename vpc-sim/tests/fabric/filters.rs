@@ -1,0 +1,159 @@
+//! Source check and security groups.
+
+use crate::world::{OPEN, Outcome, PORT, World, addr, ask, eni, own, ping, talk};
+use net::{LinkChange, Mac, Netlink, Op, netns};
+use std::io;
+use vpc_sim::{
+    fabric::Reason,
+    layout::{Group, Peer, Permission, Protocol},
+};
+
+#[test]
+fn a_source_that_the_interface_does_not_own_is_dropped_and_counted() {
+    let world = World::of_two();
+    let (a, b) = (world.node("a"), world.node("b"));
+    own(&a, "10.0.1.77");
+
+    assert_eq!(ask((&a, "10.0.1.77"), (&b, "10.0.2.5")), Outcome::Silence);
+    assert_eq!(ask((&a, "10.0.1.77"), (&b, "10.0.2.5")), Outcome::Silence);
+
+    let dropped = world.fabric.dropped().unwrap();
+    let [only] = &dropped[..] else { panic!("{dropped:?}") };
+    assert_eq!((only.reason, only.eni.as_str()), (Reason::SourceCheck, "eni-a"));
+    assert_eq!((only.source, only.packets), (addr("10.0.1.77"), 2));
+}
+
+#[test]
+fn without_source_check_a_foreign_source_passes() {
+    let mut world = World::of_two();
+    world.eni("eni-a").source_dest_check = false;
+    world.apply();
+    let (a, b) = (world.node("a"), world.node("b"));
+    own(&a, "10.0.1.77");
+
+    // The answer finds nobody: the address is not assigned.
+    assert_eq!(ask((&a, "10.0.1.77"), (&b, "10.0.2.5")), Outcome::Lost(addr("10.0.1.77")));
+}
+
+#[test]
+fn a_frame_with_another_hardware_address_is_dropped_and_counted() {
+    let world = World::of_two();
+    let (a, b) = (world.node("a"), world.node("b"));
+    netns::within(&a, || {
+        let mut netlink = Netlink::open()?;
+        let link = netlink.link_by_name("ens5")?.ok_or(io::ErrorKind::NotFound)?.index;
+        let mac = Some(Mac([2, 9, 9, 9, 9, 9]));
+        let change = LinkChange { link, mac, ..LinkChange::default() };
+        netlink.apply(&[Op::Change(change)]).map_err(io::Error::other)
+    })
+    .unwrap();
+
+    assert_eq!(ask((&a, "10.0.1.5"), (&b, "10.0.2.5")), Outcome::Silence);
+
+    assert_eq!(world.dropped(Reason::SourceCheck), [("eni-a".into(), addr("10.0.1.5"))]);
+}
+
+#[test]
+fn counters_survive_a_change_of_the_layout() {
+    let mut world = World::of_two();
+    let (a, b) = (world.node("a"), world.node("b"));
+    own(&a, "10.0.1.77");
+    assert_eq!(ask((&a, "10.0.1.77"), (&b, "10.0.2.5")), Outcome::Silence);
+
+    world.layout.enis.remove("eni-a");
+    world.apply();
+
+    assert_eq!(world.dropped(Reason::SourceCheck), [("eni-a".into(), addr("10.0.1.77"))]);
+}
+
+#[test]
+fn a_group_lets_in_the_ports_that_it_allows_and_nothing_else() {
+    let mut world = World::of_two();
+    let anyone = Peer::Cidr("0.0.0.0/0".parse().unwrap());
+    group(&mut world, "sg-web", vec![permission(Protocol::Tcp(80, 81), anyone)]);
+    world.eni("eni-b").groups = vec!["sg-web".into()];
+    world.apply();
+    let (a, b) = (world.node("a"), world.node("b"));
+
+    talk(&a, &b, "10.0.2.5", 80).unwrap();
+    talk(&a, &b, "10.0.2.5", 81).unwrap();
+    assert_eq!(world.fabric.dropped().unwrap(), []);
+
+    assert!(talk(&a, &b, "10.0.2.5", 82).is_err());
+    assert_eq!(ask((&a, "10.0.1.5"), (&b, "10.0.2.5")), Outcome::Silence);
+    assert_eq!(world.dropped(Reason::Ingress), [("eni-b".into(), addr("10.0.1.5"))]);
+}
+
+#[test]
+fn a_group_that_allows_ping_allows_nothing_else() {
+    let mut world = World::of_two();
+    let anyone = Peer::Cidr("10.0.1.0/24".parse().unwrap());
+    group(&mut world, "sg-ping", vec![permission(Protocol::Icmp, anyone)]);
+    world.eni("eni-b").groups = vec!["sg-ping".into()];
+    world.apply();
+    let (a, b) = (world.node("a"), world.node("b"));
+
+    assert!(ping(&a, "10.0.2.5"));
+    assert_eq!(ask((&a, "10.0.1.5"), (&b, "10.0.2.5")), Outcome::Silence);
+}
+
+#[test]
+fn a_group_that_does_not_allow_ping_drops_it() {
+    let mut world = World::of_two();
+    group(&mut world, "sg-none", vec![]);
+    world.eni("eni-b").groups = vec!["sg-none".into()];
+    world.apply();
+
+    assert!(!ping(&world.node("a"), "10.0.2.5"));
+    assert_eq!(world.dropped(Reason::Ingress), [("eni-b".into(), addr("10.0.1.5"))]);
+}
+
+#[test]
+fn what_answers_allowed_traffic_passes_where_nothing_else_may_leave() {
+    let mut world = World::of_two();
+    let anyone = Peer::Cidr("0.0.0.0/0".parse().unwrap());
+    let ingress = vec![permission(Protocol::Udp(PORT, PORT), anyone)];
+    world.layout.groups.insert("sg-mute".into(), Group { ingress, egress: vec![] });
+    world.eni("eni-b").groups = vec!["sg-mute".into()];
+    world.apply();
+    let (a, b) = (world.node("a"), world.node("b"));
+
+    assert_eq!(ask((&a, "10.0.1.5"), (&b, "10.0.2.5")), Outcome::Answered(addr("10.0.1.5")));
+    assert_eq!(ask((&b, "10.0.2.5"), (&a, "10.0.1.5")), Outcome::Silence);
+
+    assert_eq!(world.dropped(Reason::Egress), [("eni-b".into(), addr("10.0.2.5"))]);
+}
+
+#[test]
+fn a_group_that_names_a_group_lets_in_every_address_of_its_members() {
+    let mut world = World::of_two();
+    world.fabric.add_node("c").unwrap();
+    world.layout.enis.insert("eni-c".into(), eni("c", "10.0.1.6"));
+    group(&mut world, "sg-client", vec![]);
+    let clients = Peer::Group("sg-client".into());
+    group(&mut world, "sg-server", vec![permission(Protocol::Udp(PORT, PORT), clients)]);
+    world.eni("eni-a").groups = vec!["sg-client".into(), OPEN.into()];
+    world.eni("eni-a").secondary = vec![addr("10.0.1.7")];
+    world.eni("eni-a").prefixes = vec!["10.0.1.16/28".parse().unwrap()];
+    world.eni("eni-b").groups = vec!["sg-server".into()];
+    world.apply();
+    let (a, b, c) = (world.node("a"), world.node("b"), world.node("c"));
+    own(&a, "10.0.1.7");
+    own(&a, "10.0.1.20");
+
+    for source in ["10.0.1.5", "10.0.1.7", "10.0.1.20"] {
+        assert_eq!(ask((&a, source), (&b, "10.0.2.5")), Outcome::Answered(addr(source)));
+    }
+    assert_eq!(ask((&c, "10.0.1.6"), (&b, "10.0.2.5")), Outcome::Silence);
+    assert_eq!(world.dropped(Reason::Ingress), [("eni-b".into(), addr("10.0.1.6"))]);
+}
+
+fn permission(protocol: Protocol, peer: Peer) -> Permission {
+    Permission { protocol, peer }
+}
+
+/// A group with these rules for what comes in; its members may send everything.
+fn group(world: &mut World, id: &str, ingress: Vec<Permission>) {
+    let egress = world.layout.groups[OPEN].egress.clone();
+    world.layout.groups.insert(id.into(), Group { ingress, egress });
+}
