@@ -19,7 +19,7 @@ mod plan;
 mod time;
 
 pub use ledger::{Assigned, Owner};
-pub use model::{Eni, EniId, Limits, Observation, Source, Targets};
+pub use model::{Eni, EniId, Limits, Observation, Readiness, Source, Targets};
 pub use plan::{Action, Plan, Reason};
 pub use time::Time;
 
@@ -104,7 +104,7 @@ impl Pool {
         }
     }
 
-    /// Takes over what is attached to this node and ready. Assignments are not touched by what is
+    /// Takes over what is attached to this node. Assignments are not touched by what is
     /// missing from it: absence in one view is no proof.
     pub fn observe(&mut self, seen: Observation) {
         self.enis = seen;
@@ -193,7 +193,7 @@ impl Pool {
         plan::plan(self, now)
     }
 
-    /// Addresses that a new pod may get now.
+    /// Addresses that a new pod may get now, or as soon as their interface is ready.
     pub fn free(&self, now: Time) -> usize {
         let taken = self.taken(now);
         self.serving().flat_map(|(_, eni)| &eni.addresses).filter(|it| !taken.contains(it)).count()
@@ -216,6 +216,7 @@ impl Pool {
         let taken = self.taken(now);
         let in_use = self.ledger.in_use();
         self.serving()
+            .filter(|(_, eni)| eni.readiness == Readiness::Ready)
             .flat_map(|(id, eni)| {
                 let full = eni.addresses.intersection(&in_use).count();
                 let free = eni.addresses.iter().filter(|address| !taken.contains(address));

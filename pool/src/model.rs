@@ -17,7 +17,16 @@ impl fmt::Display for EniId {
     }
 }
 
-/// An attached interface that is ready to carry pods.
+/// Whether an interface can carry pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// EC2 has it; the node's kernel is not set up for it yet.
+    Coming,
+    /// Its addresses can be handed out.
+    Ready,
+}
+
+/// An attached interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Eni {
     /// Its device index; 0 is the primary interface.
@@ -26,6 +35,8 @@ pub struct Eni {
     pub subnet: String,
     /// Its secondary addresses.
     pub addresses: BTreeSet<Ipv4Addr>,
+    /// Whether it can carry pods.
+    pub readiness: Readiness,
 }
 
 /// Every attached interface of this node.

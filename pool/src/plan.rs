@@ -1,6 +1,6 @@
 //! What should change, and why. A pure function of the pool and the time.
 
-use crate::{Eni, EniId, Pool, Source, Time};
+use crate::{Eni, EniId, Pool, Readiness, Source, Time};
 use std::{collections::BTreeSet, fmt};
 
 /// One change to make in EC2, precise enough that nothing is left to decide.
@@ -139,7 +139,7 @@ fn grow(
     let per_eni = pool.limits.addresses_per_eni;
     let mut actions = vec![];
     let mut missing = short;
-    for (eni, held) in pool.serving() {
+    for (eni, held) in pool.serving().filter(|(_, eni)| eni.readiness == Readiness::Ready) {
         let count = portion(pool, missing).min(per_eni.saturating_sub(held.addresses.len()));
         if count > 0 {
             actions.push(Action::AssignAddresses { eni: eni.clone(), count });

@@ -120,6 +120,20 @@ fn a_slot_that_is_given_back_can_be_used_at_once() {
 }
 
 #[test]
+fn an_interface_on_its_way_counts_but_serves_nobody_yet() {
+    let (id, eni) = secondary(1, "subnet-pods", 9);
+    let mut pool = pool(
+        config("subnet-pods"),
+        [primary(0), (id.clone(), Eni { readiness: Readiness::Coming, ..eni.clone() })],
+    );
+
+    assert_eq!(pool.plan(AT).actions, []);
+    assert_eq!(pool.assign(owner("a"), AT), Err(NoAddress { in_use: 0, resting: 0 }));
+    pool.observe([primary(0), (id, eni)].into());
+    assert!(pool.assign(owner("a"), AT).is_ok());
+}
+
+#[test]
 fn asked_twice_the_pool_gives_the_same_address() {
     let mut pool = pool(node(), [primary(9)]);
 
@@ -265,7 +279,12 @@ fn primary(addresses: u8) -> (EniId, Eni) {
 
 fn secondary(device_index: u8, subnet: &str, addresses: u8) -> (EniId, Eni) {
     let addresses = (1..=addresses).map(|host| address(device_index, host)).collect();
-    let eni = Eni { device_index: device_index.into(), subnet: subnet.into(), addresses };
+    let eni = Eni {
+        device_index: device_index.into(),
+        subnet: subnet.into(),
+        addresses,
+        readiness: Readiness::Ready,
+    };
     (id(device_index), eni)
 }
 
