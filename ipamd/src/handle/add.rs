@@ -1,0 +1,212 @@
+//! ADD: an address, a veth pair, and what routes between them.
+
+use super::{TURN, busy, internal, owner};
+use crate::{
+    journal::Attachment,
+    node::{AssignError, Node},
+};
+use cni::{AddResult, Code, Error, Interface, IpConfig};
+use ipnetwork::{IpNetwork, Ipv4Network};
+use net::{
+    ApplyError, Netlink, Op,
+    pod::{Ends, POD_GATEWAY, Pod},
+};
+use nix::errno::Errno;
+use std::{
+    net::Ipv4Addr,
+    os::fd::{AsRawFd, RawFd},
+    time::Instant,
+};
+
+/// Gives a container its interface.
+///
+/// Asked twice for the same container it answers the same: a runtime that crashed asks again.
+pub(super) fn add(
+    node: &Node,
+    request: &cni::Request,
+    carried: rpc::Request,
+) -> Result<AddResult, Error> {
+    let (Some(netns), Some(socket)) = (carried.netns, carried.pod_netlink) else {
+        return Err(internal(
+            "wire the pod",
+            "the plugin sent no descriptors of the pod's namespace",
+        ));
+    };
+    let mut inside =
+        Netlink::over(socket).map_err(|error| internal("use the pod's netlink socket", error))?;
+    let owner = owner(request);
+    let _turn = node.turn(&owner, Instant::now() + TURN).ok_or_else(busy)?;
+    let known = node.attachment(&owner).is_some();
+    let deadline = Instant::now() + node.settings.add_wait;
+    let attachment = node
+        .assign(&owner, deadline, |assigned, table| attachment(node, request, assigned, table))
+        .map_err(no_address)?;
+    let pod = attachment.pod();
+    if let Err(error) = wire(node, &mut inside, &pod, netns.as_raw_fd()) {
+        // What was there before this request is left to the DEL that follows.
+        if !known {
+            node.release(&owner).map_err(|error| internal("note the released address", error))?;
+        }
+        return Err(error);
+    }
+    Ok(result(request, &pod))
+}
+
+fn attachment(
+    node: &Node,
+    request: &cni::Request,
+    assigned: &pool::Assigned,
+    table: u32,
+) -> Attachment {
+    let pod_namespace = request.args.namespace.clone().unwrap_or_default();
+    let pod_name = request.args.name.clone().unwrap_or_else(|| request.container_id.clone());
+    let prefix = &request.config.veth_prefix;
+    Attachment {
+        network: request.config.name.clone(),
+        container: request.container_id.clone(),
+        interface: request.ifname.clone(),
+        netns: request.netns.clone().unwrap_or_default(),
+        host_name: cni::names::host_veth(prefix, &pod_namespace, &pod_name),
+        pod_namespace,
+        pod_name,
+        address: assigned.address,
+        eni: assigned.eni.0.clone(),
+        table,
+        mtu: request.config.mtu.unwrap_or(node.settings.pod_mtu),
+    }
+}
+
+fn no_address(error: AssignError) -> Error {
+    match error {
+        AssignError::NoAddress { none, reason, next_try } => {
+            let next_try =
+                next_try.map(|seconds| format!("; next try in {seconds} s")).unwrap_or_default();
+            Error {
+                code: Code::TryAgainLater,
+                msg: format!("{none}: {reason}{next_try}"),
+                details: String::new(),
+            }
+        }
+        AssignError::Journal(error) => internal("note the assigned address", error),
+    }
+}
+
+/// Makes the kernel match, or leaves it as it was.
+fn wire(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<(), Error> {
+    let ends = link(node, inside, pod, netns)?;
+    inside.apply(&pod.in_pod(ends.pod)).map_err(|error| {
+        unwire(node, pod, ends.host);
+        internal("set up the pod's interface", error)
+    })
+}
+
+/// The pair and the host's routes. The first attempt needs no question to the kernel.
+fn link(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<Ends, Error> {
+    let ends = pod.preferred_ends();
+    let mut ops = vec![pod.link(Some(ends), netns)];
+    ops.extend(pod.on_host(ends.host));
+    match node.kernel().apply(&ops) {
+        Ok(()) => return Ok(ends),
+        Err(error) if taken(&error) => {}
+        Err(error) => return Err(internal("make the pod's veth pair", error)),
+    }
+    // A name or an index is taken: by this very pair, by one of a former pod, or by something else.
+    let within =
+        inside.link_by_name(&pod.pod_name).map_err(|error| internal("look into the pod", error))?;
+    let mut kernel = node.kernel();
+    let outside = kernel
+        .link_by_name(&pod.host_name)
+        .map_err(|error| internal("look for the veth", error))?;
+    match (outside, within) {
+        (Some(outside), Some(within)) if within.mac == Some(pod.pod_mac()) => {
+            let ends = Ends { host: outside.index, pod: within.index };
+            kernel
+                .apply(&pod.on_host(ends.host))
+                .map_err(|error| internal("route to the pod", error))?;
+            return Ok(ends);
+        }
+        // CNI 1.1.0, "ADD": if an interface of the requested name already exists in the container,
+        // the CNI plugin MUST return with an error.
+        (_, Some(_)) => {
+            return Err(Error {
+                code: Code::InvalidEnvironment,
+                msg: format!("interface {} exists already in the container", pod.pod_name),
+                details: String::new(),
+            });
+        }
+        (Some(outside), None) if outside.veth => {
+            kernel
+                .apply(&[pod.unlink(outside.index)])
+                .map_err(|error| internal("remove the veth of a former pod of this name", error))?;
+        }
+        (Some(_), None) => {
+            return Err(internal(
+                "make the pod's veth pair",
+                format!("{} is taken", pod.host_name),
+            ));
+        }
+        (None, None) => {}
+    }
+    kernel
+        .apply(&[pod.link(None, netns)])
+        .map_err(|error| internal("make the pod's veth pair", error))?;
+    let host = kernel
+        .link_by_name(&pod.host_name)
+        .map_err(|error| internal("look for the veth", error))?;
+    let within =
+        inside.link_by_name(&pod.pod_name).map_err(|error| internal("look into the pod", error))?;
+    let (Some(host), Some(within)) = (host, within) else {
+        return Err(internal("make the pod's veth pair", "it is gone again"));
+    };
+    kernel.apply(&pod.on_host(host.index)).map_err(|error| internal("route to the pod", error))?;
+    Ok(Ends { host: host.index, pod: within.index })
+}
+
+/// Links, the one change that does not tolerate what is there already.
+fn taken(error: &ApplyError) -> bool {
+    let link = matches!(error, ApplyError::Refused(failed) if matches!(*failed.op, Op::Add(net::Object::Veth(_))));
+    link && matches!(error.errno(), Some(Errno::EEXIST | Errno::EBUSY))
+}
+
+fn unwire(node: &Node, pod: &Pod, host: u32) {
+    let mut ops = pod.unroute(Some(host));
+    ops.push(pod.unlink(host));
+    match node.kernel().apply_each(&ops) {
+        Ok(failures) => {
+            for failure in failures {
+                tracing::warn!(error = %failure, "undo a failed ADD");
+            }
+        }
+        Err(error) => tracing::warn!(error = %error, "undo a failed ADD"),
+    }
+}
+
+fn result(request: &cni::Request, pod: &Pod) -> AddResult {
+    let address = IpNetwork::V4(Ipv4Network::from(pod.address));
+    let end = |name: &str, mac: net::Mac, sandbox| Interface {
+        name: name.into(),
+        mac: Some(mac.to_string()),
+        mtu: Some(pod.mtu),
+        sandbox,
+        socket_path: None,
+        pci_id: None,
+    };
+    let host = end(&pod.host_name, pod.host_mac(), None);
+    let container = end(&pod.pod_name, pod.pod_mac(), request.netns.clone());
+    let all = Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 0).expect("0 is a prefix length");
+    let route = cni::Route {
+        dst: IpNetwork::V4(all),
+        gw: Some(POD_GATEWAY.into()),
+        mtu: None,
+        advmss: None,
+        priority: None,
+        table: None,
+        scope: None,
+    };
+    AddResult {
+        interfaces: vec![host, container],
+        ips: vec![IpConfig { interface: Some(1), address, gateway: Some(POD_GATEWAY.into()) }],
+        routes: vec![route],
+        dns: cni::Dns::default(),
+    }
+}

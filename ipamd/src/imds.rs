@@ -1,0 +1,128 @@
+//! Who this node is and what is attached to it, as the instance metadata service shows it.
+
+use anyhow::{Context, Result};
+use aws_config::{imds, provider_config::ProviderConfig};
+use ipnetwork::Ipv4Network;
+use net::Mac;
+use std::{net::Ipv4Addr, str::FromStr};
+
+/// The instance metadata service.
+#[derive(Clone, Debug)]
+pub(crate) struct Imds {
+    client: imds::Client,
+}
+
+/// What does not change while the instance runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// `i-…`.
+    pub instance: String,
+    /// `m5.large`, …
+    pub instance_type: String,
+    /// `us-west-2`, …
+    pub region: String,
+    /// Hardware address of the primary interface.
+    pub mac: Mac,
+    /// Blocks of the VPC.
+    pub vpc_cidrs: Vec<Ipv4Network>,
+}
+
+/// An interface as the metadata service shows it, maybe late.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    /// `eni-…`.
+    pub id: String,
+    /// Its hardware address.
+    pub mac: Mac,
+    /// Its device index.
+    pub device_index: u32,
+    /// `subnet-…`.
+    pub subnet: String,
+    /// The subnet's block.
+    pub subnet_cidr: Ipv4Network,
+    /// Ids of its security groups.
+    pub groups: Vec<String>,
+    /// Its addresses, the primary one first.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+impl Imds {
+    /// A client for 169.254.169.254, or for what `AWS_EC2_METADATA_SERVICE_ENDPOINT` names.
+    pub(crate) fn new(provider: &ProviderConfig) -> Self {
+        Self { client: imds::Client::builder().configure(provider).build() }
+    }
+
+    /// Who this node is.
+    pub(crate) async fn identity(&self) -> Result<Identity> {
+        let mac: Mac = self.value("mac").await?;
+        let blocks = format!("network/interfaces/macs/{mac}/vpc-ipv4-cidr-blocks");
+        Ok(Identity {
+            instance: self.text("instance-id").await?,
+            instance_type: self.text("instance-type").await?,
+            region: self.text("placement/region").await?,
+            mac,
+            vpc_cidrs: self.lines(&blocks).await?,
+        })
+    }
+
+    /// Every interface that is shown.
+    pub(crate) async fn interfaces(&self) -> Result<Vec<Shown>> {
+        let mut shown = vec![];
+        for entry in self.text("network/interfaces/macs/").await?.lines() {
+            let mac = entry.trim_end_matches('/').parse()?;
+            shown.push(self.interface(mac).await?);
+        }
+        Ok(shown)
+    }
+
+    /// The block of an interface's subnet; an error while the interface is not shown yet.
+    pub(crate) async fn subnet_cidr(&self, mac: Mac) -> Result<Ipv4Network> {
+        self.value(&format!("network/interfaces/macs/{mac}/subnet-ipv4-cidr-block")).await
+    }
+
+    async fn interface(&self, mac: Mac) -> Result<Shown> {
+        let of = |key: &str| format!("network/interfaces/macs/{mac}/{key}");
+        Ok(Shown {
+            id: self.text(&of("interface-id")).await?,
+            mac,
+            device_index: self.value(&of("device-number")).await?,
+            subnet: self.text(&of("subnet-id")).await?,
+            subnet_cidr: self.subnet_cidr(mac).await?,
+            groups: self.lines(&of("security-group-ids")).await?,
+            addresses: self.lines(&of("local-ipv4s")).await?,
+        })
+    }
+
+    async fn text(&self, key: &str) -> Result<String> {
+        let path = format!("/latest/meta-data/{key}");
+        let text = self
+            .client
+            .get(path)
+            .await
+            .with_context(|| format!("read {key} of the instance metadata"))?;
+        Ok(text.as_ref().trim().to_owned())
+    }
+
+    async fn value<T>(&self, key: &str) -> Result<T>
+    where
+        T: FromStr,
+        T::Err: std::error::Error + Send + Sync + 'static,
+    {
+        let text = self.text(key).await?;
+        text.parse().with_context(|| format!("understand {key} of the instance metadata, `{text}`"))
+    }
+
+    async fn lines<T>(&self, key: &str) -> Result<Vec<T>>
+    where
+        T: FromStr,
+        T::Err: std::error::Error + Send + Sync + 'static,
+    {
+        let text = self.text(key).await?;
+        let line = |line: &str| {
+            line.trim()
+                .parse()
+                .with_context(|| format!("understand {key} of the instance metadata, `{line}`"))
+        };
+        text.lines().map(line).collect()
+    }
+}

@@ -1,0 +1,72 @@
+//! What we read from Kubernetes: this node's labels, and the ENIConfig that they choose.
+
+mod eniconfig;
+
+use eniconfig::{EniConfig, Keys, choose};
+
+use crate::node::Node as Daemon;
+use anyhow::{Context, Result};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Node;
+use kube::{
+    Api, Client, ResourceExt,
+    runtime::{WatchStreamExt, reflector, reflector::Store, watcher},
+};
+use std::sync::Arc;
+use tracing::warn;
+
+/// Follows this node and all ENIConfigs, and tells the pool where addresses come from whenever
+/// either changes. Returns only when the client cannot be made; a server that does not answer is
+/// asked again with growing pauses.
+pub(crate) async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
+    let client = Client::try_default()
+        .await
+        .context("find the Kubernetes API: set KUBECONFIG or run in a pod")?;
+    let keys = Keys {
+        annotation: daemon.settings.eni_config_annotation.clone(),
+        label: daemon.settings.eni_config_label.clone(),
+    };
+    let (nodes, node_writer) = reflector::store();
+    let (configs, config_writer) = reflector::store();
+    let own = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let node_events = watcher(Api::<Node>::all(client.clone()), own)
+        .default_backoff()
+        .modify(|node| {
+            node.managed_fields_mut().clear();
+            if let Some(status) = &mut node.status {
+                // The list of images is by far the largest part of a Node.
+                status.images = None;
+            }
+        })
+        .reflect(node_writer)
+        .map_ok(drop);
+    let config_events = watcher(Api::<EniConfig>::all(client), watcher::Config::default())
+        .default_backoff()
+        .reflect(config_writer)
+        .map_ok(drop);
+    let mut events = std::pin::pin!(futures::stream::select(node_events, config_events));
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(()) => daemon.draw_from(source(&daemon, &nodes, &configs, &keys, &name)),
+            Err(error) => warn!(error = &error as &dyn std::error::Error, "watch Kubernetes"),
+        }
+    }
+    Ok(())
+}
+
+fn source(
+    daemon: &Daemon,
+    nodes: &Store<Node>,
+    configs: &Store<EniConfig>,
+    keys: &Keys,
+    name: &str,
+) -> pool::Source {
+    let Some(node) = nodes.get(&reflector::ObjectRef::new(name)) else {
+        return pool::Source::Missing {
+            why: format!("Kubernetes shows no Node `{name}` (MY_NODE_NAME) yet"),
+        };
+    };
+    let choice = choose(node.labels(), node.annotations(), keys);
+    let config = configs.get(&reflector::ObjectRef::new(&choice.name));
+    choice.source(config.as_deref(), &daemon.primary_groups)
+}

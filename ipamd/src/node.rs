@@ -1,0 +1,337 @@
+//! What the daemon knows: one lock around the pool and the journal, and a way into the kernel.
+
+use crate::{
+    imds::Identity,
+    journal::{Attachment, Journal},
+    settings::Settings,
+};
+use anyhow::Result;
+use ipnetwork::Ipv4Network;
+use net::{Mac, Netlink, Op};
+use pool::{Assigned, Eni, EniId, NoAddress, Owner, Plan, Pool, Readiness, Reason, Source, Time};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::sync::Notify;
+use tracing::warn;
+
+/// An interface of this node, as the daemon keeps it.
+#[derive(Clone, Debug)]
+pub(crate) struct Attached {
+    /// Its hardware address.
+    pub mac: Mac,
+    /// Its device index.
+    pub device_index: u32,
+    /// Id of its subnet.
+    pub subnet: String,
+    /// The subnet's block, once it is known.
+    pub subnet_cidr: Option<Ipv4Network>,
+    /// Its primary address.
+    pub primary: Ipv4Addr,
+    /// Its secondary addresses.
+    pub addresses: BTreeSet<Ipv4Addr>,
+    /// Its attachment, where it is known.
+    pub attachment: Option<String>,
+    /// The interface in the kernel, once it is set up; the primary one needs nothing.
+    pub kernel: Option<net::eni::Eni>,
+    /// Since when the daemon waits for its device.
+    pub since: Instant,
+}
+
+impl Attached {
+    fn readiness(&self) -> Readiness {
+        if self.device_index == 0 || self.kernel.is_some() {
+            Readiness::Ready
+        } else {
+            Readiness::Coming
+        }
+    }
+}
+
+/// What one lock guards. Nothing waits for anything else while it is held.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// Which addresses there are, and whose they are.
+    pub pool: Pool,
+    /// The record of it.
+    pub journal: Journal,
+    /// Interfaces of this node.
+    pub attached: BTreeMap<EniId, Attached>,
+    /// Pods that wait for an address.
+    waiting: usize,
+    /// Attachments that a verb is working on.
+    busy: BTreeSet<Owner>,
+}
+
+impl State {
+    /// Tells the pool what is attached.
+    pub(crate) fn observe(&mut self) {
+        let eni = |it: &Attached| Eni {
+            device_index: it.device_index,
+            subnet: it.subnet.clone(),
+            addresses: it.addresses.clone(),
+            readiness: it.readiness(),
+        };
+        let seen = self.attached.iter().map(|(id, it)| (id.clone(), eni(it))).collect();
+        self.pool.observe(seen);
+    }
+}
+
+/// This node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// The settings in force.
+    pub settings: Settings,
+    /// Who this node is.
+    pub identity: Identity,
+    /// Security groups of the primary interface.
+    pub primary_groups: Vec<String>,
+    /// Wakes the planner.
+    pub wake: Notify,
+    state: Mutex<State>,
+    /// An address may have become free, or a verb has finished.
+    changed: Condvar,
+    kernel: Mutex<Netlink>,
+    /// Links to remove behind the back of a DEL.
+    reaper: mpsc::SyncSender<Op>,
+}
+
+/// Why no address could be assigned.
+#[derive(Debug)]
+pub(crate) enum AssignError {
+    /// There is none, and none came in time.
+    NoAddress {
+        /// What the pool says.
+        none: NoAddress,
+        /// Why there are no more.
+        reason: Reason,
+        /// Seconds until more are asked for again, if that is known.
+        next_try: Option<u64>,
+    },
+    /// It could not be put on record.
+    Journal(anyhow::Error),
+}
+
+/// A turn at an attachment: no other verb works on it until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    node: &'a Node,
+    owner: Owner,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.node.state().busy.remove(&self.owner);
+        self.node.changed.notify_all();
+    }
+}
+
+impl Node {
+    /// Puts the parts together.
+    pub(crate) fn new(
+        settings: Settings,
+        identity: Identity,
+        primary_groups: Vec<String>,
+        state: (Pool, Journal, BTreeMap<EniId, Attached>),
+        kernel: Netlink,
+        reaper: mpsc::SyncSender<Op>,
+    ) -> Self {
+        let (pool, journal, attached) = state;
+        let mut state = State { pool, journal, attached, waiting: 0, busy: BTreeSet::new() };
+        state.observe();
+        Self {
+            settings,
+            identity,
+            primary_groups,
+            wake: Notify::new(),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            kernel: Mutex::new(kernel),
+            reaper,
+        }
+    }
+
+    /// The state, locked. A thread that panicked while it held the lock left it whole: every change
+    /// to it is a single call.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The kernel, locked.
+    pub(crate) fn kernel(&self) -> MutexGuard<'_, Netlink> {
+        self.kernel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where addresses come from from now on.
+    pub(crate) fn draw_from(&self, source: Source) {
+        let mut state = self.state();
+        if *state.pool.source() == source {
+            return;
+        }
+        tracing::info!(?source, "addresses come from");
+        if let Err(error) = state.journal.source(&source) {
+            warn!(error = format!("{error:#}"), "note the ENIConfig");
+        }
+        state.pool.draw_from(source);
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Changes what is attached, and tells the pool and those who wait.
+    pub(crate) fn change_attached(&self, change: impl FnOnce(&mut BTreeMap<EniId, Attached>)) {
+        let mut state = self.state();
+        change(&mut state.attached);
+        state.observe();
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// The block of a subnet in which an interface of this node is already.
+    pub(crate) fn subnet_cidr(&self, subnet: &str) -> Option<Ipv4Network> {
+        let state = self.state();
+        state.attached.values().find(|eni| eni.subnet == subnet).and_then(|eni| eni.subnet_cidr)
+    }
+
+    /// What should change now.
+    pub(crate) fn plan(&self) -> Plan {
+        self.state().pool.plan(now())
+    }
+
+    /// Waits until no other verb works on an attachment; `None` when the deadline passes.
+    pub(crate) fn turn(&self, owner: &Owner, deadline: Instant) -> Option<Turn<'_>> {
+        let mut state = self.state();
+        while !state.busy.insert(owner.clone()) {
+            if Instant::now() >= deadline {
+                return None;
+            }
+            state = self.wait(state, deadline);
+        }
+        Some(Turn { node: self, owner: owner.clone() })
+    }
+
+    /// Gives an attachment an address and puts that on record. Waits for one until the deadline.
+    ///
+    /// `attach` makes the attachment of what the pool assigned.
+    pub(crate) fn assign(
+        &self,
+        owner: &Owner,
+        deadline: Instant,
+        attach: impl FnOnce(&Assigned, u32) -> Attachment,
+    ) -> Result<Attachment, AssignError> {
+        let mut state = self.state();
+        if let Some(known) = state.journal.book().attachments.get(owner) {
+            return Ok(known.clone());
+        }
+        let assigned = match state.pool.assign(owner.clone(), now()) {
+            Ok(assigned) => assigned,
+            Err(none) => {
+                self.count_waiting(&mut state, 1);
+                self.wake.notify_one();
+                let (woken, assigned) = self.wait_for_address(state, owner, deadline, none);
+                state = woken;
+                self.count_waiting(&mut state, -1);
+                assigned?
+            }
+        };
+        let device_index = state.attached.get(&assigned.eni).map_or(0, |eni| eni.device_index);
+        let attachment = attach(&assigned, net::eni::table(device_index));
+        if let Err(error) = state.journal.assigned(attachment.clone()) {
+            state.pool.release(owner, now());
+            return Err(AssignError::Journal(error));
+        }
+        drop(state);
+        // One free address fewer: perhaps below the target.
+        self.wake.notify_one();
+        Ok(attachment)
+    }
+
+    fn count_waiting(&self, state: &mut State, change: isize) {
+        state.waiting = state.waiting.saturating_add_signed(change);
+        let waiting = state.waiting;
+        state.pool.set_waiting(waiting);
+    }
+
+    fn wait_for_address<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        owner: &Owner,
+        deadline: Instant,
+        mut none: NoAddress,
+    ) -> (MutexGuard<'a, State>, Result<Assigned, AssignError>) {
+        loop {
+            if Instant::now() >= deadline {
+                let late = no_address(&state.pool, none);
+                return (state, Err(late));
+            }
+            state = self.wait(state, deadline);
+            match state.pool.assign(owner.clone(), now()) {
+                Ok(assigned) => return (state, Ok(assigned)),
+                Err(still) => none = still,
+            }
+        }
+    }
+
+    /// The attachment of an owner, if it has one.
+    pub(crate) fn attachment(&self, owner: &Owner) -> Option<Attachment> {
+        self.state().journal.book().attachments.get(owner).cloned()
+    }
+
+    /// Takes an address back: it rests from now on.
+    pub(crate) fn release(&self, owner: &Owner) -> Result<()> {
+        let mut state = self.state();
+        let now = now();
+        state.journal.released(owner, now)?;
+        state.pool.release(owner, now);
+        drop(state);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Removes a link without waiting for it: that takes the kernel twenty milliseconds.
+    pub(crate) fn reap(&self, removal: Op) {
+        if let Err(mpsc::TrySendError::Full(op) | mpsc::TrySendError::Disconnected(op)) =
+            self.reaper.try_send(removal)
+            && let Err(error) = self.kernel().apply(&[op])
+        {
+            warn!(error = %error, "remove a link");
+        }
+    }
+
+    /// Waits until something changes, or an address may have rested, or the deadline.
+    fn wait<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        deadline: Instant,
+    ) -> MutexGuard<'a, State> {
+        let left = deadline.saturating_duration_since(Instant::now()).min(RESTED);
+        let (state, _) =
+            self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+        state
+    }
+}
+
+/// Nobody says when an address has rested: those who wait look again this often.
+const RESTED: Duration = Duration::from_millis(250);
+
+fn no_address(pool: &Pool, none: NoAddress) -> AssignError {
+    let now = now();
+    let plan = pool.plan(now);
+    let until = match &plan.reason {
+        Reason::BackingOff { until, .. } => Some(*until),
+        Reason::Satisfied | Reason::Short(_) | Reason::Full { .. } | Reason::NoSource { .. } => {
+            None
+        }
+    };
+    let next_try = until.map(|until| until.0.saturating_sub(now.0).as_secs() + 1);
+    AssignError::NoAddress { none, reason: plan.reason, next_try }
+}
+
+/// The time, for the pool.
+pub(crate) fn now() -> Time {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    // A clock before 1970 is a machine without a clock: all addresses have rested.
+    Time(since.unwrap_or_default())
+}
