@@ -1,0 +1,1 @@
+//! The rules of EC2, one by one.
