@@ -1,0 +1,1 @@
+//! IMDS over HTTP.
