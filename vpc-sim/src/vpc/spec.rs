@@ -261,10 +261,11 @@ impl Spec {
         for subnet in &self.subnets {
             self.check_subnet(subnet)?;
         }
-        let subnets = self.subnets.iter().flat_map(|s| [Some(&s.name), s.id.as_ref()]);
-        let groups = self.groups.iter().flat_map(|g| [Some(&g.name), g.id.as_ref()]);
+        // A name may be the id of its own thing, not of another one.
+        let subnets = self.subnets.iter().flat_map(|subnet| names(&subnet.name, &subnet.id));
+        let groups = self.groups.iter().flat_map(|group| names(&group.name, &group.id));
         let mut seen = BTreeSet::new();
-        for names in [subnets.flatten().collect::<Vec<_>>(), groups.flatten().collect()] {
+        for names in [subnets.collect::<Vec<_>>(), groups.collect()] {
             seen.clear();
             if let Some(twice) = names.into_iter().find(|name| !seen.insert(*name)) {
                 return Err(SpecError::Twice(twice.clone()));
@@ -303,6 +304,10 @@ fn check_blocks(blocks: &[Ipv4Network]) -> Result<(), SpecError> {
         }
     }
     Ok(())
+}
+
+fn names<'a>(name: &'a String, id: &'a Option<String>) -> impl Iterator<Item = &'a String> {
+    std::iter::once(name).chain(id.as_ref().filter(move |id| *id != name))
 }
 
 fn yes() -> bool {

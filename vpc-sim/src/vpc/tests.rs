@@ -1,1 +1,0 @@
-//! The rules of EC2, one by one.
