@@ -1,3 +1,6 @@
 //! What the world speaks over HTTP.
 
+pub mod cloud;
+pub mod ec2;
+pub mod imds;
 pub mod kube;

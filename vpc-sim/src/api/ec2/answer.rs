@@ -1,0 +1,109 @@
+//! From what is asked to what is answered.
+
+use super::{
+    describe::{Describe, page},
+    request::Request,
+    xml::Xml,
+};
+use crate::{
+    api::cloud::Clock,
+    vpc::{Ec2Error, Time, Vpc, assign::Assigned, attach::Attach, create::CreateInterface},
+};
+
+/// Carries out a request and writes the inside of its answer.
+pub(super) fn content(
+    vpc: &mut Vpc,
+    now: Time,
+    clock: &Clock,
+    request: &Request,
+) -> Result<Xml, Ec2Error> {
+    match request {
+        Request::Create(request) => create(vpc, now, clock, request),
+        Request::Attach(request) => attach(vpc, now, request),
+        Request::Detach { attachment_id, how } => {
+            done(vpc.detach_network_interface(now, attachment_id, *how))
+        }
+        Request::Delete { interface_id } => done(vpc.delete_network_interface(now, interface_id)),
+        Request::Modify { interface_id, attribute } => {
+            done(vpc.modify_network_interface_attribute(now, interface_id, attribute))
+        }
+        Request::Assign { interface_id, wanted, reassignment } => {
+            let new = vpc.assign_private_ip_addresses(now, interface_id, wanted, *reassignment)?;
+            Ok(assigned(interface_id, &new))
+        }
+        Request::Unassign { interface_id, gone } => {
+            done(vpc.unassign_private_ip_addresses(now, interface_id, gone))
+        }
+        Request::CreateTags { resources, tags } => done(vpc.create_tags(resources, tags)),
+        Request::DescribeInterfaces(lookup) => {
+            let found = vpc.describe_network_interfaces(lookup)?;
+            let describe = Describe { vpc, clock };
+            Ok(page("networkInterfaceSet", &found, |xml, item| describe.interface(xml, item)))
+        }
+        Request::DescribeInstances(lookup) => {
+            let found = vpc.describe_instances(lookup)?;
+            let describe = Describe { vpc, clock };
+            Ok(page("reservationSet", &found, |xml, item| describe.reservation(xml, item)))
+        }
+        Request::DescribeInstanceTypes(lookup) => {
+            let found = vpc.describe_instance_types(lookup)?;
+            Ok(page("instanceTypeSet", &found, super::describe::instance_type))
+        }
+        Request::DescribeSubnets(lookup) => {
+            let found = vpc.describe_subnets(lookup)?;
+            let describe = Describe { vpc, clock };
+            Ok(page("subnetSet", &found, |xml, item| describe.subnet(xml, item)))
+        }
+        Request::DescribeSecurityGroups(lookup) => {
+            let found = vpc.describe_security_groups(lookup)?;
+            let describe = Describe { vpc, clock };
+            Ok(page("securityGroupInfo", &found, |xml, item| describe.group(xml, item)))
+        }
+        Request::DescribeVpcs(lookup) => {
+            let found = vpc.describe_vpcs(lookup)?;
+            let describe = Describe { vpc, clock };
+            Ok(page("vpcSet", &found, |xml, _| describe.vpc(xml)))
+        }
+    }
+}
+
+fn create(
+    vpc: &mut Vpc,
+    now: Time,
+    clock: &Clock,
+    request: &CreateInterface,
+) -> Result<Xml, Ec2Error> {
+    let interface = vpc.create_network_interface(now, request)?.clone();
+    let describe = Describe { vpc, clock };
+    let mut xml = Xml::default();
+    xml.element("networkInterface", |xml| describe.interface(xml, &interface));
+    xml.optional("clientToken", request.client_token.as_ref());
+    Ok(xml)
+}
+
+fn attach(vpc: &mut Vpc, now: Time, request: &Attach) -> Result<Xml, Ec2Error> {
+    let attachment = vpc.attach_network_interface(now, request)?;
+    let mut xml = Xml::default();
+    xml.text("attachmentId", &attachment.id);
+    xml.text("networkCardIndex", attachment.card_index);
+    Ok(xml)
+}
+
+/// Only what is new: clients add it to what they know.
+fn assigned(interface_id: &str, new: &Assigned) -> Xml {
+    let mut xml = Xml::default();
+    xml.text("networkInterfaceId", interface_id);
+    xml.set("assignedPrivateIpAddressesSet", &new.addresses, |xml, address| {
+        xml.text("privateIpAddress", address);
+    });
+    xml.set("assignedIpv4PrefixSet", &new.prefixes, |xml, prefix| xml.text("ipv4Prefix", prefix));
+    xml.text("return", true);
+    xml
+}
+
+fn done(result: Result<(), Ec2Error>) -> Result<Xml, Ec2Error> {
+    result?;
+    let mut xml = Xml::default();
+    xml.text("return", true);
+    Ok(xml)
+}

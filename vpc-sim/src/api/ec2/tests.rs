@@ -1,0 +1,264 @@
+//! EC2 over HTTP: what is on the wire, byte by byte where clients look at bytes.
+
+use super::*;
+use crate::vpc::{
+    Launch, Spec, Vpc,
+    spec::{Latency, SubnetSpec},
+};
+use axum::{body::to_bytes, http};
+use tower::ServiceExt as _;
+
+const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
+
+struct World {
+    cloud: Arc<Cloud>,
+    access_key_id: String,
+}
+
+struct Reply {
+    status: u16,
+    headers: HeaderMap,
+    body: String,
+}
+
+fn world() -> World {
+    let subnet = SubnetSpec {
+        name: "only".into(),
+        id: Some("subnet-1".into()),
+        cidr: "10.0.0.0/24".parse().unwrap(),
+        zone: "us-west-2a".into(),
+        public_ips: true,
+    };
+    let spec = Spec { subnets: vec![subnet], latency: Latency::NONE, ..Spec::default() };
+    let cloud = Cloud::new(Vpc::new(spec).unwrap());
+    let access_key_id = cloud.with(|vpc, now| {
+        let launch = Launch {
+            node: "node-a".into(),
+            instance_type: "m5.large".into(),
+            subnet_id: "subnet-1".into(),
+            groups: Vec::new(),
+            role: Some("node".into()),
+        };
+        vpc.run_instance(now, &launch).unwrap();
+        vpc.instance_by_node("node-a").unwrap().role.clone().unwrap().access_key_id
+    });
+    World { cloud, access_key_id }
+}
+
+impl World {
+    async fn send(&self, request: http::Request<Body>) -> Reply {
+        let response = router(Arc::clone(&self.cloud)).oneshot(request).await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        Reply { status, headers, body: String::from_utf8(body.to_vec()).unwrap() }
+    }
+
+    async fn post(&self, form: &str) -> Reply {
+        let body = Body::from(format!("{form}&Version={VERSION}"));
+        let request = http::Request::post("/").header(header::CONTENT_TYPE, FORM).body(body);
+        self.send(request.unwrap()).await
+    }
+
+    #[track_caller]
+    fn refused(&self, form: &str, status: u16, code: &str, message: &str) -> impl Future {
+        let caller = std::panic::Location::caller();
+        async move {
+            let reply = self.post(form).await;
+            let text = format!("<Code>{code}</Code><Message>{message}</Message>");
+            assert!(reply.body.contains(&text), "{caller}: {}", reply.body);
+            assert_eq!(reply.status, status, "{caller}: {}", reply.body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_named_after_its_action_and_carries_its_request_id() {
+    let world = world();
+
+    let reply = world.post("Action=DescribeSubnets").await;
+
+    let id = reply.headers["x-amzn-requestid"].to_str().unwrap();
+    let start = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<DescribeSubnetsResponse \
+         xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>{id}</requestId>\
+         <subnetSet><item><subnetId>subnet-1</subnetId>"
+    );
+    assert_eq!(reply.status, 200);
+    assert!(reply.body.starts_with(&start), "{}", reply.body);
+    assert!(reply.body.contains("<availableIpAddressCount>250</availableIpAddressCount>"));
+    assert_eq!(reply.headers[header::CONTENT_TYPE], "text/xml;charset=UTF-8");
+    assert_eq!(id.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
+}
+
+#[tokio::test]
+async fn an_error_has_the_shape_that_clients_parse() {
+    let world = world();
+
+    let reply =
+        world.post("Action=DeleteNetworkInterface&NetworkInterfaceId=eni-0123456789abcdef0").await;
+
+    let id = reply.headers["x-amzn-requestid"].to_str().unwrap();
+    let want = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error>\
+         <Code>InvalidNetworkInterfaceID.NotFound</Code><Message>The networkInterface ID \
+         &apos;eni-0123456789abcdef0&apos; does not exist</Message></Error></Errors>\
+         <RequestID>{id}</RequestID></Response>"
+    );
+    assert_eq!((reply.status, reply.body), (400, want));
+}
+
+#[tokio::test]
+async fn a_get_with_a_query_is_as_good_as_a_post() {
+    let world = world();
+    let uri = "/?Action=DescribeVpcs&Version=2016-11-15&X-Amz-Date=20261123T010026Z";
+    let request = http::Request::get(uri).body(Body::empty()).unwrap();
+
+    let reply = world.send(request).await;
+
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    assert!(reply.body.contains("<cidrBlock>10.0.0.0/16</cidrBlock>"), "{}", reply.body);
+}
+
+#[tokio::test]
+async fn a_request_of_the_wrong_form_is_refused() {
+    let world = world();
+    let missing = "The request must contain the parameter";
+
+    world.refused("", 400, "MissingParameter", &format!("{missing} Action")).await;
+    world
+        .refused(
+            "Action=Fly",
+            400,
+            "InvalidAction",
+            "The action Fly is not valid for this web service.",
+        )
+        .await;
+    world
+        .refused(
+            "Action=CreateNetworkInterface",
+            400,
+            "MissingParameter",
+            &format!("{missing} SubnetId"),
+        )
+        .await;
+    // The SDK's name of the list, which is not the wire's.
+    world
+        .refused(
+            "Action=DescribeSubnets&SubnetIds.1=subnet-1",
+            400,
+            "UnknownParameter",
+            "The parameter SubnetIds.1 is not recognized",
+        )
+        .await;
+    world
+        .refused(
+            "Action=CreateNetworkInterface&SubnetId=subnet-1&Ipv6AddressCount=1",
+            400,
+            "UnsupportedOperation",
+            "vpc-sim does not simulate the parameter Ipv6AddressCount of CreateNetworkInterface",
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn assign_has_no_dry_run_but_delete_has() {
+    let world = world();
+    let eni = "NetworkInterfaceId=eni-0123456789abcdef0&DryRun=true";
+
+    world
+        .refused(
+            &format!("Action=DeleteNetworkInterface&{eni}"),
+            412,
+            "DryRunOperation",
+            "Request would have succeeded, but DryRun flag is set.",
+        )
+        .await;
+    world
+        .refused(
+            &format!("Action=AssignPrivateIpAddresses&SecondaryPrivateIpAddressCount=1&{eni}"),
+            400,
+            "UnknownParameter",
+            "The parameter DryRun is not recognized",
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn lists_have_another_form_in_create_than_in_assign() {
+    let world = world();
+
+    let created = world
+        .post(
+            "Action=CreateNetworkInterface&SubnetId=subnet-1&Ipv4Prefix.1.Ipv4Prefix=10.0.0.32%2F28",
+        )
+        .await;
+    let id = created.body.split("<networkInterfaceId>").nth(1).unwrap().split('<').next().unwrap();
+    let assigned = world
+        .post(&format!(
+            "Action=AssignPrivateIpAddresses&NetworkInterfaceId={id}&Ipv4Prefix.1=10.0.0.48%2F28"
+        ))
+        .await;
+
+    // The instance's address, which is random, could be in either block; the seed says it is not.
+    assert!(created.body.contains("<ipv4PrefixSet><item><ipv4Prefix>10.0.0.32/28</ipv4Prefix>"));
+    let want = "<assignedPrivateIpAddressesSet/><assignedIpv4PrefixSet><item>\
+                <ipv4Prefix>10.0.0.48/28</ipv4Prefix></item></assignedIpv4PrefixSet>";
+    assert!(assigned.body.contains(want), "{}", assigned.body);
+}
+
+#[tokio::test]
+async fn a_call_is_remembered_with_the_node_whose_credentials_it_came_with() {
+    let world = world();
+    let authorization = format!(
+        "AWS4-HMAC-SHA256 Credential={}/20261123/us-west-2/ec2/aws4_request, SignedHeaders=host, \
+         Signature=0",
+        world.access_key_id
+    );
+    let request = http::Request::post("/")
+        .header(header::AUTHORIZATION, authorization)
+        .body(Body::from("Action=DescribeVpcs&Version=2016-11-15"));
+
+    world.send(request.unwrap()).await;
+    world.post("Action=DeleteNetworkInterface&NetworkInterfaceId=eni-1").await;
+
+    let calls = world.cloud.calls();
+    let seen: Vec<_> = calls
+        .iter()
+        .map(|call| (call.who.as_str(), call.action.as_str(), call.outcome.as_str(), call.status))
+        .collect();
+    let malformed = "InvalidNetworkInterfaceId.Malformed";
+    assert_eq!(
+        seen,
+        [
+            ("node-a", "DescribeVpcs", "OK", 200),
+            ("outside", "DeleteNetworkInterface", malformed, 400),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_changes_the_wires_waits_for_them() {
+    let world = world();
+    let mut layouts = world.cloud.layouts();
+    let eni = layouts.borrow_and_update().1.enis.keys().next().unwrap().clone();
+    let builder = tokio::spawn({
+        let cloud = Arc::clone(&world.cloud);
+        async move {
+            layouts.changed().await.unwrap();
+            let generation = layouts.borrow().0;
+            cloud.applied(generation);
+            generation
+        }
+    });
+    let before = tokio::time::Instant::now();
+    let initial = world.cloud.layouts().borrow().0;
+    world.cloud.applied(initial);
+
+    let form = "Action=AssignPrivateIpAddresses&SecondaryPrivateIpAddressCount=1";
+    let reply = world.post(&format!("{form}&NetworkInterfaceId={eni}")).await;
+
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    assert_eq!(builder.await.unwrap(), initial + 1);
+    // Time stands still while anything can run: nobody waited for a limit.
+    assert_eq!(tokio::time::Instant::now(), before);
+}

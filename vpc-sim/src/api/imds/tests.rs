@@ -1,0 +1,207 @@
+//! IMDS over HTTP, as the instance sees it.
+
+use super::*;
+use crate::vpc::{Launch, Spec, Vpc, assign::Reassignment, assign::Wanted, spec::ImdsSpec};
+use axum::{body::to_bytes, http::Request};
+use std::net::Ipv4Addr;
+use tower::ServiceExt as _;
+
+const SECONDS: &str = "X-aws-ec2-metadata-token-ttl-seconds";
+const TOKEN: &str = "X-aws-ec2-metadata-token";
+const MACS: &str = "/latest/meta-data/network/interfaces/macs/";
+
+struct World {
+    cloud: Arc<Cloud>,
+    router: Router,
+    address: Ipv4Addr,
+    mac: String,
+}
+
+struct Reply {
+    status: u16,
+    headers: HeaderMap,
+    body: String,
+}
+
+fn world(v1: bool) -> World {
+    let imds = ImdsSpec { v1, lag: Duration::ZERO, ..ImdsSpec::default() };
+    let cloud = Cloud::new(Vpc::new(Spec { imds, ..Spec::default() }).unwrap());
+    let (address, mac) = cloud.with(|vpc, now| {
+        let subnet = vpc.subnets().values().find(|subnet| subnet.name == "nodes-a").unwrap();
+        let launch = Launch {
+            node: "a".into(),
+            instance_type: "m5.large".into(),
+            subnet_id: subnet.id.clone(),
+            groups: Vec::new(),
+            role: Some("node-role".into()),
+        };
+        vpc.run_instance(now, &launch).unwrap();
+        let primary = vpc.interfaces().values().next().unwrap();
+        (primary.primary, primary.mac.to_string())
+    });
+    World { router: router(Arc::clone(&cloud)), cloud, address, mac }
+}
+
+impl World {
+    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Reply {
+        let from = SocketAddr::from((self.address, 40_000));
+        let request = Request::builder().method(method).uri(path).extension(ConnectInfo(from));
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request = request.body(Body::empty()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        Reply { status, headers, body: String::from_utf8(body.to_vec()).unwrap() }
+    }
+
+    async fn token(&self) -> String {
+        self.send(Method::PUT, TOKEN_PATH, &[(SECONDS, "60")]).await.body
+    }
+
+    async fn read(&self, path: &str) -> Reply {
+        let token = self.token().await;
+        self.send(Method::GET, path, &[(TOKEN, &token)]).await
+    }
+}
+
+#[tokio::test]
+async fn a_token_needs_a_put_with_a_time_and_no_proxy() {
+    let world = world(false);
+
+    let good = world.send(Method::PUT, TOKEN_PATH, &[(SECONDS, "21600")]).await;
+    let cases = [
+        (world.send(Method::PUT, TOKEN_PATH, &[]).await, 400),
+        (world.send(Method::PUT, TOKEN_PATH, &[(SECONDS, "0")]).await, 400),
+        (world.send(Method::PUT, TOKEN_PATH, &[(SECONDS, "21601")]).await, 400),
+        (world.send(Method::PUT, TOKEN_PATH, &[(SECONDS, "x")]).await, 400),
+        (
+            world
+                .send(Method::PUT, TOKEN_PATH, &[(SECONDS, "60"), ("X-Forwarded-For", "10.0.0.1")])
+                .await,
+            403,
+        ),
+        (world.send(Method::GET, TOKEN_PATH, &[]).await, 405),
+    ];
+
+    assert_eq!((good.status, good.body.len()), (200, 56));
+    assert_eq!(good.headers[SECONDS], "21600");
+    let statuses: Vec<_> = cases.iter().map(|(reply, _)| reply.status).collect();
+    assert_eq!(statuses, cases.iter().map(|(_, want)| *want).collect::<Vec<_>>());
+    assert_eq!(cases[5].0.headers[header::ALLOW], "OPTIONS, PUT");
+}
+
+#[tokio::test]
+async fn nothing_is_read_without_a_token_unless_version_1_is_on() {
+    let path = "/latest/meta-data/instance-id";
+    let (strict, lax) = (world(false), world(true));
+
+    let without = strict.send(Method::GET, path, &[]).await;
+    let bad = lax.send(Method::GET, path, &[(TOKEN, "bad")]).await;
+    let version_1 = lax.send(Method::GET, path, &[]).await;
+
+    assert_eq!((without.status, bad.status, version_1.status), (401, 401, 200));
+}
+
+#[tokio::test]
+async fn a_scalar_has_no_line_end_and_the_connection_closes() {
+    let world = world(false);
+
+    let reply = world.read("/latest/meta-data/placement/availability-zone").await;
+
+    assert_eq!((reply.status, reply.body.as_str()), (200, "us-west-2a"));
+    assert_eq!(reply.headers[header::SERVER], "EC2ws");
+    assert_eq!(reply.headers[header::CONNECTION], "close");
+    assert_eq!(reply.headers[header::CONTENT_TYPE], "text/plain");
+}
+
+#[tokio::test]
+async fn interfaces_are_listed_as_folders_with_or_without_the_slash() {
+    let world = world(false);
+
+    let with = world.read(MACS).await;
+    let without = world.read(MACS.trim_end_matches('/')).await;
+
+    assert_eq!(with.body, format!("{}/", world.mac));
+    assert_eq!(without.body, with.body);
+}
+
+#[tokio::test]
+async fn the_primary_address_is_the_first_line() {
+    let world = world(false);
+    world.cloud.with(|vpc, now| {
+        let eni = vpc.interfaces().keys().next().unwrap().0.clone();
+        vpc.assign_private_ip_addresses(now, &eni, &Wanted::Count(3), Reassignment::Refused)
+            .unwrap();
+    });
+
+    let reply = world.read(&format!("{MACS}{}/local-ipv4s", world.mac)).await;
+
+    let lines: Vec<&str> = reply.body.split('\n').collect();
+    assert_eq!((lines.len(), lines[0]), (4, world.address.to_string().as_str()));
+}
+
+#[tokio::test]
+async fn a_key_without_a_value_is_not_found_and_not_listed() {
+    let world = world(false);
+    let folder = format!("{MACS}{}/", world.mac);
+
+    let before = world.read(&format!("{folder}ipv4-prefix")).await;
+    let listing = world.read(&folder).await.body;
+    world.cloud.with(|vpc, now| {
+        let eni = vpc.interfaces().keys().next().unwrap().0.clone();
+        vpc.assign_private_ip_addresses(now, &eni, &Wanted::PrefixCount(1), Reassignment::Refused)
+            .unwrap();
+    });
+    let after = world.read(&format!("{folder}ipv4-prefix")).await;
+
+    assert_eq!((before.status, after.status), (404, 200));
+    assert!(before.body.contains("<title>404 - Not Found</title>"), "{}", before.body);
+    assert!(after.body.ends_with("/28"), "{}", after.body);
+    let entries: Vec<&str> = listing.split('\n').collect();
+    assert!(entries.contains(&"interface-id") && entries.contains(&"ipv4-associations/"));
+    assert!(!entries.contains(&"ipv4-prefix"), "{listing}");
+}
+
+#[tokio::test]
+async fn the_credentials_of_the_role_name_the_instance() {
+    let world = world(false);
+    let folder = "/latest/meta-data/iam/security-credentials/";
+
+    let role = world.read(folder).await.body;
+    let text = world.read(&format!("{folder}{role}")).await.body;
+
+    let credentials: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let key = credentials["AccessKeyId"].as_str().unwrap();
+    let owner = world.cloud.with(|vpc, _| vpc.instance_by_access_key(key).unwrap().node.clone());
+    assert_eq!((role.as_str(), owner.as_str()), ("node-role", "a"));
+    assert_eq!(
+        (&credentials["Code"], &credentials["Type"]),
+        (&"Success".into(), &"AWS-HMAC".into())
+    );
+    let expiration: jiff::Timestamp = credentials["Expiration"].as_str().unwrap().parse().unwrap();
+    assert!(expiration > jiff::Timestamp::now());
+}
+
+#[tokio::test]
+async fn the_identity_document_names_region_and_instance() {
+    let world = world(false);
+
+    let text = world.read("/latest/dynamic/instance-identity/document").await.body;
+
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["region"], "us-west-2");
+    assert_eq!(document["instanceType"], "m5.large");
+    assert_eq!(document["privateIp"], world.address.to_string());
+    assert_eq!(document["version"], "2017-09-30");
+}
+
+#[tokio::test]
+async fn an_address_that_no_instance_has_reads_nothing() {
+    let mut world = world(true);
+    world.address = Ipv4Addr::new(192, 0, 2, 1);
+
+    let reply = world.send(Method::GET, "/latest/meta-data/instance-id", &[]).await;
+
+    assert_eq!(reply.status, 404);
+}

@@ -1,0 +1,208 @@
+//! Attaching and detaching interfaces, which takes time.
+
+use super::{
+    Due, Vpc,
+    assign::{Wanted, check_limit},
+    error::Ec2Error,
+    ids::{AttachmentId, EniId, Kind},
+    instance::Instance,
+    interface::{Attachment, AttachmentState},
+    time::Time,
+};
+
+/// Device indexes begin at 0 and stay below this; no card takes more than 24 interfaces.
+pub const DEVICE_INDEXES: u32 = 32;
+
+/// What to attach where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attach {
+    /// The interface.
+    pub interface_id: String,
+    /// The instance.
+    pub instance_id: String,
+    /// The place on the network card.
+    pub device_index: u32,
+    /// The network card; the type's default one when absent.
+    pub card_index: Option<u32>,
+}
+
+/// How to detach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detach {
+    /// As the machine lets go.
+    Orderly,
+    /// At once.
+    Forced,
+}
+
+impl Vpc {
+    /// `AttachNetworkInterface`. The device appears later.
+    ///
+    /// # Errors
+    /// As EC2.
+    pub fn attach_network_interface(
+        &mut self,
+        now: Time,
+        request: &Attach,
+    ) -> Result<&Attachment, Ec2Error> {
+        let interface = self.interface(&request.interface_id)?;
+        let instance = self.instance(&request.instance_id)?;
+        let card_index = request.card_index.unwrap_or(instance.instance_type.default_card);
+        if !instance.running {
+            let message =
+                format!("The instance '{}' is not in a valid state for this.", instance.id);
+            return Err(Ec2Error::new("IncorrectInstanceState", message));
+        }
+        if interface.attachment.is_some() {
+            let message = format!("Interface: [{}] in use.", interface.id);
+            return Err(Ec2Error::new("InvalidNetworkInterface.InUse", message));
+        }
+        if self.subnet(&interface.subnet_id)?.zone != instance.zone {
+            let message = "You may not attach a network interface to an instance if they are not \
+                           in the same availability zone";
+            return Err(Ec2Error::invalid(message));
+        }
+        check_limit(interface, &Wanted::Nothing, instance.instance_type)?;
+        self.check_place(instance, card_index, request.device_index)?;
+
+        let (eni, instance_id) = (interface.id.clone(), instance.id.clone());
+        let id = AttachmentId::random(&mut self.rng);
+        if let Some(instance) = self.instances.get_mut(&instance_id) {
+            instance.interfaces.insert(eni.clone());
+        }
+        let attached = now + self.latency().attach;
+        let present = attached + self.latency().device;
+        self.later(attached, Due::Attached(eni.clone(), id.clone()));
+        self.later(present, Due::DevicePresent(eni.clone(), id.clone()));
+        self.interface_mut(&eni).attachment = Some(Attachment {
+            id,
+            instance_id,
+            card_index,
+            device_index: request.device_index,
+            state: AttachmentState::Attaching,
+            since: now,
+            // The call has no such parameter: whoever wants it modifies the attachment afterwards.
+            delete_on_termination: false,
+            device_present: false,
+        });
+        self.interface_changed(now, &eni);
+        let attachment = self.interfaces[&eni].attachment.as_ref();
+        Ok(attachment.expect("the lines above attached it"))
+    }
+
+    fn check_place(
+        &self,
+        instance: &Instance,
+        card_index: u32,
+        device_index: u32,
+    ) -> Result<(), Ec2Error> {
+        let instance_type = instance.instance_type;
+        let Some(limit) = instance_type.cards.get(card_index as usize) else {
+            let message = format!(
+                "Network card index {card_index} exceeds the limit for {}",
+                instance_type.name
+            );
+            return Err(Ec2Error::invalid(message));
+        };
+        if device_index >= DEVICE_INDEXES {
+            let message = format!("Device index {device_index} is out of range.");
+            return Err(Ec2Error::invalid(message));
+        }
+        let on_card: Vec<u32> = instance
+            .interfaces
+            .iter()
+            .filter_map(|eni| self.interfaces.get(eni)?.attachment.as_ref())
+            .filter(|attachment| attachment.card_index == card_index)
+            .map(|attachment| attachment.device_index)
+            .collect();
+        if on_card.contains(&device_index) {
+            return Err(Ec2Error::invalid(format!(
+                "Instance '{}' already has an interface attached at device index '{device_index}'.",
+                instance.id
+            )));
+        }
+        if on_card.len() >= *limit as usize {
+            return Err(Ec2Error::new(
+                "AttachmentLimitExceeded",
+                format!(
+                    "Interface count {} exceeds the limit for {}",
+                    on_card.len() + 1,
+                    instance_type.name
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// `DetachNetworkInterface`. The interface is available later.
+    ///
+    /// # Errors
+    /// As EC2: not the primary interface.
+    pub fn detach_network_interface(
+        &mut self,
+        now: Time,
+        attachment_id: &str,
+        how: Detach,
+    ) -> Result<(), Ec2Error> {
+        let attached = |attachment: &&Attachment| attachment.id.as_str() == attachment_id;
+        let found = self.interfaces.values().find_map(|interface| {
+            Some((&interface.id, interface.attachment.as_ref().filter(attached)?))
+        });
+        let Some((eni, attachment)) = found else {
+            return Err(Kind::Attachment.unknown(attachment_id));
+        };
+        if attachment.is_primary() {
+            let message = "The network interface at device index 0 cannot be detached.";
+            return Err(Ec2Error::new("OperationNotPermitted", message));
+        }
+        if attachment.state == AttachmentState::Detaching && how == Detach::Orderly {
+            return Err(Ec2Error::detaching(&attachment.id));
+        }
+        let (eni, id) = (eni.clone(), attachment.id.clone());
+        if let Some(attachment) = &mut self.interface_mut(&eni).attachment {
+            attachment.state = AttachmentState::Detaching;
+        }
+        let detached = match how {
+            Detach::Orderly => now + self.latency().detach,
+            Detach::Forced => now,
+        };
+        let gone = detached.min(now + self.latency().device);
+        self.later(gone, Due::DeviceGone(eni.clone(), id.clone()));
+        self.later(detached, Due::Detached(eni.clone(), id));
+        self.interface_changed(now, &eni);
+        Ok(())
+    }
+
+    /// Carries out a transition of an attachment, unless the attachment is another one by now.
+    pub(super) fn attachment_moves(&mut self, at: Time, eni: &EniId, id: &AttachmentId, to: Step) {
+        let Some(interface) = self.interfaces.get_mut(eni) else { return };
+        let Some(attachment) = interface.attachment.as_mut().filter(|now| now.id == *id) else {
+            return;
+        };
+        let detaching = attachment.state == AttachmentState::Detaching;
+        match to {
+            Step::Attached if !detaching => attachment.state = AttachmentState::Attached,
+            Step::DevicePresent if !detaching => attachment.device_present = true,
+            Step::Attached | Step::DevicePresent => {}
+            Step::DeviceGone => attachment.device_present = false,
+            Step::Detached => {
+                let instance_id = attachment.instance_id.clone();
+                interface.attachment = None;
+                if let Some(instance) = self.instances.get_mut(&instance_id) {
+                    instance.interfaces.remove(eni);
+                }
+                self.show(at, &instance_id);
+            }
+        }
+        self.interface_changed(at, eni);
+    }
+}
+
+/// What an attachment does when its time has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    Attached,
+    DevicePresent,
+    DeviceGone,
+    Detached,
+}

@@ -1,0 +1,235 @@
+//! Creating, changing and deleting interfaces.
+
+use super::{
+    Vpc,
+    assign::Wanted,
+    error::Ec2Error,
+    ids::{EniId, Kind},
+    interface::Interface,
+    limits::INTERFACES_PER_REGION,
+    tags,
+    time::Time,
+};
+use net::Mac;
+use rand::Rng;
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+/// Longest client token.
+const TOKEN_LENGTH: usize = 64;
+
+/// What to create.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CreateInterface {
+    /// The subnet.
+    pub subnet_id: String,
+    /// Words for people.
+    pub description: String,
+    /// Security groups; empty for the VPC's default group.
+    pub groups: Vec<String>,
+    /// The primary address; any when absent.
+    pub primary: Option<Ipv4Addr>,
+    /// Secondary addresses or prefixes.
+    pub wanted: Wanted,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+    /// A second call with the same token creates nothing.
+    pub client_token: Option<String>,
+}
+
+/// What a client token was used for.
+#[derive(Clone, Debug)]
+pub(super) struct Created {
+    request: CreateInterface,
+    id: EniId,
+}
+
+/// One attribute of an interface, as `ModifyNetworkInterfaceAttribute` changes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attribute {
+    /// The whole set of security groups.
+    Groups(Vec<String>),
+    /// Whether it goes when its instance goes.
+    DeleteOnTermination {
+        /// The interface's attachment.
+        attachment_id: String,
+        /// What it shall be.
+        value: bool,
+    },
+    /// Whether traffic is held to its addresses.
+    SourceDestCheck(bool),
+    /// Its description.
+    Description(String),
+}
+
+impl Vpc {
+    /// `CreateNetworkInterface`.
+    ///
+    /// # Errors
+    /// As EC2.
+    pub fn create_network_interface(
+        &mut self,
+        _now: Time,
+        request: &CreateInterface,
+    ) -> Result<&Interface, Ec2Error> {
+        if let Some(id) = self.created_before(request)? {
+            return Ok(&self.interfaces[&id]);
+        }
+        let groups = self.resolve_groups(&request.groups)?;
+        tags::check(&request.tags, 0)?;
+        if self.interfaces.len() >= INTERFACES_PER_REGION {
+            let message = "The maximum number of network interfaces has been reached.";
+            return Err(Ec2Error::new("NetworkInterfaceLimitExceeded", message));
+        }
+        let id = EniId::random(&mut self.rng);
+        let primary = self.take_primary(request, &id)?;
+        let (secondary, prefixes) = match self.choose(&request.subnet_id, &request.wanted) {
+            Ok(chosen) => chosen,
+            Err(error) => {
+                self.subnet_mut(&request.subnet_id).space.release(primary);
+                // Seen from CreateNetworkInterface: one code for whatever prefixes lack.
+                let block_code = error.code == Ec2Error::no_free_blocks().code;
+                return Err(match block_code {
+                    true => Ec2Error::no_free_addresses_or_prefixes(),
+                    false => error,
+                });
+            }
+        };
+        let mac = self.random_mac();
+        let mut interface = Interface {
+            id: id.clone(),
+            subnet_id: request.subnet_id.clone(),
+            description: request.description.clone(),
+            mac,
+            primary,
+            secondary: Vec::new(),
+            prefixes: Vec::new(),
+            public: None,
+            groups,
+            source_dest_check: true,
+            attachment: None,
+        };
+        self.give(&mut interface, secondary, prefixes);
+        if let Some(token) = &request.client_token {
+            let created = Created { request: request.clone(), id: id.clone() };
+            self.created.insert(token.clone(), created);
+        }
+        self.tags.insert(id.0.clone(), request.tags.clone());
+        self.changed();
+        Ok(self.interfaces.entry(id).or_insert(interface))
+    }
+
+    // EC2, "Ensuring idempotency": the same token with other parameters is an error.
+    fn created_before(&self, request: &CreateInterface) -> Result<Option<EniId>, Ec2Error> {
+        let Some(token) = &request.client_token else { return Ok(None) };
+        if token.len() > TOKEN_LENGTH || !token.is_ascii() {
+            return Err(Ec2Error::invalid("The client token must be at most 64 ASCII characters."));
+        }
+        match self.created.get(token) {
+            Some(created) if created.request == *request => Ok(Some(created.id.clone())),
+            Some(_) => Err(Ec2Error::new(
+                "IdempotentParameterMismatch",
+                format!("The client token '{token}' was used with other parameters."),
+            )),
+            None => Ok(None),
+        }
+    }
+
+    fn take_primary(
+        &mut self,
+        request: &CreateInterface,
+        id: &EniId,
+    ) -> Result<Ipv4Addr, Ec2Error> {
+        self.subnet(&request.subnet_id)?;
+        let subnet = self.subnets.get_mut(&request.subnet_id).expect("the line above looked it up");
+        let primary = match request.primary {
+            Some(address) if !subnet.space.is_usable(address) => {
+                return Err(Ec2Error::outside_subnet(address));
+            }
+            Some(address) if subnet.space.owner(address).is_some() => {
+                let message = format!("Address {address} is in use.");
+                return Err(Ec2Error::new("InvalidIPAddress.InUse", message));
+            }
+            Some(address) => address,
+            None => match subnet.space.pick(1, &mut self.rng).as_deref() {
+                Some([address]) => *address,
+                _ if request.wanted.is_prefixes() => {
+                    return Err(Ec2Error::no_free_addresses_or_prefixes());
+                }
+                _ => return Err(Ec2Error::no_free_addresses()),
+            },
+        };
+        subnet.space.take(primary, id);
+        Ok(primary)
+    }
+
+    fn random_mac(&mut self) -> Mac {
+        loop {
+            // Locally administered, unicast, and the same first byte for the whole VPC.
+            let [a, b, c, d, e] = self.rng.random();
+            let mac = Mac([0x06, a, b, c, d, e]);
+            if self.interfaces.values().all(|interface| interface.mac != mac) {
+                return mac;
+            }
+        }
+    }
+
+    /// `DeleteNetworkInterface`.
+    ///
+    /// # Errors
+    /// As EC2: not while it is attached or on its way in or out.
+    pub fn delete_network_interface(&mut self, _now: Time, id: &str) -> Result<(), Ec2Error> {
+        let interface = self.interface(id)?;
+        if interface.attachment.is_some() {
+            let message = format!("Network interface '{id}' is currently in use.");
+            return Err(Ec2Error::invalid(message));
+        }
+        let id = interface.id.clone();
+        self.remove_interface(&id);
+        Ok(())
+    }
+
+    /// Takes an interface and all its addresses away.
+    pub(super) fn remove_interface(&mut self, id: &EniId) {
+        let Some(interface) = self.interfaces.remove(id) else { return };
+        let space = &mut self.subnet_mut(&interface.subnet_id).space;
+        interface.addresses().for_each(|address| space.release(address));
+        interface.prefixes.iter().for_each(|prefix| space.release_prefix(*prefix));
+        self.tags.remove(id.as_str());
+        self.created.retain(|_, created| created.id != *id);
+        self.changed();
+    }
+
+    /// `ModifyNetworkInterfaceAttribute`.
+    ///
+    /// # Errors
+    /// As EC2.
+    pub fn modify_network_interface_attribute(
+        &mut self,
+        now: Time,
+        id: &str,
+        attribute: &Attribute,
+    ) -> Result<(), Ec2Error> {
+        let id = self.interface(id)?.id.clone();
+        match attribute {
+            Attribute::Groups(groups) => {
+                let groups = self.resolve_groups(groups)?;
+                self.interface_mut(&id).groups = groups;
+            }
+            Attribute::SourceDestCheck(value) => {
+                self.interface_mut(&id).source_dest_check = *value;
+            }
+            Attribute::Description(text) => {
+                self.interface_mut(&id).description.clone_from(text);
+            }
+            Attribute::DeleteOnTermination { attachment_id, value } => {
+                let attachment = self.interface_mut(&id).attachment.as_mut();
+                match attachment.filter(|attachment| attachment.id.as_str() == attachment_id) {
+                    Some(attachment) => attachment.delete_on_termination = *value,
+                    None => return Err(Kind::Attachment.unknown(attachment_id)),
+                }
+            }
+        }
+        self.interface_changed(now, &id);
+        Ok(())
+    }
+}

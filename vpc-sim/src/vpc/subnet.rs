@@ -1,0 +1,221 @@
+//! The addresses of a subnet: who has which, and which one is next.
+
+use super::{ids::EniId, limits::PREFIX_SIZE};
+use ipnetwork::Ipv4Network;
+use rand::{Rng, seq::IteratorRandom};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+/// Addresses at the beginning of a subnet that nobody gets: the network, the router, DNS, and one
+/// for the future. The last address is the fifth.
+const RESERVED_AT_START: u32 = 4;
+
+/// Random picks before looking at every address; enough while a tenth of the subnet is free.
+const BLIND_PICKS: usize = 32;
+
+/// A subnet.
+#[derive(Clone, Debug)]
+pub struct Subnet {
+    /// Its id.
+    pub id: String,
+    /// Its name in the specification, and its tag `Name`.
+    pub name: String,
+    /// Its addresses.
+    pub cidr: Ipv4Network,
+    /// Its availability zone.
+    pub zone: String,
+    /// Instances launched here get a public address.
+    pub public_ips: bool,
+    pub(super) space: Space,
+}
+
+impl Subnet {
+    /// Addresses that nobody has, those inside of prefixes not counted: EC2's
+    /// `AvailableIpAddressCount`.
+    #[must_use]
+    pub fn free(&self) -> u32 {
+        self.space.free()
+    }
+
+    /// The interface that has an address, alone or inside of a prefix.
+    #[must_use]
+    pub fn owner(&self, address: Ipv4Addr) -> Option<&EniId> {
+        self.space.owner(address)
+    }
+}
+
+/// Who has which address. Single addresses and prefixes come from the same space.
+#[derive(Clone, Debug)]
+pub(super) struct Space {
+    first: u32,
+    last: u32,
+    single: BTreeMap<u32, EniId>,
+    prefixes: BTreeMap<u32, EniId>,
+}
+
+impl Space {
+    pub(super) fn new(cidr: Ipv4Network) -> Self {
+        Self {
+            first: cidr.network().into(),
+            last: cidr.broadcast().into(),
+            single: BTreeMap::new(),
+            prefixes: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn free(&self) -> u32 {
+        let usable = (self.last - self.first + 1).saturating_sub(RESERVED_AT_START + 1);
+        let taken = self.single.len() + self.prefixes.len() * PREFIX_SIZE as usize;
+        usable.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn owner(&self, address: Ipv4Addr) -> Option<&EniId> {
+        let address = u32::from(address);
+        self.single.get(&address).or_else(|| self.prefixes.get(&(address & !(PREFIX_SIZE - 1))))
+    }
+
+    /// Whether anybody may have this address: it is in the subnet and not reserved.
+    pub(super) fn is_usable(&self, address: Ipv4Addr) -> bool {
+        (self.first + RESERVED_AT_START..self.last).contains(&u32::from(address))
+    }
+
+    /// Whether a prefix could be taken now.
+    pub(super) fn is_free_prefix(&self, prefix: Ipv4Network) -> bool {
+        self.free_block(prefix.network().into())
+    }
+
+    pub(super) fn take(&mut self, address: Ipv4Addr, owner: &EniId) {
+        self.single.insert(address.into(), owner.clone());
+    }
+
+    pub(super) fn release(&mut self, address: Ipv4Addr) {
+        self.single.remove(&address.into());
+    }
+
+    pub(super) fn take_prefix(&mut self, prefix: Ipv4Network, owner: &EniId) {
+        self.prefixes.insert(prefix.network().into(), owner.clone());
+    }
+
+    pub(super) fn release_prefix(&mut self, prefix: Ipv4Network) {
+        self.prefixes.remove(&prefix.network().into());
+    }
+
+    /// `count` free addresses from anywhere in the subnet, as EC2 scatters them; none when there
+    /// are fewer. Takes nothing.
+    pub(super) fn pick(&self, count: u32, rng: &mut impl Rng) -> Option<Vec<Ipv4Addr>> {
+        if count > self.free() {
+            return None;
+        }
+        let mut picked = BTreeSet::new();
+        let mut order = Vec::new();
+        for _ in 0..count {
+            let address = self.pick_one(&picked, rng)?;
+            picked.insert(address);
+            order.push(address.into());
+        }
+        Some(order)
+    }
+
+    fn pick_one(&self, without: &BTreeSet<u32>, rng: &mut impl Rng) -> Option<u32> {
+        let usable = self.first + RESERVED_AT_START..self.last;
+        let is_free =
+            |address: &u32| !without.contains(address) && self.owner((*address).into()).is_none();
+        let blind = (0..BLIND_PICKS).map(|_| rng.random_range(usable.clone())).find(is_free);
+        blind.or_else(|| usable.filter(is_free).choose(rng))
+    }
+
+    /// `count` free, aligned prefixes from anywhere in the subnet; none when there are fewer.
+    /// Takes nothing.
+    pub(super) fn pick_prefixes(&self, count: u32, rng: &mut impl Rng) -> Option<Vec<Ipv4Network>> {
+        let step = PREFIX_SIZE as usize;
+        let free = (self.first..=self.last).step_by(step).filter(|start| self.free_block(*start));
+        let picked = free.choose_multiple(rng, count.min(self.free()) as usize);
+        (picked.len() == count as usize).then(|| {
+            let prefix = |start: u32| Ipv4Network::new(start.into(), 28);
+            picked.into_iter().filter_map(|start| prefix(start).ok()).collect()
+        })
+    }
+
+    // A block with a reserved address in it, the first and the last of the subnet, is not free.
+    fn free_block(&self, start: u32) -> bool {
+        let end = start + (PREFIX_SIZE - 1);
+        start.is_multiple_of(PREFIX_SIZE)
+            && start >= self.first + RESERVED_AT_START
+            && end < self.last
+            && !self.prefixes.contains_key(&start)
+            && self.single.range(start..=end).next().is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{SeedableRng, rngs::StdRng};
+
+    fn space(cidr: &str) -> Space {
+        Space::new(cidr.parse().unwrap())
+    }
+
+    fn eni() -> EniId {
+        EniId("eni-0".into())
+    }
+
+    #[track_caller]
+    fn check_prefixes(cidr: &str, want: usize) {
+        let space = space(cidr);
+
+        let blocks = (space.first..=space.last).filter(|start| space.free_block(*start)).count();
+
+        assert_eq!(blocks, want, "{cidr}");
+    }
+
+    #[test]
+    fn five_addresses_of_a_subnet_are_reserved() {
+        let mut space = space("10.0.0.0/28");
+        let mut rng = StdRng::seed_from_u64(1);
+
+        let all = space.pick(11, &mut rng).unwrap();
+        for address in &all {
+            space.take(*address, &eni());
+        }
+
+        assert_eq!(space.free(), 0);
+        assert!(all.iter().all(|address| (4..15).contains(&address.octets()[3])), "{all:?}");
+        assert_eq!(space.pick(1, &mut rng), None);
+    }
+
+    #[test]
+    fn addresses_are_scattered_over_the_subnet() {
+        let space = space("10.0.0.0/16");
+
+        let picked = space.pick(10, &mut StdRng::seed_from_u64(1)).unwrap();
+
+        let blocks: BTreeSet<_> = picked.iter().map(|a| u32::from(*a) / 256).collect();
+        assert!(blocks.len() > 5, "{picked:?}");
+    }
+
+    #[test]
+    fn the_first_and_last_block_of_a_subnet_are_no_prefixes() {
+        check_prefixes("10.0.0.0/24", 14);
+        check_prefixes("10.0.0.0/26", 2);
+        check_prefixes("10.0.0.0/27", 0);
+        check_prefixes("10.0.0.0/28", 0);
+    }
+
+    #[test]
+    fn one_address_spoils_a_block_and_a_prefix_takes_sixteen_addresses() {
+        let mut space = space("10.0.0.0/26");
+        let mut rng = StdRng::seed_from_u64(1);
+        space.take("10.0.0.20".parse().unwrap(), &eni());
+
+        let picked = space.pick_prefixes(1, &mut rng).unwrap();
+        space.take_prefix(picked[0], &eni());
+
+        assert_eq!(picked, ["10.0.0.32/28".parse().unwrap()]);
+        assert_eq!(space.pick_prefixes(1, &mut rng), None);
+        assert_eq!(space.free(), 64 - 5 - 1 - 16);
+        assert_eq!(space.owner("10.0.0.40".parse().unwrap()), Some(&eni()));
+    }
+}

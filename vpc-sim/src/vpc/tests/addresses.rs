@@ -1,0 +1,127 @@
+//! Who gets which address, and who gets none.
+
+use super::*;
+
+#[test]
+fn the_limit_of_addresses_counts_the_primary_and_each_prefix_once() {
+    let mut world = world();
+    let interface = world.attached(Wanted::Nothing);
+
+    world.assign(&interface, Wanted::Count(4)).unwrap();
+    world.assign(&interface, Wanted::PrefixCount(5)).unwrap();
+    let one_more = world.assign(&interface, Wanted::PrefixCount(1));
+
+    refused(one_more, "PrivateIpAddressLimitExceeded");
+    assert_eq!(world.interface(&interface).slots(), 10);
+}
+
+#[test]
+fn an_interface_that_is_attached_nowhere_has_no_limit_until_it_is_attached() {
+    let mut world = world();
+    let interface = world.create("pods-a", Wanted::Count(10)).unwrap();
+
+    let result = world.attach(&interface, 1);
+
+    refused(result, "PrivateIpAddressLimitExceeded");
+}
+
+#[test]
+fn types_before_nitro_have_no_prefixes() {
+    let mut world = world();
+    world.instance = world.launch("old", "m4.large", "nodes-a").unwrap();
+    let interface = world.create("pods-a", Wanted::PrefixCount(1)).unwrap();
+
+    let result = world.attach(&interface, 1);
+
+    refused(result, "InvalidParameterValue");
+}
+
+#[test]
+fn exhaustion_has_three_codes() {
+    let mut world = world_with(small_subnet(26));
+    let interface = world.create("small", Wanted::Nothing).unwrap();
+
+    let addresses = world.assign(&interface, Wanted::Count(59));
+    let whole_subnet = world.assign(&interface, Wanted::PrefixCount(4));
+    // One address in each of the two blocks that could be prefixes.
+    for block in [16, 32] {
+        let address = Ipv4Addr::new(10, 0, 9, block);
+        if world.interface(&interface).primary != address {
+            world.assign(&interface, Wanted::Addresses(vec![address])).unwrap();
+        }
+    }
+    let fragmented = world.assign(&interface, Wanted::PrefixCount(1));
+    let created = world.create("small", Wanted::PrefixCount(1));
+
+    refused(addresses, "InsufficientFreeAddressesInSubnet");
+    refused(whole_subnet, "InvalidParameterValue");
+    refused(fragmented, "InsufficientCidrBlocks");
+    let text = refused(created, "InvalidParameterValue");
+    assert_eq!(text, "There aren't sufficient free Ipv4 addresses or prefixes");
+}
+
+#[test]
+fn a_refused_create_takes_no_address() {
+    let mut world = world_with(small_subnet(28));
+
+    let refusal = world.create("small", Wanted::Count(11));
+    let all = world.create("small", Wanted::Count(10));
+
+    refused(refusal, "InsufficientFreeAddressesInSubnet");
+    all.unwrap();
+    assert_eq!(world.vpc.subnets()["subnet-small"].free(), 0);
+}
+
+#[test]
+fn deleting_an_interface_frees_all_its_addresses() {
+    let mut world = world_with(small_subnet(26));
+    let before = world.vpc.subnets()["subnet-small"].free();
+    let interface = world.create("small", Wanted::PrefixCount(1)).unwrap();
+    world.assign(&interface, Wanted::Count(3)).unwrap();
+    let during = world.vpc.subnets()["subnet-small"].free();
+
+    world.vpc.delete_network_interface(NOW, &interface).unwrap();
+
+    assert_eq!(before - during, 1 + 16 + 3);
+    assert_eq!(world.vpc.subnets()["subnet-small"].free(), before);
+}
+
+#[test]
+fn an_address_in_a_prefix_belongs_to_the_instance() {
+    let mut world = world();
+    let interface = world.attached(Wanted::PrefixCount(1));
+    let prefix = world.interface(&interface).prefixes[0];
+
+    let owner = world.vpc.instance_by_address(prefix.nth(7).unwrap());
+
+    assert_eq!(owner.map(|instance| &instance.id), Some(&world.instance));
+}
+
+#[test]
+fn a_prefix_that_is_named_must_be_a_free_block() {
+    let mut world = world_with(small_subnet(26));
+    let interface = world.create("nodes-a", Wanted::Nothing).unwrap();
+    let mut assign =
+        |prefix: &str| world.assign(&interface, Wanted::Prefixes(vec![prefix.parse().unwrap()]));
+
+    for bad in ["10.0.0.0/28", "10.0.0.240/28", "10.0.0.17/28", "10.0.0.32/27", "10.0.7.16/28"] {
+        refused(assign(bad), "InvalidParameterValue");
+    }
+    let free: Vec<bool> =
+        (1..15).map(|n| assign(&format!("10.0.0.{}/28", n * 16)).is_ok()).collect();
+
+    // The two primary addresses are in at most two of the fourteen blocks.
+    assert!(free.iter().filter(|free| **free).count() >= 12, "{free:?}");
+}
+
+fn small_subnet(prefix: u8) -> impl FnOnce(&mut Spec) {
+    move |spec| {
+        spec.subnets.push(SubnetSpec {
+            name: "small".into(),
+            id: Some("subnet-small".into()),
+            cidr: Ipv4Network::new(Ipv4Addr::new(10, 0, 9, 0), prefix).unwrap(),
+            zone: "us-west-2a".into(),
+            public_ips: false,
+        });
+    }
+}
