@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::LazyLock};
 
 /// 1,418 types, one a line; made from `DescribeInstanceTypes` of 17 regions.
-static TABLE: &str = include_str!("../../data/instance-types.tsv");
+static TABLE: &str = include_str!("../../../conf/instance-types.tsv");
 
 /// Addresses in a prefix that EC2 delegates over IPv4: a /28.
 pub const PREFIX_SIZE: u32 = 16;
