@@ -1,1 +1,69 @@
 //! A Kubernetes API that is sufficient for reflectors, kubectl and patches.
+//!
+//! [`Store`] holds the objects and the rules of writing them; [`router`] serves it. There is no
+//! authentication, no admission beyond what names and versions need, and nobody who schedules.
+
+mod admission;
+mod discovery;
+mod error;
+mod event_form;
+mod form;
+mod handle;
+mod kind;
+mod kubeconfig;
+mod patch;
+mod path;
+mod query;
+mod select;
+mod store;
+mod watch;
+
+pub use error::ApiError;
+pub use kind::Kind;
+pub use kubeconfig::kubeconfig;
+pub use store::{HISTORY, Store};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, Method, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The API over HTTP.
+pub fn router(store: Arc<Store>) -> Router {
+    Router::new().fallback(serve).with_state(store)
+}
+
+async fn serve(
+    State(store): State<Arc<Store>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let segments: Vec<&str> = uri.path().split('/').filter(|it| !it.is_empty()).collect();
+    if matches!(segments.as_slice(), ["healthz" | "readyz" | "livez"]) {
+        return "ok".into_response();
+    }
+    if method == Method::GET
+        && let Some(found) = discovery::answer(&segments)
+    {
+        return answer(StatusCode::OK, &found);
+    }
+    let handled = query::Query::parse(uri.query()).and_then(|query| {
+        let request = handle::Request { method, query, headers: &headers, body: &body };
+        handle::handle(&store, &segments, &request)
+    });
+    handled.unwrap_or_else(IntoResponse::into_response)
+}
+
+fn answer(status: StatusCode, object: &Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], object.to_string()).into_response()
+}
+
+#[cfg(test)]
+mod tests;
