@@ -5,9 +5,11 @@
 //! - [`layout`]: what the wires must look like
 //! - [`fabric`]: namespaces, devices, the router and its filters
 //! - [`runtime`]: what the container runtime does for one pod's network
+//! - [`world`]: all of it together, in one process
 
 pub mod api;
 pub mod fabric;
 pub mod layout;
 pub mod runtime;
 pub mod vpc;
+pub mod world;

@@ -1,0 +1,190 @@
+//! The file that describes a world.
+
+use crate::vpc::Spec;
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use std::{net::SocketAddrV4, ops::Range, path::Path};
+use toml::Spanned;
+
+/// The world that is made when nobody describes one: `conf/world.toml`.
+pub const DEFAULT: &str = include_str!("../../../conf/world.toml");
+
+/// A world before it exists.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorldFile {
+    /// The VPC.
+    pub vpc: Spec,
+    /// Where nodes reach what the world serves.
+    pub services: Services,
+    /// What is launched when nothing else is said.
+    pub nodes: Nodes,
+}
+
+/// Addresses inside of the VPC.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Services {
+    /// The Kubernetes API.
+    pub kubernetes: Spanned<SocketAddrV4>,
+    /// EC2.
+    pub ec2: Spanned<SocketAddrV4>,
+}
+
+/// What nodes are when nothing else is said.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Nodes {
+    /// Instance type.
+    #[serde(rename = "type")]
+    pub instance_type: Spanned<String>,
+    /// Names or ids of the subnets that nodes go into; empty means every subnet.
+    pub subnets: Vec<Spanned<String>>,
+    /// Names or ids of the security groups of their primary interface; empty means the VPC's default group.
+    pub groups: Vec<Spanned<String>>,
+    /// Name of the role whose credentials they get; none without.
+    pub role: Option<String>,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        let at = |last| {
+            let address = SocketAddrV4::new(std::net::Ipv4Addr::new(10, 0, 0, last), 80);
+            Spanned::new(0..0, address)
+        };
+        Self { kubernetes: at(10), ec2: at(11) }
+    }
+}
+
+impl Default for Nodes {
+    fn default() -> Self {
+        Self {
+            instance_type: Spanned::new(0..0, "m5.large".into()),
+            subnets: Vec::new(),
+            groups: Vec::new(),
+            role: Some("eks-node".into()),
+        }
+    }
+}
+
+impl WorldFile {
+    /// Reads a file, or the default world without one.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, or says something that makes no world; the message
+    /// names line, column and what is legal.
+    pub fn read(path: Option<&Path>) -> Result<Self> {
+        let Some(path) = path else { return Self::parse(DEFAULT) };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("read world file {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("world file {}", path.display()))
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// As [`WorldFile::read`].
+    pub fn parse(text: &str) -> Result<Self> {
+        let file: Self = toml::from_str(text)?;
+        file.check(text)?;
+        Ok(file)
+    }
+
+    /// What must agree between the parts of a file; each part by itself has been checked by its
+    /// type, and the VPC checks itself when it is made.
+    fn check(&self, text: &str) -> Result<()> {
+        let Services { kubernetes, ec2 } = &self.services;
+        for service in [kubernetes, ec2] {
+            let address = *service.get_ref().ip();
+            if !self.vpc.cidrs.iter().any(|block| block.contains(address)) {
+                let blocks: Vec<String> = self.vpc.cidrs.iter().map(ToString::to_string).collect();
+                let blocks = blocks.join(" or ");
+                bail!(
+                    "{}: {address} is not in the VPC: must be in {blocks}",
+                    at(text, &service.span())
+                );
+            }
+        }
+        if kubernetes.get_ref() == ec2.get_ref() {
+            bail!("{}: Kubernetes and EC2 cannot share an address and port", at(text, &ec2.span()));
+        }
+        let types = crate::vpc::limits::all();
+        let kind = &self.nodes.instance_type;
+        if !types.contains_key(kind.get_ref()) {
+            let place = at(text, &kind.span());
+            bail!("{place}: unknown instance type `{}`, such as m5.large", kind.get_ref());
+        }
+        let subnets: Vec<_> = self.vpc.subnets.iter().map(|it| (&it.name, &it.id)).collect();
+        let groups: Vec<_> = self.vpc.groups.iter().map(|it| (&it.name, &it.id)).collect();
+        check_names(text, "subnet", &self.nodes.subnets, &subnets)?;
+        check_names(text, "security group", &self.nodes.groups, &groups)
+    }
+}
+
+fn check_names(
+    text: &str,
+    what: &str,
+    given: &[Spanned<String>],
+    known: &[(&String, &Option<String>)],
+) -> Result<()> {
+    for name in given {
+        let wanted = name.get_ref();
+        if !known.iter().any(|(name, id)| *name == wanted || id.as_ref() == Some(wanted)) {
+            let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+            let (place, legal) = (at(text, &name.span()), names.join(", "));
+            bail!("{place}: unknown {what} `{wanted}`, expected one of: {legal}");
+        }
+    }
+    Ok(())
+}
+
+/// Where in the text a value begins, counted from 1 as editors do.
+fn at(text: &str, span: &Range<usize>) -> String {
+    let before = text.get(..span.start).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!("line {line}, column {column}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_world_is_a_world() {
+        let file = WorldFile::parse(DEFAULT).unwrap();
+
+        assert_eq!(file.vpc.subnets.len(), 6);
+        assert!(crate::vpc::Vpc::new(file.vpc).is_ok());
+    }
+
+    #[track_caller]
+    fn check(text: &str, wants: &[&str]) {
+        let error = format!("{:#}", WorldFile::parse(text).unwrap_err());
+
+        for want in wants {
+            assert!(error.contains(want), "{want:?} is not in: {error}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_place_and_what_is_legal() {
+        check("[vpcs]\n", &["line 1, column 2", "unknown field `vpcs`", "`vpc`", "`services`"]);
+        check("\n[nodes]\nkind = 1\n", &["line 3, column 1", "`type`", "`subnets`"]);
+        check("[services]\nec2 = \"10.0.0.11\"\n", &["line 2, column 7"]);
+        check(
+            "[services]\nec2 = \"192.168.0.1:80\"\n",
+            &["line 2, column 7", "192.168.0.1 is not in the VPC", "10.0.0.0/16"],
+        );
+        check(
+            "[nodes]\nsubnets = [\"nodes-a\",\n  \"nodes-z\"]\n",
+            &["line 3, column 3", "unknown subnet `nodes-z`", "nodes-a, nodes-b"],
+        );
+        check("[nodes]\ntype = \"m5.tiny\"\n", &["line 2, column 8", "unknown instance type"]);
+        check(
+            "[services]\nec2 = \"10.0.0.10:80\"\n",
+            &["line 2, column 7", "cannot share an address"],
+        );
+        check("[vpc\n", &["line 1"]);
+    }
+}

@@ -1,0 +1,254 @@
+//! Nodes: an instance, a network namespace, a Node object, and what runs there.
+
+use super::{
+    World,
+    daemon::Daemon,
+    folder::NodeFolder,
+    pod::Pod,
+    status::{NodeStatus, PodStatus},
+};
+use crate::{
+    api::kube::{ApiError, Kind},
+    vpc::{InstanceId, Launch, Vpc, limits::InstanceType},
+};
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// What to boot. What is not said is as the world's file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRequest {
+    /// Name of the node.
+    pub name: String,
+    /// Availability zone.
+    pub zone: Option<String>,
+    /// Instance type.
+    pub instance_type: Option<String>,
+    /// Name or id of the subnet; otherwise the zone's node subnet.
+    pub subnet: Option<String>,
+    /// More labels for the Node object.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) name: String,
+    pub(super) instance_id: InstanceId,
+    pub(super) folder: NodeFolder,
+    pub(super) namespace: PathBuf,
+    pub(super) daemon: tokio::sync::Mutex<Option<Daemon>>,
+    pub(super) pods: Mutex<BTreeMap<String, Pod>>,
+}
+
+impl World {
+    /// Boots a node; when this returns, its primary interface is up and its Node object exists.
+    ///
+    /// # Errors
+    /// The request names what does not exist, EC2 refuses, or the kernel does. Nothing is left
+    /// behind then.
+    pub async fn add_node(&self, request: NodeRequest) -> Result<NodeStatus> {
+        let name = request.name.clone();
+        let _one_at_a_time = self.machines.lock().await;
+        if self.lock_nodes().contains_key(&name) {
+            bail!("add node {name}: it exists");
+        }
+        let launch = self.cloud.with(|vpc, _| self.launch(vpc, &request))?;
+        if let Err(error) = self.boot(&request, &launch).await {
+            self.remove_machine(&name).await.unwrap_or_else(|left| {
+                tracing::warn!("remove what was made of node {name}: {left:#}");
+            });
+            return Err(error.context(format!("add node {name}")));
+        }
+        self.node_status(&name).await
+    }
+
+    /// Terminates a node as EC2 does it: nobody on it is asked.
+    ///
+    /// # Errors
+    /// There is no such node, or something of it cannot be removed.
+    pub async fn remove_node(&self, name: &str) -> Result<()> {
+        let _one_at_a_time = self.machines.lock().await;
+        self.node(name)?;
+        self.remove_machine(name).await.with_context(|| format!("remove node {name}"))
+    }
+
+    async fn boot(&self, request: &NodeRequest, launch: &Launch) -> Result<()> {
+        let name = &request.name;
+        let (fabric_name, folder) = (name.clone(), self.folder().node(name));
+        let namespace = self
+            .wires
+            .with(move |fabric| {
+                fabric.add_node(&fabric_name)?;
+                Ok(fabric.namespace(crate::fabric::Place::Node(&fabric_name)))
+            })
+            .await?;
+        folder.create()?;
+        let instance_id = self.cloud.with(|vpc, now| vpc.run_instance(now, launch))?;
+        self.wires.settled(&self.cloud).await?;
+        let object = self.cloud.with(|vpc, _| node_object(vpc, &instance_id, request))?;
+        self.store.create(Kind::Node, None, object)?;
+        let node = Node {
+            name: name.clone(),
+            instance_id,
+            folder,
+            namespace,
+            daemon: tokio::sync::Mutex::default(),
+            pods: Mutex::default(),
+        };
+        self.lock_nodes().insert(name.clone(), Arc::new(node));
+        Ok(())
+    }
+
+    /// Removes whatever there is of a node.
+    async fn remove_machine(&self, name: &str) -> Result<()> {
+        let node = self.lock_nodes().remove(name);
+        if let Some(node) = node {
+            node.halt().await;
+        }
+        self.cloud.with(|vpc, now| match vpc.instance_by_node(name).map(|it| it.id.clone()) {
+            Some(id) => vpc.terminate_instance(now, &id),
+            None => Ok(()),
+        })?;
+        self.wires.settled(&self.cloud).await?;
+        let fabric_name = name.to_owned();
+        self.wires.with(move |fabric| fabric.remove_node(&fabric_name)).await?;
+        self.delete_objects(name)?;
+        self.folder().node(name).remove()
+    }
+
+    fn delete_objects(&self, node: &str) -> Result<()> {
+        for pod in self.store.list(Kind::Pod, None) {
+            if pod["spec"]["nodeName"] == *node {
+                let text = |key: &str| pod["metadata"][key].as_str();
+                let name = text("name").unwrap_or_default();
+                already_gone(self.store.delete(Kind::Pod, text("namespace"), name))?;
+            }
+        }
+        already_gone(self.store.delete(Kind::Node, None, node))
+    }
+
+    fn launch(&self, vpc: &Vpc, request: &NodeRequest) -> Result<Launch> {
+        let defaults = &self.defaults;
+        let zone = request.zone.as_deref();
+        let fits = |it: &&crate::vpc::Subnet| zone.is_none_or(|zone| it.zone == zone);
+        let of_nodes = |it: &&crate::vpc::Subnet| {
+            let listed = |name: &toml::Spanned<String>| {
+                *name.get_ref() == it.name || *name.get_ref() == it.id
+            };
+            defaults.subnets.is_empty() || defaults.subnets.iter().any(listed)
+        };
+        let subnet = match &request.subnet {
+            Some(wanted) => {
+                let named = |it: &&crate::vpc::Subnet| it.name == *wanted || it.id == *wanted;
+                let names: Vec<_> = vpc.subnets().values().map(|it| it.name.as_str()).collect();
+                let found = vpc.subnets().values().find(named).filter(fits);
+                found.with_context(|| {
+                    let zone = zone.map(|zone| format!(" in zone {zone}")).unwrap_or_default();
+                    format!("no subnet {wanted}{zone}: there are {}", names.join(", "))
+                })?
+            }
+            None => vpc.subnets().values().filter(of_nodes).find(fits).with_context(|| {
+                let zones: Vec<_> =
+                    vpc.subnets().values().filter(of_nodes).map(|it| it.zone.as_str()).collect();
+                let wanted = zone.unwrap_or_default();
+                format!(
+                    "no subnet for nodes in zone {wanted}: there are some in {}",
+                    zones.join(", ")
+                )
+            })?,
+        };
+        let group = |wanted: &toml::Spanned<String>| {
+            let wanted = wanted.get_ref();
+            let found = vpc.groups().values().find(|it| it.name == *wanted || it.id == *wanted);
+            found.map(|it| it.id.clone()).with_context(|| format!("no security group {wanted}"))
+        };
+        let default_type = defaults.instance_type.get_ref();
+        Ok(Launch {
+            node: request.name.clone(),
+            instance_type: request.instance_type.as_ref().unwrap_or(default_type).clone(),
+            subnet_id: subnet.id.clone(),
+            groups: defaults.groups.iter().map(group).collect::<Result<_>>()?,
+            role: defaults.role.clone(),
+        })
+    }
+}
+
+impl Node {
+    /// Ends everything that runs on the node.
+    pub(super) async fn halt(&self) {
+        if let Some(daemon) = self.daemon.lock().await.take() {
+            daemon.kill().await;
+        }
+        // Dropping a pod ends its server.
+        self.lock_pods().clear();
+    }
+
+    /// Process id of the daemon, while it runs.
+    pub(super) async fn daemon_pid(&self) -> Option<i32> {
+        self.daemon.lock().await.as_ref().and_then(Daemon::pid)
+    }
+
+    /// The pods that have a network.
+    pub(super) fn pods(&self) -> Vec<PodStatus> {
+        self.lock_pods().values().map(Pod::status).collect()
+    }
+
+    pub(super) fn lock_pods(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Pod>> {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The deletion of what is gone already is no error.
+pub(super) fn already_gone(deleted: Result<Value, ApiError>) -> Result<()> {
+    match deleted {
+        Ok(_) | Err(ApiError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a kubelet registers, as far as anybody here reads it.
+fn node_object(vpc: &Vpc, id: &InstanceId, request: &NodeRequest) -> Result<Value> {
+    let instance = vpc.instance(id.as_str())?;
+    let public = instance.interfaces.iter().find_map(|eni| vpc.interfaces().get(eni)?.public);
+    let kind = &instance.instance_type;
+    let name = &request.name;
+    let mut labels = BTreeMap::from([
+        ("kubernetes.io/arch".to_owned(), "amd64".to_owned()),
+        ("kubernetes.io/hostname".to_owned(), name.clone()),
+        ("kubernetes.io/os".to_owned(), "linux".to_owned()),
+        ("node.kubernetes.io/instance-type".to_owned(), kind.name.clone()),
+        ("topology.kubernetes.io/region".to_owned(), vpc.region().to_owned()),
+        ("topology.kubernetes.io/zone".to_owned(), instance.zone.clone()),
+    ]);
+    labels.extend(request.labels.clone());
+    let dns = vpc.private_dns_name(instance.private_ip);
+    let mut addresses = vec![
+        json!({ "type": "InternalIP", "address": instance.private_ip }),
+        json!({ "type": "Hostname", "address": name }),
+        json!({ "type": "InternalDNS", "address": dns }),
+    ];
+    addresses.extend(public.map(|it| json!({ "type": "ExternalIP", "address": it })));
+    let capacity = json!({ "pods": max_pods(kind).to_string() });
+    Ok(json!({
+        "metadata": { "name": name, "labels": labels },
+        "spec": { "providerID": format!("aws:///{}/{}", instance.zone, instance.id) },
+        "status": {
+            "addresses": addresses,
+            "capacity": capacity,
+            "allocatable": capacity,
+            "nodeInfo": { "architecture": "amd64", "operatingSystem": "linux" },
+        },
+    }))
+}
+
+/// EKS' formula for single addresses: each interface's addresses but its first, and two pods that
+/// use the node's network.
+fn max_pods(kind: &InstanceType) -> u32 {
+    kind.interfaces * kind.ipv4_per_interface.saturating_sub(1) + 2
+}

@@ -1,0 +1,264 @@
+//! Pods: what kubelet and containerd do for a pod's network, and nothing else of a pod.
+
+use super::{World, folder::NodeFolder, node::Node, node::already_gone, serve, status::PodStatus};
+use crate::{
+    api::kube::{ApiError, Kind},
+    runtime::{self, Attachment, NodePaths},
+};
+use anyhow::{Result, bail};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+use tokio::task::{JoinSet, spawn_blocking};
+
+/// The interface that containerd asks for.
+const IFNAME: &str = "eth0";
+
+/// Where a pod serves.
+const POD_PORT: u16 = 80;
+
+/// The namespace of pods of which nothing else is said.
+pub(super) const DEFAULT_NAMESPACE: &str = "default";
+
+/// Which pod to start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodRequest {
+    /// On which node.
+    pub node: String,
+    /// Its name.
+    pub name: String,
+    /// Its Kubernetes namespace; `default` when not given.
+    pub namespace: Option<String>,
+    /// Serve HTTP on port 80: who it is, and who called.
+    pub serve: bool,
+}
+
+/// A pod that was started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PodAdded {
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// Id of its sandbox.
+    pub container_id: String,
+    /// The CNI result.
+    pub result: Value,
+}
+
+/// A pod's sandbox.
+#[derive(Debug)]
+pub(super) struct Pod {
+    attachment: Attachment,
+    /// Absent while it starts.
+    result: Option<Value>,
+    /// Ends when it is dropped.
+    _server: JoinSet<()>,
+}
+
+impl World {
+    /// Starts a pod as kubelet and containerd do: object, sandbox, the chain of plugins.
+    ///
+    /// # Errors
+    /// The node does not exist, the pod does, or a plugin fails: then its words are the error, and
+    /// an event as kubelet writes it. The Pod object stays, for another attempt.
+    pub async fn add_pod(&self, request: PodRequest) -> Result<PodAdded> {
+        let PodRequest { node, name, namespace, serve } = request;
+        let node = self.node(&node)?;
+        let namespace = namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.into());
+        let sandbox = sandbox(&namespace, &name);
+        if node.lock_pods().contains_key(&sandbox) {
+            bail!("add pod {namespace}/{name}: it is on {}", node.name);
+        }
+        let uid = self.pod_object(&node, &namespace, &name)?;
+        let (fabric_node, fabric_pod) = (node.name.clone(), sandbox.clone());
+        let netns = self.wires.with(move |it| it.add_pod(&fabric_node, &fabric_pod)).await?;
+        let attachment = Attachment {
+            container_id: container_id(),
+            netns,
+            ifname: IFNAME.into(),
+            namespace,
+            pod: name,
+            uid,
+        };
+        let pod = Pod { attachment: attachment.clone(), result: None, _server: JoinSet::new() };
+        node.lock_pods().insert(sandbox.clone(), pod);
+        let connected = self.connect(&node, &sandbox, &attachment, serve).await;
+        if let Err(error) = &connected {
+            self.record_failure(&node, &attachment, &format!("{error:#}"));
+            self.remove_sandbox(&node, &sandbox).await?;
+        }
+        connected
+    }
+
+    /// Stops a pod: DEL, the sandbox, the second DEL, the object.
+    ///
+    /// # Errors
+    /// There is no such pod, or a plugin fails: then the pod is as it was, but for its server.
+    pub async fn remove_pod(&self, node: &str, namespace: &str, name: &str) -> Result<()> {
+        let node = self.node(node)?;
+        let sandbox = sandbox(namespace, name);
+        let attachment = node.lock_pods().get(&sandbox).map(|pod| pod.attachment.clone());
+        if let Some(attachment) = attachment {
+            let paths = node_paths(&node);
+            let (first, second) = ((paths.clone(), attachment.clone()), (paths, attachment));
+            spawn_blocking(move || runtime::delete(&first.0, &first.1)).await??;
+            self.remove_sandbox(&node, &sandbox).await?;
+            spawn_blocking(move || runtime::forget(&second.0, &second.1)).await??;
+        } else {
+            let found = self.store.get(Kind::Pod, Some(namespace), name);
+            if found.is_ok_and(|it| it["spec"]["nodeName"] != *node.name) {
+                bail!("remove pod {namespace}/{name}: it is not on {}", node.name);
+            }
+        }
+        already_gone(self.store.delete(Kind::Pod, Some(namespace), name))
+    }
+
+    /// The object of a pod that starts: a new one, or that of an attempt that failed.
+    fn pod_object(&self, node: &Node, namespace: &str, name: &str) -> Result<String> {
+        let object = json!({
+            "metadata": { "name": name },
+            "spec": {
+                "nodeName": node.name,
+                "containers": [{ "name": "main", "image": "none" }],
+            },
+        });
+        let object = match self.store.create(Kind::Pod, Some(namespace), object) {
+            Err(ApiError::AlreadyExists { .. }) => {
+                let found = self.store.get(Kind::Pod, Some(namespace), name)?;
+                if found["spec"]["nodeName"] != *node.name {
+                    bail!(
+                        "add pod {namespace}/{name}: its object is for {}",
+                        found["spec"]["nodeName"]
+                    );
+                }
+                found
+            }
+            created => created?,
+        };
+        Ok(object["metadata"]["uid"].as_str().unwrap_or_default().into())
+    }
+
+    async fn connect(
+        &self,
+        node: &Arc<Node>,
+        sandbox: &str,
+        attachment: &Attachment,
+        serve: bool,
+    ) -> Result<PodAdded> {
+        let (paths, of) = (node_paths(node), attachment.clone());
+        let result = spawn_blocking(move || runtime::add(&paths, &of)).await??;
+        let address = address(&result);
+        let mut server = JoinSet::new();
+        if serve {
+            let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, POD_PORT));
+            let listener = serve::listen_within(attachment.netns.clone(), at).await?;
+            let answer = serve::PodAnswer {
+                pod: attachment.pod.clone(),
+                namespace: attachment.namespace.clone(),
+                node: node.name.clone(),
+                address,
+                source: None,
+            };
+            server.spawn(serve::serve(listener, serve::pod(answer)));
+        }
+        let Attachment { container_id, namespace, pod, .. } = attachment;
+        let host = self.cloud.with(|vpc, _| {
+            vpc.instance(node.instance_id.as_str()).map(|instance| instance.private_ip)
+        })?;
+        self.store.edit(Kind::Pod, Some(namespace), pod, |object| {
+            object["status"] = json!({ "phase": "Running", "hostIP": host });
+            if let Some(address) = address {
+                object["status"]["podIP"] = json!(address);
+                object["status"]["podIPs"] = json!([{ "ip": address }]);
+            }
+        })?;
+        if let Some(pod) = node.lock_pods().get_mut(sandbox) {
+            pod.result = Some(result.clone());
+            pod._server = server;
+        }
+        Ok(PodAdded { address, container_id: container_id.clone(), result })
+    }
+
+    async fn remove_sandbox(&self, node: &Node, sandbox: &str) -> Result<()> {
+        node.lock_pods().remove(sandbox);
+        let (node, pod) = (node.name.clone(), sandbox.to_owned());
+        self.wires.with(move |fabric| fabric.remove_pod(&node, &pod)).await
+    }
+
+    /// The event by which people learn of it, in kubelet's words.
+    fn record_failure(&self, node: &Node, attachment: &Attachment, error: &str) {
+        let Attachment { container_id, namespace, pod, uid, .. } = attachment;
+        let message = format!(
+            "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup \
+             network for sandbox \"{container_id}\": {error}"
+        );
+        let now = jiff::Timestamp::now();
+        let seconds = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let event = json!({
+            "metadata": { "name": format!("{pod}.{:x}", now.as_nanosecond()) },
+            "involvedObject": {
+                "kind": "Pod", "apiVersion": "v1",
+                "namespace": namespace, "name": pod, "uid": uid,
+            },
+            "type": "Warning",
+            "reason": "FailedCreatePodSandBox",
+            "message": message,
+            "source": { "component": "kubelet", "host": node.name },
+            "reportingComponent": "kubelet",
+            "reportingInstance": node.name,
+            "firstTimestamp": seconds,
+            "lastTimestamp": seconds,
+            "count": 1,
+        });
+        if let Err(error) = self.store.create(Kind::Event, Some(namespace), event) {
+            tracing::warn!("record the failure of pod {namespace}/{pod}: {error}");
+        }
+    }
+}
+
+impl Pod {
+    pub(super) fn status(&self) -> PodStatus {
+        PodStatus {
+            name: self.attachment.pod.clone(),
+            namespace: self.attachment.namespace.clone(),
+            address: self.result.as_ref().and_then(address),
+            container_id: self.attachment.container_id.clone(),
+        }
+    }
+}
+
+/// The name of a pod's network namespace on its node.
+pub(super) fn sandbox(namespace: &str, name: &str) -> String {
+    match namespace {
+        DEFAULT_NAMESPACE => name.into(),
+        // In no name of a pod is there such a separator.
+        other => format!("{other}_{name}"),
+    }
+}
+
+fn node_paths(node: &Node) -> NodePaths {
+    let folder: &NodeFolder = &node.folder;
+    let path = folder.run().to_string_lossy().into_owned();
+    NodePaths {
+        netns: node.namespace.clone(),
+        conf_dir: folder.cni_conf(),
+        bin_dir: folder.cni_bin(),
+        results_dir: folder.results(),
+        env: BTreeMap::from([("ENI_CNI_RUN_DIR".into(), path)]),
+    }
+}
+
+/// The first address of a CNI result.
+fn address(result: &Value) -> Option<IpAddr> {
+    result["ips"][0]["address"].as_str()?.split('/').next()?.parse().ok()
+}
+
+/// 64 hexadecimal digits, as containerd makes them.
+fn container_id() -> String {
+    let mut rng = rand::rng();
+    (0..4).map(|_| format!("{:016x}", rng.random::<u64>())).collect()
+}
