@@ -6,8 +6,10 @@
 //! - [`fabric`]: namespaces, devices, the router and its filters
 //! - [`runtime`]: what the container runtime does for one pod's network
 //! - [`world`]: all of it together, in one process
+//! - [`cli`]: the command line
 
 pub mod api;
+pub mod cli;
 pub mod fabric;
 pub mod layout;
 pub mod runtime;

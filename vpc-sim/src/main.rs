@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! The program `vpc-sim`.
+
+fn main() -> std::process::ExitCode {
+    vpc_sim::cli::main()
+}

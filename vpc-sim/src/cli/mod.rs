@@ -1,0 +1,261 @@
+//! The command line.
+
+mod exec;
+mod print;
+mod up;
+
+use crate::world::{
+    DaemonRequest, Folder, NodeRequest, PodRequest,
+    control::{self, Request},
+};
+use anyhow::{Result, anyhow};
+use clap::{Args, Parser, Subcommand};
+use std::{collections::BTreeMap, ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
+
+/// The world that is meant when none is named.
+const DEFAULT_NAME: &str = "default";
+
+/// A VPC on one Linux machine: EC2, instance metadata, a Kubernetes API, and real packets.
+#[derive(Debug, Parser)]
+#[command(version, name = "vpc-sim")]
+struct Cli {
+    /// Name of the world
+    #[arg(long, global = true, default_value = DEFAULT_NAME, env = "VPC_SIM_NAME")]
+    name: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a world in the foreground; print one line of JSON when it is ready
+    Up {
+        /// Description of the world; without one, the default world
+        #[arg(long)]
+        world: Option<PathBuf>,
+    },
+    /// End a world and remove what it left
+    Down,
+    /// Show the world
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Boot and terminate nodes
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Run the daemon of a node
+    #[command(subcommand)]
+    Daemon(DaemonCommand),
+    /// Start and stop pods
+    #[command(subcommand)]
+    Pod(PodCommand),
+    /// Run a command in the network of a node or a pod
+    Exec {
+        /// NODE, NODE/POD or NODE/NAMESPACE/POD
+        place: String,
+        /// The command
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Show the calls of EC2
+    Calls {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeCommand {
+    /// Boot an instance and register it as a node
+    Add {
+        /// Name of the node
+        node: String,
+        /// Availability zone
+        #[arg(long, required_unless_present = "subnet")]
+        zone: Option<String>,
+        /// Instance type
+        #[arg(long = "type")]
+        instance_type: Option<String>,
+        /// Name or id of the subnet; otherwise the zone's node subnet
+        #[arg(long)]
+        subnet: Option<String>,
+        /// More labels
+        #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair, num_args = 1..)]
+        labels: Vec<(String, String)>,
+    },
+    /// Terminate a node, as EC2 does
+    Rm {
+        /// Name of the node
+        node: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum DaemonCommand {
+    /// Start it and print its process id
+    Start {
+        /// Name of the node
+        node: String,
+        #[command(flatten)]
+        how: DaemonArgs,
+    },
+    /// Ask it to end
+    Stop {
+        /// Name of the node
+        node: String,
+    },
+    /// Kill it
+    Kill {
+        /// Name of the node
+        node: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct DaemonArgs {
+    /// More environment
+    #[arg(long = "env", value_name = "KEY=VALUE", value_parser = pair, num_args = 1..)]
+    env: Vec<(String, String)>,
+    /// The program; without it, the `ipamd` beside this one
+    #[arg(long)]
+    bin: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum PodCommand {
+    /// Start a pod and print its CNI result
+    Add {
+        /// Name of the node
+        node: String,
+        /// Name of the pod
+        pod: String,
+        /// Kubernetes namespace
+        #[arg(long)]
+        namespace: Option<String>,
+        /// Serve HTTP on port 80: who it is, and who called
+        #[arg(long)]
+        serve: bool,
+    },
+    /// Stop a pod
+    Rm {
+        /// Name of the node
+        node: String,
+        /// Name of the pod
+        pod: String,
+        /// Kubernetes namespace
+        #[arg(long)]
+        namespace: Option<String>,
+    },
+}
+
+/// Does what the arguments say.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to be told when standard error is closed.
+            let _ = writeln!(std::io::stderr(), "vpc-sim: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let folder = Folder::of(&cli.name)?;
+    match cli.command {
+        Command::Up { world } => up::up(&cli.name, world.as_deref()),
+        Command::Down => up::down(&folder),
+        Command::Status { json } => {
+            let status = control::ask(&folder, &Request::Status)?;
+            if json {
+                print::json(&status)
+            } else {
+                print::status(&serde_json::from_value(status)?)
+            }
+        }
+        Command::Calls { json } => {
+            let calls = control::ask(&folder, &Request::Calls)?;
+            if json {
+                print::json(&calls)
+            } else {
+                print::calls(&serde_json::from_value::<Vec<_>>(calls)?)
+            }
+        }
+        Command::Node(command) => print::answer(&control::ask(&folder, &node(command))?),
+        Command::Daemon(command) => print::answer(&control::ask(&folder, &daemon(command))?),
+        Command::Pod(PodCommand::Add { node, pod, namespace, serve }) => {
+            let request = PodRequest { node, name: pod, namespace, serve };
+            let added = control::ask(&folder, &Request::PodAdd(request))?;
+            print::json(&added["result"])
+        }
+        Command::Pod(PodCommand::Rm { node, pod, namespace }) => {
+            let request = Request::PodRemove { node, namespace, name: pod };
+            print::answer(&control::ask(&folder, &request)?)
+        }
+        Command::Exec { place, command } => exec::exec(&folder, &place, &command),
+    }
+}
+
+fn node(command: NodeCommand) -> Request {
+    match command {
+        NodeCommand::Add { node, zone, instance_type, subnet, labels } => {
+            let labels: BTreeMap<_, _> = labels.into_iter().collect();
+            Request::NodeAdd(NodeRequest { name: node, zone, instance_type, subnet, labels })
+        }
+        NodeCommand::Rm { node } => Request::NodeRemove { node },
+    }
+}
+
+fn daemon(command: DaemonCommand) -> Request {
+    match command {
+        DaemonCommand::Start { node, how: DaemonArgs { env, bin } } => {
+            // The world's process has a folder of its own.
+            let bin = bin.map(|bin| std::path::absolute(&bin).unwrap_or(bin));
+            Request::DaemonStart(DaemonRequest { node, env: env.into_iter().collect(), bin })
+        }
+        DaemonCommand::Stop { node } => Request::DaemonStop { node },
+        DaemonCommand::Kill { node } => Request::DaemonKill { node },
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String)> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        Some(_) | None => Err(anyhow!("`{text}` is not KEY=VALUE")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn labels_may_follow_one_option_or_each_their_own() {
+        for arguments in ["--label a=b c=d", "--label a=b --label c=d"] {
+            let line = format!("vpc-sim node add n1 --zone us-west-2a {arguments} --name w");
+
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+
+            let Command::Node(command) = cli.command else { panic!("{line}") };
+            let Request::NodeAdd(request) = node(command) else { panic!("{line}") };
+            let labels = [("a", "b"), ("c", "d")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+            assert_eq!(request.labels, labels.into());
+        }
+    }
+
+    #[test]
+    fn a_node_needs_a_zone_or_a_subnet() {
+        assert!(Cli::try_parse_from(["vpc-sim", "node", "add", "n1"]).is_err());
+        assert!(Cli::try_parse_from(["vpc-sim", "node", "add", "n1", "--subnet", "s"]).is_ok());
+    }
+}

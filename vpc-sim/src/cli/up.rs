@@ -1,0 +1,78 @@
+//! `up` and `down`: the life of a world.
+
+use super::print;
+use crate::world::{
+    Folder, World, WorldFile,
+    control::{self, Request},
+    process::Process,
+};
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+use std::{
+    path::Path,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
+
+/// How long a world may take to end; daemons are killed, so it takes a second.
+const DOWN_LIMIT: Duration = Duration::from_secs(30);
+
+/// How often to look whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Runs a world until somebody ends it.
+pub(super) fn up(name: &str, world: Option<&Path>) -> Result<()> {
+    let level = tracing::Level::INFO;
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).init();
+    let file = WorldFile::read(world)?;
+    Runtime::new().context("start a runtime")?.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
+        let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
+        let world = World::up(name, file).await?;
+        let ended = Arc::new(Notify::new());
+        let ready = control::serve(&world, Arc::clone(&ended))
+            .and_then(|()| print::line(&serde_json::to_value(world.summary())?));
+        if ready.is_ok() {
+            tokio::select! {
+                () = ended.notified() => {}
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        world.down().await.and(ready)
+    })
+}
+
+/// Ends a world, whatever state it is in. One that is gone has ended.
+pub(super) fn down(folder: &Folder) -> Result<()> {
+    let process = folder.process();
+    if let Err(error) = control::ask(folder, &Request::Down) {
+        tracing::debug!("{error:#}");
+        if let Some(process) = process {
+            process.signal(Signal::SIGTERM);
+        }
+    }
+    if let Some(process) = process
+        && !has_ended(process)
+    {
+        process.signal(Signal::SIGKILL);
+        if !has_ended(process) {
+            bail!("end world {}: process {} cannot be killed", folder.world(), process.pid);
+        }
+    }
+    folder.remove()
+}
+
+fn has_ended(process: Process) -> bool {
+    let deadline = Instant::now() + DOWN_LIMIT;
+    while process.is_alive() && Instant::now() < deadline {
+        thread::sleep(LOOK_EVERY);
+    }
+    !process.is_alive()
+}
