@@ -23,6 +23,9 @@ use tokio::{
 /// How long a world may take to end; daemons are killed, so it takes a second.
 const DOWN_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long work may go on that was begun before the end.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
+
 /// How often to look whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -31,22 +34,28 @@ pub(super) fn up(name: &str, world: Option<&Path>) -> Result<()> {
     let level = tracing::Level::INFO;
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).init();
     let file = WorldFile::read(world)?;
-    Runtime::new().context("start a runtime")?.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
-        let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
-        let world = World::up(name, file).await?;
-        let ended = Arc::new(Notify::new());
-        let ready = control::serve(&world, Arc::clone(&ended))
-            .and_then(|()| print::line(&serde_json::to_value(world.summary())?));
-        if ready.is_ok() {
-            tokio::select! {
-                () = ended.notified() => {}
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
+    let runtime = Runtime::new().context("start a runtime")?;
+    let ended = runtime.block_on(run(name, file));
+    // A plugin that hangs holds a thread for minutes.
+    runtime.shutdown_timeout(SHUTDOWN_LIMIT);
+    ended
+}
+
+async fn run(name: &str, file: WorldFile) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
+    let world = World::up(name, file).await?;
+    let ended = Arc::new(Notify::new());
+    let ready = control::serve(&world, Arc::clone(&ended))
+        .and_then(|()| print::line(&serde_json::to_value(world.summary())?));
+    if ready.is_ok() {
+        tokio::select! {
+            () = ended.notified() => {}
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-        world.down().await.and(ready)
-    })
+    }
+    world.down().await.and(ready)
 }
 
 /// Ends a world, whatever state it is in. One that is gone has ended.

@@ -12,6 +12,7 @@ use std::{
     io::ErrorKind,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 /// Where worlds have their folders.
@@ -28,11 +29,14 @@ pub struct Folder {
 }
 
 /// A folder that belongs to this process. No other process makes a world of this name meanwhile.
+/// Dropping it removes everything of the world, as far as that works.
 #[derive(Debug)]
 pub(crate) struct Claimed {
     pub(crate) folder: Folder,
     // Locked until this is dropped or the process ends, however it ends.
     _lock: Flock<File>,
+    /// The name is given up: what is there now is not ours.
+    removed: AtomicBool,
 }
 
 /// The paths of a node.
@@ -115,7 +119,7 @@ impl Folder {
         let lock = self.lock()?;
         self.clean_up().with_context(|| format!("remove what world {} left", self.name))?;
         make_private(&self.path)?;
-        Ok(Claimed { folder: self.clone(), _lock: lock })
+        Ok(Claimed { folder: self.clone(), _lock: lock, removed: AtomicBool::new(false) })
     }
 
     fn lock_path(&self) -> PathBuf {
@@ -167,9 +171,20 @@ impl Claimed {
     /// Removes everything of this world, and gives up the name.
     pub(crate) fn remove(&self) -> Result<()> {
         self.folder.clean_up()?;
-        match fs::remove_file(self.folder.lock_path()) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-            Err(_) | Ok(()) => Ok(()),
+        let path = self.folder.lock_path();
+        fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        self.removed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        // The owner panicked, or forgot to.
+        if !self.removed.load(Ordering::Relaxed)
+            && let Err(error) = self.remove()
+        {
+            tracing::warn!("remove world {}: {error:#}", self.folder.name);
         }
     }
 }

@@ -151,36 +151,45 @@ impl World {
     ) -> Result<PodAdded> {
         let (paths, of) = (node_paths(node), attachment.clone());
         let result = spawn_blocking(move || runtime::add(&paths, &of)).await??;
-        let address = address(&result);
-        let mut server = JoinSet::new();
-        if serve {
-            let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, POD_PORT));
-            let listener = serve::listen_within(attachment.netns.clone(), at).await?;
-            let answer = serve::PodAnswer {
-                pod: attachment.pod.clone(),
-                namespace: attachment.namespace.clone(),
-                node: node.name.clone(),
-                address,
-                source: None,
-            };
-            server.spawn(serve::serve(listener, serve::pod(answer)));
+        let run = async {
+            let server =
+                if serve { pod_server(node, attachment, &result).await? } else { JoinSet::new() };
+            self.tell_running(node, attachment, &result)?;
+            anyhow::Ok(server)
+        };
+        match run.await {
+            Ok(server) => {
+                let Attachment { container_id, .. } = attachment.clone();
+                if let Some(pod) = node.lock_pods().get_mut(sandbox) {
+                    pod.result = Some(result.clone());
+                    pod._server = server;
+                }
+                Ok(PodAdded { address: address(&result), container_id, result })
+            }
+            Err(error) => {
+                let (paths, of) = (node_paths(node), attachment.clone());
+                if let Err(error) = spawn_blocking(move || runtime::delete(&paths, &of)).await? {
+                    tracing::warn!("disconnect a pod that did not start: {error}");
+                }
+                Err(error)
+            }
         }
-        let Attachment { container_id, namespace, pod, .. } = attachment;
+    }
+
+    /// What kubelet writes when the pod runs.
+    fn tell_running(&self, node: &Node, attachment: &Attachment, result: &Value) -> Result<()> {
         let host = self.cloud.with(|vpc, _| {
             vpc.instance(node.instance_id.as_str()).map(|instance| instance.private_ip)
         })?;
+        let Attachment { namespace, pod, .. } = attachment;
         self.store.edit(Kind::Pod, Some(namespace), pod, |object| {
             object["status"] = json!({ "phase": "Running", "hostIP": host });
-            if let Some(address) = address {
+            if let Some(address) = address(result) {
                 object["status"]["podIP"] = json!(address);
                 object["status"]["podIPs"] = json!([{ "ip": address }]);
             }
         })?;
-        if let Some(pod) = node.lock_pods().get_mut(sandbox) {
-            pod.result = Some(result.clone());
-            pod._server = server;
-        }
-        Ok(PodAdded { address, container_id: container_id.clone(), result })
+        Ok(())
     }
 
     async fn remove_sandbox(&self, node: &Node, sandbox: &str) -> Result<()> {
@@ -238,6 +247,22 @@ pub(super) fn sandbox(namespace: &str, name: &str) -> String {
         // In no name of a pod is there such a separator.
         other => format!("{other}_{name}"),
     }
+}
+
+/// Serves inside of the pod, until it is dropped.
+async fn pod_server(node: &Node, attachment: &Attachment, result: &Value) -> Result<JoinSet<()>> {
+    let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, POD_PORT));
+    let listener = serve::listen_within(attachment.netns.clone(), at).await?;
+    let answer = serve::PodAnswer {
+        pod: attachment.pod.clone(),
+        namespace: attachment.namespace.clone(),
+        node: node.name.clone(),
+        address: address(result),
+        source: None,
+    };
+    let mut server = JoinSet::new();
+    server.spawn(serve::serve(listener, serve::pod(answer)));
+    Ok(server)
 }
 
 fn node_paths(node: &Node) -> NodePaths {

@@ -8,7 +8,9 @@ use nix::{
 use serde_json::Value;
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::Shutdown,
+    os::unix::net::UnixStream,
     process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
@@ -94,6 +96,41 @@ async fn a_daemon_runs_until_it_is_stopped_or_killed_or_its_node_goes() {
     assert_eq!([first, second, third].map(Process::is_alive), [false; 3]);
     assert!(log.starts_with("as n1 with more\n"), "{log}");
     world.down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_world_that_is_dropped_is_removed_too() {
+    let name = Name::new();
+    let world = up(&name).await;
+    add_node(&world, "n1", "us-west-2a").await;
+
+    drop(world);
+
+    assert_eq!(name.traces(), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn a_request_that_makes_no_sense_is_answered_and_harms_nobody() {
+    let name = Name::new();
+    let _program = Program::up(&name);
+    let socket = format!("/run/vpc-sim/{}/control.sock", name.0);
+    let answers = ["", "{", r#"{"command":"explode"}"#].map(|request| {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+
+    let status = vpc_sim(&name, &["status"]);
+    succeed(&name, &["down"]);
+
+    for answer in &answers {
+        assert!(answer.contains("the request is not understood"), "{answer}");
+    }
+    assert!(answers[2].contains("pod-add"), "{}", answers[2]);
+    assert!(status.status.success());
 }
 
 #[test]
