@@ -1,5 +1,6 @@
 //! The command line.
 
+mod demo;
 mod exec;
 mod print;
 mod up;
@@ -59,6 +60,8 @@ enum Command {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
+    /// Tell the story of custom networking in a world of its own, with checks
+    Demo,
     /// Show the calls of EC2
     Calls {
         /// As JSON
@@ -169,6 +172,7 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Up { world } => up::up(&cli.name, world.as_deref()),
         Command::Down => up::down(&folder),
+        Command::Demo => demo::run(&cli.name),
         Command::Status { json } => {
             let status = control::ask(&folder, &Request::Status)?;
             if json {
