@@ -3,16 +3,16 @@
 use crate::{
     ec2::{Described, Ec2, NewEni, Refused},
     imds::Imds,
-    journal::Intent,
+    journal::{Intent, Interface},
     node::{Attached, Node},
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
 use net::Mac;
 use pool::{Action, EniId, Source};
 use sha1::{Digest, Sha1};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -65,6 +65,19 @@ impl CarryOut {
         }
     }
 
+    /// Finishes an interface that was being made when the last daemon ended. If nobody wants it any
+    /// more, the plan gives it back.
+    ///
+    /// # Errors
+    /// What EC2 answered; the record stays while the answer is not final.
+    pub(crate) async fn resume(&self) -> Result<()> {
+        let intent = self.node.state().journal.book().intent.clone();
+        match intent {
+            Some(intent) => self.attach(&intent).await,
+            None => Ok(()),
+        }
+    }
+
     /// Where the daemon tries to get addresses, to put before what EC2 answered.
     pub(crate) fn context(&self) -> String {
         match self.node.state().pool.source() {
@@ -83,7 +96,7 @@ impl CarryOut {
             let coming = state
                 .attached
                 .iter()
-                .filter(|(_, eni)| eni.device_index != 0 && eni.kernel.is_none());
+                .filter(|(_, eni)| eni.is.device_index != 0 && eni.kernel.is_none());
             coming.map(|(id, eni)| (id.clone(), eni.clone())).collect()
         };
         let mut missing = false;
@@ -91,15 +104,13 @@ impl CarryOut {
             match self.set_up(&eni).await {
                 Ok(Some(kernel)) => {
                     info!(eni = %id, link = kernel.link, table = kernel.table, "interface is ready");
-                    self.node.change_attached(|attached| {
-                        if let Some(eni) = attached.get_mut(&id) {
-                            eni.kernel = Some(kernel);
-                        }
-                    });
+                    let subnet_cidr = Some(kernel.subnet);
+                    self.node
+                        .keep_interface(id, Attached { kernel: Some(kernel), subnet_cidr, ..eni });
                 }
                 Ok(None) => {
                     missing = true;
-                    self.complain_once(&id, &eni);
+                    self.complain_once(id, eni);
                 }
                 Err(error) => {
                     missing = true;
@@ -112,34 +123,30 @@ impl CarryOut {
 
     /// Sets up an interface in the kernel; `None` while its device or metadata is not there.
     async fn set_up(&self, eni: &Attached) -> Result<Option<net::eni::Eni>> {
-        let Some(link) = self.node.kernel().link_by_mac(eni.mac)? else { return Ok(None) };
+        let Some(link) = self.node.kernel().link_by_mac(eni.is.mac)? else { return Ok(None) };
         let subnet = match eni.subnet_cidr {
             Some(subnet) => subnet,
-            None => match self.imds.subnet_cidr(eni.mac).await {
+            None => match self.imds.subnet_cidr(eni.is.mac).await {
                 Ok(subnet) => subnet,
                 Err(_not_shown_yet) => return Ok(None),
             },
         };
         let kernel = net::eni::Eni {
             link: link.index,
-            primary: eni.primary,
+            primary: eni.is.primary,
             subnet,
-            table: net::eni::table(eni.device_index),
+            table: net::eni::table(eni.is.device_index),
             mtu: self.node.settings.eni_mtu,
         };
         self.node.kernel().apply(&kernel.ops())?;
         Ok(Some(kernel))
     }
 
-    fn complain_once(&self, id: &EniId, eni: &Attached) {
-        let waited = eni.since.elapsed();
-        if waited > DEVICE_WAIT {
-            warn!(eni = %id, mac = %eni.mac, waited_s = waited.as_secs(), "no device or no metadata of an attached interface: look at `ip link` and dmesg");
-            self.node.change_attached(|attached| {
-                if let Some(eni) = attached.get_mut(id) {
-                    eni.since = Instant::now();
-                }
-            });
+    fn complain_once(&self, id: EniId, eni: Attached) {
+        let waited_s = eni.since.elapsed().as_secs();
+        if waited_s > DEVICE_WAIT.as_secs() {
+            warn!(eni = %id, mac = %eni.is.mac, waited_s, "no device or no metadata of an attached interface: look at `ip link` and dmesg");
+            self.node.keep_interface(id, Attached { since: Instant::now(), ..eni });
         }
     }
 
@@ -172,6 +179,9 @@ impl CarryOut {
         if !lost {
             self.node.state().journal.intent(None)?;
         }
+        if matches!(&made, Err(refused) if is_unknown_attachment(refused)) {
+            self.ask_what_is_attached().await?;
+        }
         let (eni, attachment) = made?;
         info!(
             eni = eni.id,
@@ -179,18 +189,9 @@ impl CarryOut {
             addresses = eni.secondary.len(),
             "attached"
         );
-        let attached = Attached {
-            mac: eni.mac,
-            device_index: intent.device_index,
-            subnet: intent.subnet.clone(),
-            subnet_cidr: self.node.subnet_cidr(&intent.subnet),
-            primary: eni.primary,
-            addresses: eni.secondary.into_iter().collect(),
-            attachment: Some(attachment.clone()),
-            kernel: None,
-            since: Instant::now(),
-        };
-        self.node.change_attached(|all| drop(all.insert(EniId(eni.id.clone()), attached)));
+        let is = interface(&eni, &attachment, intent.device_index);
+        let subnet_cidr = self.node.subnet_cidr(&is.subnet);
+        self.node.keep_interface(EniId(eni.id.clone()), Attached::new(is, subnet_cidr));
         // Last, as pods do not wait for it; what it prevents is a leak when the instance ends.
         self.ec2.delete_on_termination(&eni.id, &attachment).await.context("attached, but")
     }
@@ -225,7 +226,23 @@ impl CarryOut {
         if !repeated {
             return Ok(None);
         }
-        Ok(self.ec2.one(&eni.id).await?.and_then(|eni| eni.attachment))
+        Ok(self.ec2.one(&eni.id).await?.and_then(|eni| eni.attachment).map(|(id, _)| id))
+    }
+
+    /// Takes over what EC2 says is attached: somebody else attached something, or the metadata
+    /// service was late when we asked it.
+    async fn ask_what_is_attached(&self) -> Result<(), Refused> {
+        for eni in self.ec2.attached().await? {
+            let id = EniId(eni.id.clone());
+            let Some((attachment, device_index)) = eni.attachment.clone() else { continue };
+            if self.node.interface(&id).is_none() {
+                info!(eni = %id, device_index, "take over an interface that EC2 says is attached");
+                let is = interface(&eni, &attachment, device_index);
+                let subnet_cidr = self.node.subnet_cidr(&is.subnet);
+                self.node.keep_interface(id, Attached::new(is, subnet_cidr));
+            }
+        }
+        Ok(())
     }
 
     /// Tags by which interfaces of this node are known, to us and to the peer
@@ -247,42 +264,38 @@ impl CarryOut {
 
     async fn assign(&self, id: &EniId, count: usize) -> Result<()> {
         let assigned = self.ec2.assign(&id.0, count).await?;
-        let mut fresh = BTreeSet::from_iter(assigned);
-        info!(eni = %id, count = fresh.len(), "assigned addresses");
-        let mut added = 0;
-        self.node.change_attached(|attached| {
-            if let Some(eni) = attached.get_mut(id) {
-                fresh.remove(&eni.primary);
-                let before = eni.addresses.len();
-                eni.addresses.extend(fresh);
-                added = eni.addresses.len() - before;
-            }
-        });
+        info!(eni = %id, count = assigned.len(), "assigned addresses");
+        let Some(mut eni) = self.node.interface(id) else { bail!("{id} is no longer attached") };
+        let before = eni.is.addresses.len();
+        let primary = eni.is.primary;
+        eni.is.addresses.extend(assigned.into_iter().filter(|address| *address != primary));
         // Else the same plan would follow at once, for ever.
-        if added == 0 {
-            bail!("AssignPrivateIpAddresses on {id} added no address");
-        }
+        ensure!(
+            eni.is.addresses.len() > before,
+            "AssignPrivateIpAddresses on {id} added no address"
+        );
+        self.node.keep_interface(id.clone(), eni);
         Ok(())
     }
 
     /// Detaches and deletes an interface without pods.
     async fn release(&self, id: &EniId) -> Result<()> {
-        let Some(eni) = self.node.state().attached.get(id).cloned() else { return Ok(()) };
-        let attachment = match eni.attachment {
+        let Some(eni) = self.node.interface(id) else { return Ok(()) };
+        let attachment = match eni.is.attachment {
             Some(attachment) => Some(attachment),
-            None => self.ec2.one(&id.0).await?.and_then(|described| described.attachment),
+            None => self.ec2.one(&id.0).await?.and_then(|eni| eni.attachment).map(|(id, _)| id),
         };
         if let Some(attachment) = attachment {
             self.ec2.detach(&attachment).await?;
         }
         info!(eni = %id, "detached");
-        self.node.change_attached(|attached| drop(attached.remove(id)));
+        self.node.drop_interface(id);
         if let Some(kernel) = &eni.kernel {
             for failure in self.node.kernel().apply_each(&kernel.leftovers())? {
                 warn!(eni = %id, error = %failure, "remove what a detached interface left");
             }
         }
-        self.vanished(eni.mac).await?;
+        self.vanished(eni.is.mac).await?;
         self.delete(&id.0).await;
         Ok(())
     }
@@ -312,4 +325,22 @@ impl CarryOut {
         }
         warn!(eni, tries = DELETE_TRIES, "delete an interface that stays in use; it is left over");
     }
+}
+
+/// An interface for the record.
+pub(crate) fn interface(eni: &Described, attachment: &str, device_index: u32) -> Interface {
+    Interface {
+        mac: eni.mac,
+        device_index,
+        subnet: eni.subnet.clone(),
+        primary: eni.primary,
+        addresses: eni.secondary.iter().copied().collect(),
+        attachment: Some(attachment.into()),
+    }
+}
+
+/// EC2 counts interfaces of this instance that we do not know of.
+fn is_unknown_attachment(refused: &Refused) -> bool {
+    refused.code == "AttachmentLimitExceeded"
+        || refused.message.contains("attached at device index")
 }

@@ -65,8 +65,10 @@ pub(crate) struct Described {
     pub primary: Ipv4Addr,
     /// Its secondary addresses.
     pub secondary: Vec<Ipv4Addr>,
-    /// `eni-attach-…`, when it is attached.
-    pub attachment: Option<String>,
+    /// `subnet-…`.
+    pub subnet: String,
+    /// `eni-attach-…` and the device index, when it is attached.
+    pub attachment: Option<(String, u32)>,
 }
 
 /// EC2, as this node uses it.
@@ -225,7 +227,11 @@ fn described(action: &'static str, eni: &NetworkInterface) -> Result<Described, 
         secondary: secondary
             .map(|address| parse(action, "privateIpAddress", address.private_ip_address()))
             .collect::<Result<_, _>>()?,
-        attachment: eni.attachment().and_then(|it| it.attachment_id()).map(Into::into),
+        subnet: parse(action, "subnetId", eni.subnet_id())?,
+        attachment: eni.attachment().and_then(|it| {
+            let index = it.device_index().and_then(|index| u32::try_from(index).ok());
+            it.attachment_id().map(Into::into).zip(index)
+        }),
     })
 }
 

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use pool::{Assigned, EniId, Owner, Source, Time};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions},
     io::Write,
     net::Ipv4Addr,
@@ -91,6 +91,38 @@ pub(crate) struct Intent {
     pub addresses: usize,
 }
 
+/// An interface of this node, as EC2 last told us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Interface {
+    /// Its hardware address.
+    #[serde(with = "mac_text")]
+    pub mac: net::Mac,
+    /// Its device index.
+    pub device_index: u32,
+    /// Id of its subnet.
+    pub subnet: String,
+    /// Its primary address.
+    pub primary: Ipv4Addr,
+    /// Its secondary addresses.
+    pub addresses: BTreeSet<Ipv4Addr>,
+    /// Its attachment, where it is known.
+    pub attachment: Option<String>,
+}
+
+/// A hardware address as its usual text.
+mod mac_text {
+    use net::Mac;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(mac: &Mac, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(mac)
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Mac, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
 /// The ENIConfig that was last known: a restart does not have to wait for Kubernetes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct KnownConfig {
@@ -103,10 +135,23 @@ struct KnownConfig {
 #[serde(rename_all = "snake_case")]
 enum Record {
     Assigned(Attachment),
-    Released { network: String, container: String, interface: String, at_ms: u64 },
-    Resting { address: Ipv4Addr, since_ms: u64 },
+    Released {
+        network: String,
+        container: String,
+        interface: String,
+        at_ms: u64,
+    },
+    Resting {
+        address: Ipv4Addr,
+        since_ms: u64,
+    },
     Config(Option<KnownConfig>),
     Intent(Option<Intent>),
+    /// What an interface is now; `None` when it is gone.
+    Interface {
+        id: String,
+        now: Option<Interface>,
+    },
 }
 
 /// What the records add up to.
@@ -118,6 +163,8 @@ pub(crate) struct Book {
     pub resting: BTreeMap<Ipv4Addr, Time>,
     /// An interface that was being made.
     pub intent: Option<Intent>,
+    /// Interfaces of this node by id.
+    pub interfaces: BTreeMap<String, Interface>,
     config: Option<KnownConfig>,
 }
 
@@ -144,6 +191,8 @@ impl Book {
             }
             Record::Config(config) => self.config = config,
             Record::Intent(intent) => self.intent = intent,
+            Record::Interface { id, now: Some(now) } => drop(self.interfaces.insert(id, now)),
+            Record::Interface { id, now: None } => drop(self.interfaces.remove(&id)),
         }
     }
 
@@ -155,7 +204,10 @@ impl Book {
             .map(|(address, since)| Record::Resting { address: *address, since_ms: ms(*since) });
         let config = self.config.clone().map(|config| Record::Config(Some(config)));
         let intent = self.intent.clone().map(|intent| Record::Intent(Some(intent)));
-        attachments.chain(resting).chain(config).chain(intent).collect()
+        let interfaces = self.interfaces.iter();
+        let interfaces = interfaces
+            .map(|(id, now)| Record::Interface { id: id.clone(), now: Some(now.clone()) });
+        attachments.chain(resting).chain(config).chain(intent).chain(interfaces).collect()
     }
 }
 
@@ -221,6 +273,14 @@ impl Journal {
     /// Notes that an interface is about to be made, or that it is made or given up.
     pub(crate) fn intent(&mut self, intent: Option<Intent>) -> Result<()> {
         self.append(Record::Intent(intent))
+    }
+
+    /// Notes what an interface is now; `None` when it is gone.
+    pub(crate) fn interface(&mut self, id: &EniId, now: Option<Interface>) -> Result<()> {
+        if self.book.interfaces.get(&id.0) == now.as_ref() {
+            return Ok(());
+        }
+        self.append(Record::Interface { id: id.0.clone(), now })
     }
 
     fn append(&mut self, record: Record) -> Result<()> {
@@ -305,6 +365,10 @@ mod tests {
         journal.source(&source()).unwrap();
         journal.source(&Source::Missing { why: "no answer".into() }).unwrap();
         journal.intent(Some(intent())).unwrap();
+        for id in ["eni-1", "eni-2"] {
+            journal.interface(&EniId(id.into()), Some(interface())).unwrap();
+        }
+        journal.interface(&EniId("eni-2".into()), None).unwrap();
 
         let book = Journal::open(&folder.0).unwrap().book;
 
@@ -312,6 +376,7 @@ mod tests {
         assert_eq!(book.resting, [(attachment(1).address, time(5_000))].into());
         assert_eq!(book.source(), Some(source()));
         assert_eq!(book.intent, Some(intent()));
+        assert_eq!(book.interfaces, [("eni-1".into(), interface())].into());
     }
 
     #[test]
@@ -382,6 +447,17 @@ mod tests {
             name: "us-west-2a".into(),
             subnet: "subnet-1".into(),
             groups: vec!["sg-1".into()],
+        }
+    }
+
+    fn interface() -> Interface {
+        Interface {
+            mac: net::Mac([6, 0, 0, 0, 0, 1]),
+            device_index: 1,
+            subnet: "subnet-1".into(),
+            primary: [10, 0, 0, 4].into(),
+            addresses: [[10, 0, 0, 5].into()].into(),
+            attachment: Some("eni-attach-1".into()),
         }
     }
 

@@ -2,16 +2,15 @@
 
 use crate::{
     imds::Identity,
-    journal::{Attachment, Journal},
+    journal::{Attachment, Interface, Journal},
     settings::Settings,
 };
 use anyhow::Result;
 use ipnetwork::Ipv4Network;
-use net::{Mac, Netlink, Op};
+use net::{Netlink, Op};
 use pool::{Assigned, Eni, EniId, NoAddress, Owner, Plan, Pool, Readiness, Reason, Source, Time};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
     sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     time::{Duration, Instant, SystemTime},
 };
@@ -21,20 +20,10 @@ use tracing::warn;
 /// An interface of this node, as the daemon keeps it.
 #[derive(Clone, Debug)]
 pub(crate) struct Attached {
-    /// Its hardware address.
-    pub mac: Mac,
-    /// Its device index.
-    pub device_index: u32,
-    /// Id of its subnet.
-    pub subnet: String,
-    /// The subnet's block, once it is known.
+    /// What EC2 told us; this part is on record.
+    pub is: Interface,
+    /// Its subnet's block, once it is known.
     pub subnet_cidr: Option<Ipv4Network>,
-    /// Its primary address.
-    pub primary: Ipv4Addr,
-    /// Its secondary addresses.
-    pub addresses: BTreeSet<Ipv4Addr>,
-    /// Its attachment, where it is known.
-    pub attachment: Option<String>,
     /// The interface in the kernel, once it is set up; the primary one needs nothing.
     pub kernel: Option<net::eni::Eni>,
     /// Since when the daemon waits for its device.
@@ -42,8 +31,13 @@ pub(crate) struct Attached {
 }
 
 impl Attached {
+    /// An interface whose device has not been looked for yet.
+    pub(crate) fn new(is: Interface, subnet_cidr: Option<Ipv4Network>) -> Self {
+        Self { is, subnet_cidr, kernel: None, since: Instant::now() }
+    }
+
     fn readiness(&self) -> Readiness {
-        if self.device_index == 0 || self.kernel.is_some() {
+        if self.is.device_index == 0 || self.kernel.is_some() {
             Readiness::Ready
         } else {
             Readiness::Coming
@@ -70,9 +64,9 @@ impl State {
     /// Tells the pool what is attached.
     pub(crate) fn observe(&mut self) {
         let eni = |it: &Attached| Eni {
-            device_index: it.device_index,
-            subnet: it.subnet.clone(),
-            addresses: it.addresses.clone(),
+            device_index: it.is.device_index,
+            subnet: it.is.subnet.clone(),
+            addresses: it.is.addresses.clone(),
             readiness: it.readiness(),
         };
         let seen = self.attached.iter().map(|(id, it)| (id.clone(), eni(it))).collect();
@@ -180,19 +174,38 @@ impl Node {
         self.wake.notify_one();
     }
 
-    /// Changes what is attached, and tells the pool and those who wait.
-    pub(crate) fn change_attached(&self, change: impl FnOnce(&mut BTreeMap<EniId, Attached>)) {
+    /// Notes an interface that is new or has changed, and tells the pool and those who wait.
+    pub(crate) fn keep_interface(&self, id: EniId, eni: Attached) {
+        self.change(&id, |attached| drop(attached.insert(id.clone(), eni)));
+    }
+
+    /// Forgets an interface.
+    pub(crate) fn drop_interface(&self, id: &EniId) {
+        self.change(id, |attached| drop(attached.remove(id)));
+    }
+
+    fn change(&self, id: &EniId, change: impl FnOnce(&mut BTreeMap<EniId, Attached>)) {
         let mut state = self.state();
         change(&mut state.attached);
+        let now = state.attached.get(id).map(|eni| eni.is.clone());
+        if let Err(error) = state.journal.interface(id, now) {
+            // EC2 knows as well: the next start asks it.
+            warn!(eni = %id, error = format!("{error:#}"), "note an interface");
+        }
         state.observe();
         drop(state);
         self.changed.notify_all();
     }
 
+    /// An interface, if it is attached.
+    pub(crate) fn interface(&self, id: &EniId) -> Option<Attached> {
+        self.state().attached.get(id).cloned()
+    }
+
     /// The block of a subnet in which an interface of this node is already.
     pub(crate) fn subnet_cidr(&self, subnet: &str) -> Option<Ipv4Network> {
         let state = self.state();
-        state.attached.values().find(|eni| eni.subnet == subnet).and_then(|eni| eni.subnet_cidr)
+        state.attached.values().find(|eni| eni.is.subnet == subnet).and_then(|eni| eni.subnet_cidr)
     }
 
     /// What should change now.
@@ -236,7 +249,7 @@ impl Node {
                 assigned?
             }
         };
-        let device_index = state.attached.get(&assigned.eni).map_or(0, |eni| eni.device_index);
+        let device_index = state.attached.get(&assigned.eni).map_or(0, |eni| eni.is.device_index);
         let attachment = attach(&assigned, net::eni::table(device_index));
         if let Err(error) = state.journal.assigned(attachment.clone()) {
             state.pool.release(owner, now());

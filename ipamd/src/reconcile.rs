@@ -15,6 +15,9 @@ const DEVICE_POLL: Duration = Duration::from_millis(100);
 /// Runs for ever.
 pub(crate) async fn run(node: Arc<Node>, hands: CarryOut) {
     let mut last = None;
+    if let Err(error) = hands.resume().await {
+        warn!(error = format!("{error:#}"), "finish the interface that the last daemon began");
+    }
     loop {
         let coming = hands.make_ready().await;
         let plan = node.plan();

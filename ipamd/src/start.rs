@@ -1,12 +1,12 @@
 //! From nothing to serving: who am I, what is attached, who holds what.
 
 use crate::{
-    carry_out::CarryOut,
-    ec2::Ec2,
+    carry_out::{self, CarryOut},
+    ec2::{Described, Ec2},
     handle, imds,
     imds::{Identity, Imds, Shown},
     install,
-    journal::{Attachment, Journal},
+    journal::{Attachment, Interface, Journal},
     limits,
     node::{Attached, Node},
     reconcile, serve,
@@ -24,7 +24,7 @@ use std::{
     path::Path,
     sync::{Arc, mpsc},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tracing::{error, info, warn};
 
@@ -53,7 +53,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
                 settings.run_dir.display()
             )
         })?;
-    let journal = Journal::open(&settings.run_dir)?;
+    let mut journal = Journal::open(&settings.run_dir)?;
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
         .build_https();
@@ -72,7 +72,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let primary = set_up_host(&mut kernel, &settings, &identity, &shown).await?;
     let source = source(&settings, &journal, primary);
     let primary_groups = primary.groups.clone();
-    let attached = attached(shown, &journal, &ec2).await;
+    let attached = attached(shown, &mut journal, &ec2).await?;
     let mut pool = Pool::new(settings.targets, limits, source);
     restore(&mut pool, &journal);
     let reaper = start_reaper()?;
@@ -184,49 +184,76 @@ fn source(settings: &Settings, journal: &Journal, primary: &Shown) -> Source {
     }
 }
 
-/// What is attached: as the metadata service shows it, or as EC2 says when the service lacks an
-/// address that a pod holds.
-async fn attached(shown: Vec<Shown>, journal: &Journal, ec2: &Ec2) -> BTreeMap<EniId, Attached> {
-    let mut attached: BTreeMap<EniId, Attached> =
-        shown.into_iter().filter_map(from_shown).collect();
-    let known = |attachment: &Attachment| {
-        attached
-            .get(&EniId(attachment.eni.clone()))
-            .is_some_and(|eni| eni.addresses.contains(&attachment.address))
+/// What is attached. The metadata service confirms what is on record; where it does not, it may be
+/// late or the record old, and EC2 is asked.
+async fn attached(
+    shown: Vec<Shown>,
+    journal: &mut Journal,
+    ec2: &Ec2,
+) -> Result<BTreeMap<EniId, Attached>> {
+    let shown: BTreeMap<EniId, Attached> = shown.into_iter().filter_map(from_shown).collect();
+    let recorded = journal.book().interfaces.clone();
+    let differs = |id: &String, now: &Interface| match shown.get(&EniId(id.clone())) {
+        Some(shown) => shown.is.addresses != now.addresses,
+        None => true,
     };
-    if journal.book().attachments.values().all(known) {
-        return attached;
-    }
-    warn!("the instance metadata lacks addresses that pods hold: ask EC2");
-    match ec2.attached().await {
-        Ok(described) => {
-            for eni in described {
-                if let Some(known) = attached.get_mut(&EniId(eni.id)) {
-                    known.addresses.extend(eni.secondary);
-                    known.attachment = eni.attachment;
+    let held = journal.book().attachments.values();
+    let unknown = held.filter(|it| {
+        !recorded.contains_key(&it.eni) && !shown.contains_key(&EniId(it.eni.clone()))
+    });
+    let questions = recorded.iter().filter(|(id, now)| differs(id, now)).count() + unknown.count();
+    let mut attached = shown;
+    if questions > 0 {
+        info!(questions, "the instance metadata differs from the record: ask EC2");
+        match ec2.attached().await {
+            Ok(described) => take_over(&mut attached, &described),
+            Err(refused) => {
+                warn!(error = %refused, "ask EC2 what is attached; go on with the record");
+                for (id, is) in recorded.clone() {
+                    let cidr = attached.get(&EniId(id.clone())).and_then(|eni| eni.subnet_cidr);
+                    attached.insert(EniId(id), Attached::new(is, cidr));
                 }
             }
         }
-        // The pods keep what the journal says; only free addresses are not known yet.
-        Err(refused) => warn!(error = %refused, "ask EC2 what is attached"),
     }
-    attached
+    let gone = recorded.keys().map(|id| EniId(id.clone())).filter(|id| !attached.contains_key(id));
+    for id in gone {
+        journal.interface(&id, None)?;
+    }
+    for (id, eni) in &mut attached {
+        if let Some(known) = recorded.get(&id.0) {
+            eni.is.attachment = eni.is.attachment.take().or_else(|| known.attachment.clone());
+        }
+        journal.interface(id, Some(eni.is.clone()))?;
+    }
+    Ok(attached)
+}
+
+/// EC2's word: what it lists is attached, and nothing else is.
+fn take_over(attached: &mut BTreeMap<EniId, Attached>, described: &[Described]) {
+    attached.retain(|id, _| described.iter().any(|eni| eni.id == id.0));
+    for eni in described {
+        let Some((attachment, device_index)) = &eni.attachment else { continue };
+        let id = EniId(eni.id.clone());
+        let subnet_cidr = attached.get(&id).and_then(|eni| eni.subnet_cidr);
+        attached.insert(
+            id,
+            Attached::new(carry_out::interface(eni, attachment, *device_index), subnet_cidr),
+        );
+    }
 }
 
 fn from_shown(eni: imds::Shown) -> Option<(EniId, Attached)> {
     let (primary, secondary) = eni.addresses.split_first()?;
-    let attached = Attached {
+    let is = Interface {
         mac: eni.mac,
         device_index: eni.device_index,
         subnet: eni.subnet,
-        subnet_cidr: Some(eni.subnet_cidr),
         primary: *primary,
         addresses: secondary.iter().copied().collect(),
         attachment: None,
-        kernel: None,
-        since: Instant::now(),
     };
-    Some((EniId(eni.id), attached))
+    Some((EniId(eni.id), Attached::new(is, Some(eni.subnet_cidr))))
 }
 
 fn restore(pool: &mut Pool, journal: &Journal) {

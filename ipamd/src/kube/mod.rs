@@ -12,7 +12,7 @@ use kube::{
     Api, Client, ResourceExt,
     runtime::{WatchStreamExt, reflector, reflector::Store, watcher},
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use tracing::warn;
 
 /// Follows this node and all ENIConfigs, and tells the pool where addresses come from whenever
@@ -39,19 +39,35 @@ pub(crate) async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
             }
         })
         .reflect(node_writer)
-        .map_ok(drop);
+        .map_ok(|event| (Kind::Nodes, matches!(event, watcher::Event::InitDone)));
     let config_events = watcher(Api::<EniConfig>::all(client), watcher::Config::default())
         .default_backoff()
         .reflect(config_writer)
-        .map_ok(drop);
+        .map_ok(|event| (Kind::Configs, matches!(event, watcher::Event::InitDone)));
     let mut events = std::pin::pin!(futures::stream::select(node_events, config_events));
+    let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
         match event {
-            Ok(()) => daemon.draw_from(source(&daemon, &nodes, &configs, &keys, &name)),
+            Ok((kind, done)) => {
+                if done {
+                    listed.insert(kind);
+                }
+                // Half a list says nothing about what is missing.
+                if listed.len() == 2 {
+                    daemon.draw_from(source(&daemon, &nodes, &configs, &keys, &name));
+                }
+            }
             Err(error) => warn!(error = &error as &dyn std::error::Error, "watch Kubernetes"),
         }
     }
     Ok(())
+}
+
+/// What is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Nodes,
+    Configs,
 }
 
 fn source(

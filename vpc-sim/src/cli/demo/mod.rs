@@ -1,6 +1,8 @@
 //! The demo: custom networking is switched on in a running cluster, and no pod loses its network.
 
 mod cluster;
+mod look;
+mod show;
 mod story;
 mod traffic;
 
@@ -202,7 +204,7 @@ async fn old_nodes_go(story: &mut Story, cluster: &mut Cluster) -> Result<()> {
         story.check(format!("{} has an address of {}", zone.new, zone.nodes), &wrong)?;
     }
     let left = cluster.interfaces_left_over();
-    story.check("no network interface of the old nodes is left in EC2", &left)
+    story.check("EC2 has no network interface that belongs to no node", &left)
 }
 
 async fn traffic_proves_it(story: &mut Story, cluster: &Cluster) -> Result<()> {
