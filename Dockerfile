@@ -1,0 +1,30 @@
+# The image of the daemon: ipamd, the plugin that it installs beside it, and nft.
+#
+#   docker build --tag eni-cni .            for this machine's architecture
+#   docker buildx build --platform linux/amd64,linux/arm64 …
+
+FROM docker.io/library/rust:1.95.0-slim-bookworm AS build
+WORKDIR /src
+# rust-toolchain.toml asks for lints and formatter as well: not here.
+ENV RUSTUP_TOOLCHAIN=1.95.0
+# The standard library for a plugin without shared libraries: it runs on any node, and starts in
+# half the time. It has no C in it, so the linker that comes with Rust is enough.
+RUN rustup target add "$(uname -m)-unknown-linux-musl"
+COPY . .
+# Each by itself: in one build the plugin would get the features that the daemon enables.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target,sharing=locked \
+    set -eu; \
+    plugin_target="$(uname -m)-unknown-linux-musl"; \
+    RUSTFLAGS="-C linker=rust-lld -C link-self-contained=yes" \
+        cargo build --locked --profile plugin --package cni-plugin --target "$plugin_target"; \
+    cargo build --locked --release --package ipamd; \
+    mkdir /out; \
+    cp "target/$plugin_target/plugin/aws-cni" target/release/ipamd /out/
+
+FROM docker.io/library/debian:bookworm-slim
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates nftables \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=build /out/ /app/
+ENTRYPOINT ["/app/ipamd"]

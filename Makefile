@@ -1,0 +1,52 @@
+# What can be done here: `make help`. Each target works on a fresh checkout; scripts/need installs
+# the programs that are missing, or names them.
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/eni-cni
+TOOLS := $(CACHE)/tools/bin
+IMAGE ?= eni-cni:latest
+
+# The toolchain where rustup puts it, and nft where Debian does, come last: what is in PATH counts.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin:$(TOOLS)
+
+# aws-sdk-ec2 alone takes 6 GB to compile: below 12 GiB nothing may be compiled beside it.
+ifneq ($(shell awk '/^MemTotal/ && $$2 < 12 * 1024 * 1024' /proc/meminfo),)
+export CARGO_BUILD_JOBS ?= 1
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check image clean
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+# Every build is of the whole workspace with what the tests enable (examples are built with that
+# too): another choice is another choice of features, with which aws-sdk-ec2 is compiled again.
+BUILD := cargo build --quiet --workspace --bins --examples
+WAIT := echo "building; the first time takes minutes, most of them for aws-sdk-ec2" >&2
+
+demo: ## run a simulated VPC on this machine, from the first ENI to pods that talk (needs root)
+	@scripts/need root cargo cc nft
+	@$(WAIT)
+	@$(BUILD)
+	@"$${CARGO_TARGET_DIR:-target}"/debug/vpc-sim demo
+
+test: ## run all tests, in network namespaces and with foreign clients (needs root)
+	@scripts/need root cargo cc nft ip venv
+	@$(WAIT)
+	$(BUILD)
+	cargo test --workspace --no-fail-fast
+
+check: ## format, lints, licences and sources of dependencies, shape of the repository
+	@scripts/need cargo cc deny
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- --deny warnings
+	cargo deny --locked check bans licenses sources
+	cargo test --quiet --package tests --test tidy --test manifests
+
+image: ## build the container image with docker or podman
+	@scripts/need engine
+	$$(command -v docker || command -v podman) build --tag $(IMAGE) .
+
+clean: ## remove what was built
+	@scripts/need cargo
+	cargo clean

@@ -1,0 +1,206 @@
+//! Compares what is installed in a cluster with what the daemon does: its permissions in AWS and in
+//! Kubernetes, its settings, its custom resource.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use serde_json::Value;
+use std::{collections::BTreeSet, fs, path::Path};
+use tests::repository;
+
+/// First words of EC2's actions in the SDK's names.
+const VERBS: &[&str] =
+    &["assign", "attach", "create", "delete", "describe", "detach", "modify", "unassign"];
+
+#[test]
+fn the_iam_policy_allows_exactly_the_calls_that_ipamd_makes() {
+    let source = sources(&repository().join("ipamd/src"));
+
+    let allowed = allowed(&read("conf/iam-policy.json"));
+
+    assert_eq!(allowed, calls(&source), "left: conf/iam-policy.json, right: ipamd/src");
+}
+
+#[test]
+fn a_call_is_found_by_the_name_of_its_method() {
+    let source = "self.client\n    .assign_ipv6_addresses()\n    .network_interface_id(eni)
+        let filter = described(eni); .delete_on_termination(true) .attachment_id()";
+
+    assert_eq!(calls(source), actions(&["AssignIpv6Addresses"]));
+}
+
+#[test]
+fn tagging_what_is_created_needs_a_permission_of_its_own() {
+    let source = "client.create_network_interface().tag_specifications(tags)";
+
+    assert_eq!(calls(source), actions(&["CreateNetworkInterface", "CreateTags"]));
+}
+
+#[test]
+fn ipamd_may_tag_nothing_but_interfaces() {
+    let policy: Value = serde_json::from_str(&read("conf/iam-policy.json")).unwrap();
+
+    let tagging = statements(&policy).find(|it| it["Action"][0] == "ec2:CreateTags").unwrap();
+
+    assert_eq!(tagging["Action"].as_array().unwrap().len(), 1, "CreateTags stands alone");
+    assert_eq!(tagging["Resource"], serde_json::json!(["arn:aws:ec2:*:*:network-interface/*"]));
+}
+
+#[test]
+fn the_daemonset_sets_only_settings_that_do_something() {
+    let settings = read("ipamd/src/settings.rs");
+
+    for name in environment(&daemonset()) {
+        let line = settings.lines().find(|line| line.contains(&format!("line(\"{name}\",")));
+        let line = line.unwrap_or_else(|| panic!("{name}: not in ipamd/src/settings.rs"));
+        assert!(!line.contains("NotYet"), "{name} does nothing yet: leave it out");
+    }
+}
+
+#[test]
+fn the_daemonset_mounts_where_the_settings_point() {
+    let settings = read("ipamd/src/settings.rs");
+
+    let daemonset = daemonset();
+
+    for mount in daemonset["containers"][0]["volumeMounts"].as_array().unwrap() {
+        let path = mount["mountPath"].as_str().unwrap();
+        assert!(settings.contains(path), "{path}: no default in ipamd/src/settings.rs lies there");
+    }
+}
+
+#[test]
+fn every_volume_is_mounted() {
+    let daemonset = daemonset();
+
+    let names = |list: &Value| -> BTreeSet<String> {
+        list.as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap().into()).collect()
+    };
+
+    assert_eq!(names(&daemonset["volumes"]), names(&daemonset["containers"][0]["volumeMounts"]));
+}
+
+#[test]
+fn the_daemon_runs_on_the_nodes_network_with_one_capability() {
+    let daemonset = daemonset();
+
+    let security = &daemonset["containers"][0]["securityContext"];
+
+    assert_eq!(daemonset["hostNetwork"], true);
+    assert_eq!(security["privileged"], Value::Null);
+    assert_eq!(security["capabilities"]["drop"], serde_json::json!(["ALL"]));
+    assert_eq!(security["capabilities"]["add"], serde_json::json!(["NET_ADMIN"]));
+}
+
+#[test]
+fn the_daemon_only_reads_kubernetes() {
+    let documents = yaml("conf/rbac.yaml");
+
+    let role = documents.iter().find(|it| it["kind"] == "ClusterRole").unwrap();
+
+    for rule in role["rules"].as_array().unwrap() {
+        assert_eq!(rule["verbs"], serde_json::json!(["get", "list", "watch"]), "{rule}");
+    }
+}
+
+#[test]
+fn the_role_is_bound_to_the_account_that_the_daemon_runs_as() {
+    let documents = yaml("conf/rbac.yaml");
+    let find = |kind| documents.iter().find(|it| it["kind"] == kind).unwrap();
+
+    let account = &find("ServiceAccount")["metadata"];
+
+    let subject = &find("ClusterRoleBinding")["subjects"][0];
+    assert_eq!(daemonset()["serviceAccountName"], account["name"]);
+    assert_eq!(
+        (&subject["name"], &subject["namespace"]),
+        (&account["name"], &account["namespace"])
+    );
+    assert_eq!(
+        find("ClusterRoleBinding")["roleRef"]["name"],
+        find("ClusterRole")["metadata"]["name"]
+    );
+}
+
+#[test]
+fn the_custom_resource_is_the_one_that_ipamd_watches() {
+    let source = read("ipamd/src/kube/eniconfig.rs");
+
+    let crd = yaml("conf/eniconfig-crd.yaml").remove(0);
+
+    let spec = &crd["spec"];
+    let version = &spec["versions"][0];
+    for (name, value) in
+        [("group", &spec["group"]), ("version", &version["name"]), ("kind", &spec["names"]["kind"])]
+    {
+        let wanted = format!("{name} = {value}");
+        assert!(source.contains(&wanted), "ipamd/src/kube/eniconfig.rs has no `{wanted}`");
+    }
+    let schema = &version["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    assert_eq!(crd["metadata"]["name"], "eniconfigs.crd.k8s.amazonaws.com");
+    assert_eq!(spec["scope"], "Cluster");
+    assert_eq!(schema["required"], serde_json::json!(["subnet"]));
+}
+
+/// The actions of EC2 that a source calls.
+fn calls(source: &str) -> BTreeSet<String> {
+    let mut calls: BTreeSet<_> = source
+        .split('.')
+        .filter_map(|after| after.split_once("()"))
+        .map(|(name, _)| name)
+        .filter(|name| name.split_once('_').is_some_and(|(verb, _)| VERBS.contains(&verb)))
+        .map(|name| name.split('_').map(capitalized).collect())
+        .collect();
+    if source.contains(".tag_specifications(") {
+        calls.insert("CreateTags".into());
+    }
+    calls
+}
+
+fn capitalized(word: &str) -> String {
+    let (first, rest) = word.split_at(1.min(word.len()));
+    first.to_uppercase() + rest
+}
+
+/// The actions of EC2 that a policy allows.
+fn allowed(policy: &str) -> BTreeSet<String> {
+    let policy: Value = serde_json::from_str(policy).unwrap();
+    let actions = statements(&policy).flat_map(|it| it["Action"].as_array().unwrap());
+    let name = |action: &Value| action.as_str().unwrap().strip_prefix("ec2:").unwrap().to_owned();
+    actions.map(name).collect()
+}
+
+fn statements(policy: &Value) -> impl Iterator<Item = &Value> {
+    policy["Statement"].as_array().unwrap().iter()
+}
+
+fn actions(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+/// Names of the environment variables that the DaemonSet sets.
+fn environment(daemonset: &Value) -> Vec<String> {
+    let variables = daemonset["containers"][0]["env"].as_array().unwrap();
+    variables.iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The specification of the DaemonSet's pods.
+fn daemonset() -> Value {
+    yaml("conf/daemonset.yaml").remove(0)["spec"]["template"]["spec"].take()
+}
+
+fn yaml(path: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn read(path: &str) -> String {
+    let path = repository().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The text of all files below a folder.
+fn sources(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| if path.is_dir() { sources(&path) } else { fs::read_to_string(path).unwrap() })
+        .collect()
+}
