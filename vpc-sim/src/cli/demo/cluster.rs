@@ -3,6 +3,7 @@
 use super::{story::Story, traffic};
 use crate::{
     api::kube::Kind,
+    vpc::Interface,
     world::{
         DaemonRequest, NodeRequest, PodRequest, World,
         status::{NodeStatus, Status, SubnetStatus},
@@ -169,6 +170,20 @@ impl Cluster {
             Ok((!attached).then(|| format!("no interface in {subnet} yet")))
         };
         story.wait(node, look).await
+    }
+
+    /// Waits until no daemon is at work on an interface.
+    pub(super) async fn wait_for_daemons(&self, story: &Story) -> Result<()> {
+        let look = async || -> Result<Option<String>> {
+            let at_work = self.world.cloud().with(|vpc, _| {
+                let finished = |eni: &Interface| {
+                    eni.attachment.as_ref().is_some_and(|it| it.delete_on_termination)
+                };
+                vpc.interfaces().values().find(|eni| !finished(eni)).map(|eni| eni.id.to_string())
+            });
+            Ok(at_work.map(|eni| format!("{eni} is being made")))
+        };
+        story.wait("daemons", look).await
     }
 
     /// Starts clients on every node that ask every pod again and again.

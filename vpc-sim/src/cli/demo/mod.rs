@@ -182,6 +182,8 @@ async fn old_nodes_go(story: &mut Story, cluster: &mut Cluster) -> Result<()> {
         "The old nodes are removed, their pods come back on the new ones",
         "From now on nodes and pods have subnets of their own.",
     )?;
+    // An instance that ends between two calls of its daemon leaves an interface behind, on AWS too.
+    cluster.wait_for_daemons(story).await?;
     for zone in ZONES {
         let pods = cluster.remove_node(zone.old).await?;
         story.tell(format!(

@@ -54,14 +54,20 @@ impl Cluster {
 
     /// Calls of EC2 by action: what all of this cost.
     pub(super) fn show_calls(&self, story: &Story) -> Result<()> {
-        let mut count: BTreeMap<String, usize> = BTreeMap::new();
+        let mut count: BTreeMap<String, (usize, Vec<String>)> = BTreeMap::new();
         for call in self.world.calls() {
-            *count.entry(call.action).or_default() += 1;
+            let (calls, refused) = count.entry(call.action).or_default();
+            *calls += 1;
+            if call.status >= 400 {
+                refused.push(call.outcome);
+            }
         }
-        let rows: Vec<_> =
-            count.into_iter().map(|(action, count)| [action, count.to_string()]).collect();
+        let row = |(action, (calls, refused)): (String, (usize, Vec<String>))| {
+            [action, calls.to_string(), refused.join(", ")]
+        };
+        let rows: Vec<_> = count.into_iter().map(row).collect();
         story.tell("What it took in calls of EC2:")?;
-        story.table(["ACTION", "CALLS"], &rows)
+        story.table(["ACTION", "CALLS", "REFUSED"], &rows)
     }
 
     /// The end of every daemon's log.
