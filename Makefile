@@ -34,7 +34,7 @@ test: ## run all tests, in network namespaces and with foreign clients (needs ro
 	@scripts/need root cargo cc nft ip venv
 	@$(WAIT)
 	$(BUILD)
-	cargo test --workspace --no-fail-fast
+	@scripts/test
 
 check: ## format, lints, licences and sources of dependencies, shape of the repository
 	@scripts/need cargo cc deny

@@ -35,6 +35,12 @@ const DELETE_TRIES: u32 = 30;
 /// The pause between them.
 const DELETE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Says for which instance an interface was made (`facts/peer-ipamd.md` §3.12).
+const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
+
+/// Says, with the value `true`, that an interface is not to be touched.
+const NO_MANAGE_TAG: &str = "node.k8s.amazonaws.com/no_manage";
+
 /// What EC2 says of an interface that is already gone.
 const GONE: &str = "InvalidNetworkInterfaceID.NotFound";
 
@@ -280,11 +286,15 @@ impl CarryOut {
 
     /// Detaches and deletes an interface without pods.
     async fn release(&self, id: &EniId) -> Result<()> {
-        let Some(eni) = self.node.interface(id) else { return Ok(()) };
-        let attachment = match eni.is.attachment {
-            Some(attachment) => Some(attachment),
-            None => self.ec2.one(&id.0).await?.and_then(|eni| eni.attachment).map(|(id, _)| id),
-        };
+        let Some(mut eni) = self.node.interface(id) else { return Ok(()) };
+        let described = self.ec2.one(&id.0).await?;
+        if described.as_ref().is_some_and(|described| !self.is_ours(described)) {
+            info!(eni = %id, "somebody else attached this interface: it stays");
+            eni.is.foreign = true;
+            self.node.keep_interface(id.clone(), eni);
+            return Ok(());
+        }
+        let attachment = described.and_then(|described| described.attachment).map(|(id, _)| id);
         if let Some(attachment) = attachment {
             self.ec2.detach(&attachment).await?;
         }
@@ -298,6 +308,13 @@ impl CarryOut {
         self.vanished(eni.is.mac).await?;
         self.delete(&id.0).await;
         Ok(())
+    }
+
+    /// Whether this daemon, or the peer's, made an interface for this node.
+    fn is_ours(&self, eni: &Described) -> bool {
+        let made_for = eni.tags.get(INSTANCE_TAG);
+        made_for == Some(&self.node.identity.instance)
+            && eni.tags.get(NO_MANAGE_TAG).is_none_or(|it| it != "true")
     }
 
     /// Waits until a device is gone, or long enough.
@@ -336,6 +353,7 @@ pub(crate) fn interface(eni: &Described, attachment: &str, device_index: u32) ->
         primary: eni.primary,
         addresses: eni.secondary.iter().copied().collect(),
         attachment: Some(attachment.into()),
+        foreign: false,
     }
 }
 

@@ -67,6 +67,8 @@ pub(crate) struct Described {
     pub secondary: Vec<Ipv4Addr>,
     /// `subnet-…`.
     pub subnet: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
     /// `eni-attach-…` and the device index, when it is attached.
     pub attachment: Option<(String, u32)>,
 }
@@ -228,11 +230,16 @@ fn described(action: &'static str, eni: &NetworkInterface) -> Result<Described, 
             .map(|address| parse(action, "privateIpAddress", address.private_ip_address()))
             .collect::<Result<_, _>>()?,
         subnet: parse(action, "subnetId", eni.subnet_id())?,
+        tags: eni.tag_set().iter().filter_map(tag).collect(),
         attachment: eni.attachment().and_then(|it| {
             let index = it.device_index().and_then(|index| u32::try_from(index).ok());
             it.attachment_id().map(Into::into).zip(index)
         }),
     })
+}
+
+fn tag(tag: &Tag) -> Option<(String, String)> {
+    Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()))
 }
 
 fn parse<T: std::str::FromStr>(

@@ -1,10 +1,14 @@
 //! Who this node is and what is attached to it, as the instance metadata service shows it.
 
 use anyhow::{Context, Result};
-use aws_config::{imds, provider_config::ProviderConfig};
+use aws_config::{
+    imds::{self, client::error::ImdsError},
+    provider_config::ProviderConfig,
+};
 use ipnetwork::Ipv4Network;
 use net::Mac;
 use std::{net::Ipv4Addr, str::FromStr};
+use tracing::info;
 
 /// The instance metadata service.
 #[derive(Clone, Debug)]
@@ -70,7 +74,15 @@ impl Imds {
         let mut shown = vec![];
         for entry in self.text("network/interfaces/macs/").await?.lines() {
             let mac = entry.trim_end_matches('/').parse()?;
-            shown.push(self.interface(mac).await?);
+            match self.interface(mac).await {
+                Ok(interface) => shown.push(interface),
+                // Removed interfaces stay listed for minutes without what was below them, and some
+                // kinds (efa-only) have no addresses: neither carries pods.
+                Err(error) if is_absent(&error) => {
+                    info!(%mac, error = format!("{error:#}"), "skip an interface of the instance metadata");
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(shown)
     }
@@ -125,4 +137,12 @@ impl Imds {
         };
         text.lines().map(line).collect()
     }
+}
+
+/// Whether the metadata service answered that it has no such thing.
+fn is_absent(error: &anyhow::Error) -> bool {
+    let Some(ImdsError::ErrorResponse(response)) = error.downcast_ref::<ImdsError>() else {
+        return false;
+    };
+    response.response().status().as_u16() == 404
 }

@@ -107,6 +107,9 @@ pub(crate) struct Interface {
     pub addresses: BTreeSet<Ipv4Addr>,
     /// Its attachment, where it is known.
     pub attachment: Option<String>,
+    /// Somebody else attached it: it is not ours to give back.
+    #[serde(default)]
+    pub foreign: bool,
 }
 
 /// A hardware address as its usual text.
@@ -458,6 +461,7 @@ mod tests {
             primary: [10, 0, 0, 4].into(),
             addresses: [[10, 0, 0, 5].into()].into(),
             attachment: Some("eni-attach-1".into()),
+            foreign: false,
         }
     }
 

@@ -8,7 +8,9 @@ use crate::{
 use anyhow::Result;
 use ipnetwork::Ipv4Network;
 use net::{Netlink, Op};
-use pool::{Assigned, Eni, EniId, NoAddress, Owner, Plan, Pool, Readiness, Reason, Source, Time};
+use pool::{
+    Assigned, Custody, Eni, EniId, NoAddress, Owner, Plan, Pool, Readiness, Reason, Source, Time,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc},
@@ -68,6 +70,7 @@ impl State {
             subnet: it.is.subnet.clone(),
             addresses: it.is.addresses.clone(),
             readiness: it.readiness(),
+            custody: if it.is.foreign { Custody::Foreign } else { Custody::Ours },
         };
         let seen = self.attached.iter().map(|(id, it)| (id.clone(), eni(it))).collect();
         self.pool.observe(seen);
@@ -105,8 +108,19 @@ pub(crate) enum AssignError {
         /// Seconds until more are asked for again, if that is known.
         next_try: Option<u64>,
     },
+    /// Nobody waits for the answer any more.
+    CallerLeft,
     /// It could not be put on record.
     Journal(anyhow::Error),
+}
+
+/// Who waits for an address, and how long.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience<'a> {
+    /// When it ends.
+    pub deadline: Instant,
+    /// Whether the caller is gone: runtimes kill a plugin that takes too long.
+    pub left: &'a dyn Fn() -> bool,
 }
 
 /// A turn at an attachment: no other verb works on it until it is dropped.
@@ -225,13 +239,13 @@ impl Node {
         Some(Turn { node: self, owner: owner.clone() })
     }
 
-    /// Gives an attachment an address and puts that on record. Waits for one until the deadline.
+    /// Gives an attachment an address and puts that on record. Waits for one with patience.
     ///
     /// `attach` makes the attachment of what the pool assigned.
     pub(crate) fn assign(
         &self,
         owner: &Owner,
-        deadline: Instant,
+        patience: Patience<'_>,
         attach: impl FnOnce(&Assigned, u32) -> Attachment,
     ) -> Result<Attachment, AssignError> {
         let mut state = self.state();
@@ -243,7 +257,7 @@ impl Node {
             Err(none) => {
                 self.count_waiting(&mut state, 1);
                 self.wake.notify_one();
-                let (woken, assigned) = self.wait_for_address(state, owner, deadline, none);
+                let (woken, assigned) = self.wait_for_address(state, owner, patience, none);
                 state = woken;
                 self.count_waiting(&mut state, -1);
                 assigned?
@@ -271,15 +285,18 @@ impl Node {
         &'a self,
         mut state: MutexGuard<'a, State>,
         owner: &Owner,
-        deadline: Instant,
+        patience: Patience<'_>,
         mut none: NoAddress,
     ) -> (MutexGuard<'a, State>, Result<Assigned, AssignError>) {
         loop {
-            if Instant::now() >= deadline {
+            if (patience.left)() {
+                return (state, Err(AssignError::CallerLeft));
+            }
+            if Instant::now() >= patience.deadline {
                 let late = no_address(&state.pool, none);
                 return (state, Err(late));
             }
-            state = self.wait(state, deadline);
+            state = self.wait(state, patience.deadline);
             match state.pool.assign(owner.clone(), now()) {
                 Ok(assigned) => return (state, Ok(assigned)),
                 Err(still) => none = still,

@@ -60,7 +60,7 @@ fn answer(node: &Node, connection: Connection) {
         Err(error) => return warn!(error = %error, "ask who the client is"),
     }
     let reply = match connection.receive(RECEIVE) {
-        Ok(request) => handle::handle(node, request),
+        Ok(request) => handle::handle(node, request, &|| connection.caller_left()),
         Err(error) => return warn!(error = %error, "receive a request"),
     };
     if let Err(error) = connection.reply(&reply) {

@@ -223,6 +223,7 @@ async fn attached(
     for (id, eni) in &mut attached {
         if let Some(known) = recorded.get(&id.0) {
             eni.is.attachment = eni.is.attachment.take().or_else(|| known.attachment.clone());
+            eni.is.foreign |= known.foreign;
         }
         journal.interface(id, Some(eni.is.clone()))?;
     }
@@ -252,6 +253,7 @@ fn from_shown(eni: imds::Shown) -> Option<(EniId, Attached)> {
         primary: *primary,
         addresses: secondary.iter().copied().collect(),
         attachment: None,
+        foreign: false,
     };
     Some((EniId(eni.id), Attached::new(is, Some(eni.subnet_cidr))))
 }
@@ -286,7 +288,7 @@ fn start_reaper() -> Result<mpsc::SyncSender<Op>> {
 /// routes to those that live is there.
 fn settle_pods(node: &Node) -> Result<()> {
     for (path, request) in rpc::spool::drain(&node.settings.run_dir)? {
-        let reply = handle::handle(node, request);
+        let reply = handle::handle(node, request, &|| false);
         if reply.exit_code != 0 {
             warn!(path = %path.display(), answer = reply.stdout, "carry out a DEL from the spool");
         } else {

@@ -19,7 +19,7 @@ mod plan;
 mod time;
 
 pub use ledger::{Assigned, Owner};
-pub use model::{Eni, EniId, Limits, Observation, Readiness, Source, Targets};
+pub use model::{Custody, Eni, EniId, Limits, Observation, Readiness, Source, Targets};
 pub use plan::{Action, Plan, Reason};
 pub use time::Time;
 

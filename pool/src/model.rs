@@ -26,6 +26,15 @@ pub enum Readiness {
     Ready,
 }
 
+/// Who attached an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Custody {
+    /// We did, or nobody has said otherwise.
+    Ours,
+    /// Somebody else did: its addresses may be used, but it is never given back.
+    Foreign,
+}
+
 /// An attached interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Eni {
@@ -37,6 +46,8 @@ pub struct Eni {
     pub addresses: BTreeSet<Ipv4Addr>,
     /// Whether it can carry pods.
     pub readiness: Readiness,
+    /// Whether it may be given back.
+    pub custody: Custody,
 }
 
 /// Every attached interface of this node.

@@ -1,6 +1,6 @@
 //! What should change, and why. A pure function of the pool and the time.
 
-use crate::{Eni, EniId, Pool, Readiness, Source, Time};
+use crate::{Custody, Eni, EniId, Pool, Readiness, Source, Time};
 use std::{collections::BTreeSet, fmt};
 
 /// One change to make in EC2, precise enough that nothing is left to decide.
@@ -171,7 +171,10 @@ fn portion(pool: &Pool, missing: usize) -> usize {
 fn give_back(pool: &Pool, now: Time) -> Vec<Action> {
     let taken = pool.taken(now);
     let leftover = |eni: &Eni| {
-        eni.device_index != 0 && !pool.source.serves(eni) && eni.addresses.is_disjoint(&taken)
+        eni.device_index != 0
+            && eni.custody == Custody::Ours
+            && !pool.source.serves(eni)
+            && eni.addresses.is_disjoint(&taken)
     };
     let leftovers = pool.enis.iter().filter(|(_, eni)| leftover(eni));
     leftovers.map(|(eni, _)| Action::ReleaseEni { eni: eni.clone() }).collect()

@@ -97,6 +97,16 @@ fn an_interface_of_another_subnet_is_given_back_once_it_is_empty_and_rested() {
 }
 
 #[test]
+fn an_interface_that_somebody_else_attached_is_never_given_back() {
+    let (id, eni) = secondary(1, "subnet-other", 2);
+    let mut pool = pool(config("subnet-pods"), [primary(0)]);
+
+    pool.observe([primary(0), (id, Eni { custody: Custody::Foreign, ..eni })].into());
+
+    assert_eq!(pool.plan(AT).actions, [attach(2, "subnet-pods", 9)]);
+}
+
+#[test]
 fn no_interface_is_given_back_while_the_eniconfig_is_unknown() {
     let mut pool = pool(node(), [primary(0), secondary(1, "subnet-node", 2)]);
 
@@ -284,6 +294,7 @@ fn secondary(device_index: u8, subnet: &str, addresses: u8) -> (EniId, Eni) {
         subnet: subnet.into(),
         addresses,
         readiness: Readiness::Ready,
+        custody: Custody::Ours,
     };
     (id(device_index), eni)
 }

@@ -3,7 +3,7 @@
 use super::{TURN, busy, internal, owner};
 use crate::{
     journal::Attachment,
-    node::{AssignError, Node},
+    node::{AssignError, Node, Patience},
 };
 use cni::{AddResult, Code, Error, Interface, IpConfig};
 use ipnetwork::{IpNetwork, Ipv4Network};
@@ -25,6 +25,7 @@ pub(super) fn add(
     node: &Node,
     request: &cni::Request,
     carried: rpc::Request,
+    left: &dyn Fn() -> bool,
 ) -> Result<AddResult, Error> {
     let (Some(netns), Some(socket)) = (carried.netns, carried.pod_netlink) else {
         return Err(internal(
@@ -37,9 +38,9 @@ pub(super) fn add(
     let owner = owner(request);
     let _turn = node.turn(&owner, Instant::now() + TURN).ok_or_else(busy)?;
     let known = node.attachment(&owner).is_some();
-    let deadline = Instant::now() + node.settings.add_wait;
+    let patience = Patience { deadline: Instant::now() + node.settings.add_wait, left };
     let attachment = node
-        .assign(&owner, deadline, |assigned, table| attachment(node, request, assigned, table))
+        .assign(&owner, patience, |assigned, table| attachment(node, request, assigned, table))
         .map_err(no_address)?;
     let pod = attachment.pod();
     if let Err(error) = wire(node, &mut inside, &pod, netns.as_raw_fd()) {
@@ -87,6 +88,7 @@ fn no_address(error: AssignError) -> Error {
                 details: String::new(),
             }
         }
+        AssignError::CallerLeft => internal("wait for an address", "the caller left"),
         AssignError::Journal(error) => internal("note the assigned address", error),
     }
 }

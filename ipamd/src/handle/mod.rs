@@ -15,8 +15,8 @@ use tracing::{info, warn};
 /// side, but a killed one may still be at work here.
 const TURN: Duration = Duration::from_secs(10);
 
-/// Answers one request.
-pub(crate) fn handle(node: &Node, request: Request) -> Reply {
+/// Answers one request. `left` tells whether the caller is gone.
+pub(crate) fn handle(node: &Node, request: Request, left: &dyn Fn() -> bool) -> Reply {
     let began = Instant::now();
     let parsed = match cni::Request::parse(&request.env, &request.stdin) {
         Ok(parsed) => parsed,
@@ -24,7 +24,9 @@ pub(crate) fn handle(node: &Node, request: Request) -> Reply {
     };
     let version = parsed.config.cni_version;
     let answer = match parsed.command {
-        Command::Add => add::add(node, &parsed, request).and_then(|result| result.to_json(version)),
+        Command::Add => {
+            add::add(node, &parsed, request, left).and_then(|result| result.to_json(version))
+        }
         Command::Del => del::del(node, &parsed).map(|()| String::new()),
         Command::Check | Command::Gc | Command::Status | Command::Version => Err(Error {
             code: Code::InvalidEnvironment,

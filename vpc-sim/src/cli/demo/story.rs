@@ -1,11 +1,8 @@
 //! How the demo speaks: chapters, lines, aligned tables, checks that are counted.
 
 use anyhow::{Context, Result};
-use std::{
-    fmt::Display,
-    io::Write,
-    time::{Duration, Instant},
-};
+use std::{fmt::Display, io::Write, time::Duration};
+use tokio::time::Instant;
 
 /// How long the demo waits for anything that takes its time before it calls it failed: twice what
 /// EC2 may take for the slowest of it, scaled as the world is, on a busy machine.
