@@ -127,11 +127,14 @@ impl Folder {
     }
 
     fn lock(&self) -> Result<Flock<File>> {
-        make_private(Path::new(BASE))?;
         let path = self.lock_path();
         loop {
-            let file = OpenOptions::new().create(true).append(true).open(&path);
-            let file = file.with_context(|| format!("open {}", path.display()))?;
+            make_private(Path::new(BASE))?;
+            let file = match OpenOptions::new().create(true).append(true).open(&path) {
+                // The last world that ran took the folder with it.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                opened => opened.with_context(|| format!("open {}", path.display()))?,
+            };
             let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
                 let owner = self.read_summary();
                 let owner = owner.map(|it| format!(" in process {}", it.process.pid));
@@ -174,6 +177,8 @@ impl Claimed {
         let path = self.folder.lock_path();
         fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
         self.removed.store(true, Ordering::Relaxed);
+        // The last world leaves nothing; while there are others, the folder is not empty and stays.
+        let _ = fs::remove_dir(BASE);
         Ok(())
     }
 }
