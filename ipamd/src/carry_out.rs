@@ -180,10 +180,8 @@ impl CarryOut {
 
     async fn attach(&self, intent: &Intent) -> Result<()> {
         let made = self.create_and_attach(intent).await;
-        // A call whose answer was lost may have been carried out: keep the record and repeat it.
-        let lost = matches!(&made, Err(refused) if refused.code.is_empty());
-        if !lost {
-            self.node.state().journal.intent(None)?;
+        if let Err(refused) = &made {
+            self.forget_intent(Some(refused))?;
         }
         if matches!(&made, Err(refused) if is_unknown_attachment(refused)) {
             self.ask_what_is_attached().await?;
@@ -195,11 +193,26 @@ impl CarryOut {
             addresses = eni.secondary.len(),
             "attached"
         );
-        let is = interface(&eni, &attachment, intent.device_index);
-        let subnet_cidr = self.node.subnet_cidr(&is.subnet);
-        self.node.keep_interface(EniId(eni.id.clone()), Attached::new(is, subnet_cidr));
+        let id = EniId(eni.id.clone());
+        // When this is a repetition, pods may have addresses of it already.
+        if self.node.interface(&id).is_none() {
+            let is = interface(&eni, &attachment, intent.device_index);
+            let subnet_cidr = self.node.subnet_cidr(&is.subnet);
+            self.node.keep_interface(id, Attached::new(is, subnet_cidr));
+        }
         // Last, as pods do not wait for it; what it prevents is a leak when the instance ends.
-        self.ec2.delete_on_termination(&eni.id, &attachment).await.context("attached, but")
+        let marked = self.ec2.delete_on_termination(&eni.id, &attachment).await;
+        self.forget_intent(marked.as_ref().err())?;
+        marked.context("attached, but")
+    }
+
+    /// Takes the intent off the record once there is nothing to repeat. A call whose answer was
+    /// lost may have been carried out or not.
+    fn forget_intent(&self, refused: Option<&Refused>) -> Result<()> {
+        if refused.is_some_and(|refused| refused.code.is_empty()) {
+            return Ok(());
+        }
+        self.node.state().journal.intent(None)
     }
 
     async fn create_and_attach(&self, intent: &Intent) -> Result<(Described, String), Refused> {
