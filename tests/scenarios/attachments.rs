@@ -1,0 +1,115 @@
+//! ADD, DEL and VERSION as runtimes call them, and call them again.
+
+use crate::{
+    by_hand::{Container, Ended},
+    world::{World, ZONES, address},
+};
+use serde_json::{Value, json};
+
+#[test]
+fn an_add_that_is_asked_again_gives_the_same_answer() {
+    let world = World::with_node("n1", &[]);
+    let container = Container::new(&world);
+
+    let first = world.plugin("n1", "ADD", &container, "1.0.0");
+    let second = world.plugin("n1", "ADD", &container, "1.0.0");
+
+    assert!(first.success && second.success, "{first:?} {second:?}");
+    assert_eq!(first.printed, second.printed);
+}
+
+#[test]
+fn a_del_that_is_sent_again_succeeds_and_prints_nothing() {
+    let world = World::with_node("n1", &[]);
+    let container = Container::new(&world);
+    assert!(world.plugin("n1", "ADD", &container, "1.0.0").success);
+
+    let first = world.plugin("n1", "DEL", &container, "1.0.0");
+    let second = world.plugin("n1", "DEL", &container, "1.0.0");
+    container.end();
+    let without_namespace = world.plugin("n1", "DEL", &container, "1.0.0");
+
+    for del in [first, second, without_namespace] {
+        assert!(del.success && del.printed.is_null(), "{del:?}");
+    }
+}
+
+#[test]
+fn an_add_of_an_interface_that_exists_fails_and_gives_its_address_back() {
+    let world = World::up();
+    // It has one address for pods.
+    world.node_add("n1", ZONES[0], &["--type", "t3.nano"]);
+    world.daemon_start("n1", &["MAX_ENI=1", "IP_COOLDOWN_PERIOD=0", "ENI_CNI_ADD_WAIT=20"]);
+    let (taken, free) = (Container::new(&world), Container::new(&world));
+    let netns = taken.namespace.to_str().unwrap();
+    let veth = ["ip", "link", "add", "other", "type", "veth", "peer", "eth0", "netns", netns];
+    assert!(world.exec("n1", &veth, &[], "").status.success());
+
+    let refused = world.plugin("n1", "ADD", &taken, "1.0.0");
+    let added = world.plugin("n1", "ADD", &free, "1.0.0");
+
+    assert!(!refused.success, "{refused:?}");
+    assert_eq!(refused.printed["code"], 4);
+    assert_eq!(refused.printed["msg"], "interface eth0 exists already in the container");
+    assert!(added.success, "{added:?}");
+}
+
+#[test]
+fn a_del_of_an_unknown_container_succeeds() {
+    let world = World::with_node("n1", &[]);
+    let container = Container::new(&world);
+
+    let del = world.plugin("n1", "DEL", &container, "1.0.0");
+
+    assert!(del.success && del.printed.is_null(), "{del:?}");
+}
+
+#[test]
+fn a_result_is_in_the_version_of_its_configuration() {
+    let world = World::with_node("n1", &[]);
+
+    for (version, of_address) in
+        [("0.4.0", json!("4")), ("1.0.0", Value::Null), ("1.1.0", Value::Null)]
+    {
+        let container = Container::new(&world);
+        let Ended { success, printed } = world.plugin("n1", "ADD", &container, version);
+
+        assert!(success, "{printed}");
+        assert_eq!(printed["cniVersion"], version);
+        assert_eq!(printed["ips"][0]["version"], of_address, "{printed}");
+        assert_eq!(printed["ips"][0]["interface"], 1, "{printed}");
+        assert_eq!(printed["interfaces"][1]["name"], "eth0", "{printed}");
+        let sandbox = container.namespace.display().to_string();
+        assert_eq!(printed["interfaces"][1]["sandbox"], sandbox, "{printed}");
+        let primary = &world.node("n1").interfaces[0];
+        assert!(primary.secondary.contains(&address(&printed)), "{printed} {primary:?}");
+    }
+}
+
+#[test]
+fn an_error_is_in_the_version_of_its_configuration() {
+    let world = World::with_node("n1", &[]);
+    let container = Container::new(&world);
+
+    let of_unknown = world.plugin("n1", "ADD", &container, "9.9.9");
+    let too_old = world.plugin("n1", "CHECK", &container, "0.3.1");
+
+    assert!(!of_unknown.success && !too_old.success, "{of_unknown:?} {too_old:?}");
+    assert_eq!((&of_unknown.printed["code"], &too_old.printed["code"]), (&json!(1), &json!(1)));
+    assert_eq!(too_old.printed["cniVersion"], "0.3.1");
+}
+
+#[test]
+fn the_plugin_tells_its_versions_without_a_daemon() {
+    let world = World::with_node("n1", &[]);
+    let container = Container::new(&world);
+    world.daemon_stop("n1");
+
+    let told = world.plugin("n1", "VERSION", &container, "1.0.0");
+
+    assert!(told.success, "{told:?}");
+    let versions = told.printed["supportedVersions"].as_array().unwrap();
+    for version in ["0.3.1", "0.4.0", "1.0.0", "1.1.0"] {
+        assert!(versions.contains(&version.into()), "{told:?}");
+    }
+}

@@ -1,0 +1,101 @@
+//! What runtimes are told, and what is kept for later, while no daemon runs.
+
+use crate::{
+    by_hand::Container,
+    world::{World, address},
+};
+use serde_json::json;
+
+/// A node with one address for pods, so that a leak of one is noticed.
+const ONE_ADDRESS: &[&str] = &["--type", "t3.nano"];
+
+/// One interface, and no rest for an address.
+const TIGHT: &[&str] = &["MAX_ENI=1", "IP_COOLDOWN_PERIOD=0", "ENI_CNI_ADD_WAIT=20"];
+
+#[test]
+fn an_add_without_a_daemon_fails_at_once_and_says_what_to_look_at() {
+    let world = World::with_node("n1", &[]);
+    let container = Container::new(&world);
+    for stop in [World::daemon_stop, World::daemon_kill] {
+        stop(&world, "n1");
+
+        let add = world.plugin("n1", "ADD", &container, "1.0.0");
+
+        assert!(!add.success, "{add:?}");
+        assert_eq!(add.printed["code"], 11, "{add:?}");
+        let msg = add.printed["msg"].as_str().unwrap();
+        assert!(msg.contains("cannot reach ipamd at "), "{msg}");
+        assert!(msg.contains("kubectl -n kube-system get pods -l k8s-app=aws-node"), "{msg}");
+        world.daemon_start("n1", &[]);
+    }
+}
+
+#[test]
+fn a_pod_without_a_daemon_starts_as_soon_as_the_daemon_does() {
+    let world = World::with_node("n1", &[]);
+    world.daemon_stop("n1");
+
+    let refused = world.try_pod_add("n1", "p").unwrap_err();
+    world.daemon_start("n1", &[]);
+    let pod = world.pod_add("n1", "p");
+
+    assert!(refused.contains("cannot reach ipamd"), "{refused}");
+    assert!(world.ask(&world.namespace("n1", None), &pod).is_ok());
+}
+
+#[test]
+fn a_del_without_a_daemon_succeeds_and_the_next_daemon_carries_it_out() {
+    let world = World::up();
+    world.node_add("n1", "us-west-2a", ONE_ADDRESS);
+    world.daemon_start("n1", TIGHT);
+    let (first, second) = (Container::new(&world), Container::new(&world));
+    let added = world.plugin("n1", "ADD", &first, "1.0.0");
+    assert!(added.success, "{added:?}");
+
+    world.daemon_kill("n1");
+    // Its namespace stays, so that only the DEL tells that it has ended.
+    let del = world.plugin("n1", "DEL", &first, "1.0.0");
+    world.daemon_start("n1", TIGHT);
+    let again = world.plugin("n1", "DEL", &first, "1.0.0");
+    let next = world.plugin("n1", "ADD", &second, "1.0.0");
+
+    assert!(del.success && del.printed.is_null(), "{del:?}");
+    assert!(again.success && again.printed.is_null(), "{again:?}");
+    assert!(next.success, "{next:?}");
+    assert_eq!(address(&next.printed), address(&added.printed));
+}
+
+#[test]
+fn the_address_of_a_pod_that_ended_without_a_daemon_and_without_a_del_comes_back() {
+    let world = World::up();
+    world.node_add("n1", "us-west-2a", ONE_ADDRESS);
+    world.daemon_start("n1", TIGHT);
+    let (first, second) = (Container::new(&world), Container::new(&world));
+    let added = world.plugin("n1", "ADD", &first, "1.0.0");
+    assert!(added.success, "{added:?}");
+
+    world.daemon_stop("n1");
+    first.end();
+    world.daemon_start("n1", TIGHT);
+    let next = world.plugin("n1", "ADD", &second, "1.0.0");
+
+    assert!(next.success, "{next:?}");
+    assert_eq!(address(&next.printed), address(&added.printed));
+}
+
+#[test]
+fn an_address_that_is_in_use_is_not_given_to_another_pod() {
+    let world = World::up();
+    world.node_add("n1", "us-west-2a", ONE_ADDRESS);
+    world.daemon_start("n1", &["MAX_ENI=1", "IP_COOLDOWN_PERIOD=0", "ENI_CNI_ADD_WAIT=1"]);
+    let (first, second) = (Container::new(&world), Container::new(&world));
+    assert!(world.plugin("n1", "ADD", &first, "1.0.0").success);
+
+    let refused = world.plugin("n1", "ADD", &second, "1.0.0");
+
+    assert!(!refused.success, "{refused:?}");
+    assert_eq!(refused.printed["code"], json!(11));
+    let want =
+        "no free address (1 in use, 0 resting): all 1 interfaces of this instance type are full";
+    assert_eq!(refused.printed["msg"], want);
+}

@@ -1,0 +1,109 @@
+//! ENIConfigs that are missing or wrong: the daemon stays, the pod's event says why, repair heals.
+
+use crate::{
+    command::until,
+    world::{CUSTOM, World, ZONES},
+};
+use vpc_sim::world::control::Call;
+
+/// An ADD that does not wait long for what cannot come.
+const IMPATIENT: &[&str] = &["ENI_CNI_ADD_WAIT=1"];
+
+/// The id of no subnet.
+const NOWHERE: &str = "subnet-0123456789abcdef0";
+
+#[test]
+fn a_missing_eniconfig_is_named_and_creating_it_heals() {
+    let world = impatient_node();
+
+    let refused = world.try_pod_add("n1", "p").unwrap_err();
+    let daemon = world.node("n1").daemon;
+    world.eniconfig_create(ZONES[0], "pods-a", &["pods"]);
+    world.settled("n1");
+    let pod = world.pod_add("n1", "p");
+
+    let want = "ENIConfig `us-west-2a` (named by the node's label topology.kubernetes.io/zone) does \
+                not exist: create it";
+    assert!(refused.contains(want), "{refused}");
+    assert!(daemon.is_some());
+    assert_eq!(world.node("n1").daemon, daemon, "the daemon was restarted");
+    assert_eq!(pod.address.octets()[..3], [100, 64, 0]);
+}
+
+#[test]
+fn without_an_eniconfig_ec2_is_not_called() {
+    let world = impatient_node();
+
+    let refused = world.try_pod_add("n1", "p");
+
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(world.calls("n1"), []);
+}
+
+#[test]
+fn a_subnet_that_does_not_exist_is_named_with_ec2s_words_and_repairing_it_heals() {
+    let world = impatient_node();
+    world.eniconfig_create(ZONES[0], NOWHERE, &["pods"]);
+
+    // The first refusal takes as long as a call of EC2; until then more are on their way.
+    let refused = until("an error that names the cause", || {
+        let refused = world.try_pod_add("n1", "p").unwrap_err();
+        if refused.contains("InvalidSubnetID.NotFound") { Ok(refused) } else { Err(refused) }
+    });
+    world.eniconfig_change(ZONES[0], "pods-a");
+    world.settled("n1");
+    let pod = world.pod_add("n1", "p");
+
+    assert!(refused.contains(&format!("ENIConfig us-west-2a, subnet {NOWHERE}: ")), "{refused}");
+    let words = format!("The subnet ID '{NOWHERE}' does not exist");
+    assert!(refused.contains(&words), "{refused}");
+    assert_eq!(pod.address.octets()[..3], [100, 64, 0]);
+}
+
+#[test]
+fn what_ec2_refuses_is_tried_again_after_pauses_that_grow() {
+    let world = impatient_node();
+    world.eniconfig_create(ZONES[0], NOWHERE, &["pods"]);
+
+    let calls = until("four calls", || {
+        let calls = world.calls("n1");
+        if calls.len() >= 4 { Ok(calls) } else { Err(format!("{calls:?}")) }
+    });
+
+    let refused = |call: &Call| {
+        call.action == "CreateNetworkInterface" && call.outcome == "InvalidSubnetID.NotFound"
+    };
+    assert!(calls.iter().all(refused), "{calls:?}");
+    // A machine that is slow makes them longer only.
+    for (pair, at_least_ms) in calls.windows(2).zip([1_000, 2_000, 4_000]) {
+        assert!(pair[1].at_ms - pair[0].at_ms >= at_least_ms, "{calls:?}");
+    }
+}
+
+#[test]
+fn a_subnet_of_another_zone_is_named_and_no_interface_is_left_over() {
+    let world = impatient_node();
+    world.eniconfig_create(ZONES[0], "pods-b", &["pods"]);
+    let subnet = world.subnet_id("pods-b");
+
+    let refused = until("an error that names the cause", || {
+        let refused = world.try_pod_add("n1", "p").unwrap_err();
+        if refused.contains(&subnet) { Ok(refused) } else { Err(refused) }
+    });
+    // Nothing is tried any more after that.
+    world.eniconfig_delete(ZONES[0]);
+
+    assert!(refused.contains(&format!("ENIConfig us-west-2a, subnet {subnet}: ")), "{refused}");
+    assert!(refused.contains("availability zone"), "{refused}");
+    until("no interface that is attached to nothing", || {
+        let all = world.ec2("Action=DescribeNetworkInterfaces");
+        if all.contains("<status>available</status>") { Err(all) } else { Ok(()) }
+    });
+    assert!(world.calls("n1").iter().any(|call| call.action == "DeleteNetworkInterface"));
+    assert!(world.more_interfaces("n1").is_empty());
+}
+
+/// A node with custom networking, without an ENIConfig.
+fn impatient_node() -> World {
+    World::with_node("n1", &[CUSTOM, IMPATIENT].concat())
+}

@@ -1,0 +1,73 @@
+//! More pods than a node has addresses for.
+
+use crate::{
+    command::until,
+    world::{CUSTOM, Pod, World, ZONES},
+};
+use std::{collections::BTreeSet, thread};
+
+/// Two interfaces beside the primary one of an m5.large, nine addresses on each.
+const ROOM: usize = 18;
+
+const DEPLOYED: usize = 30;
+
+#[test]
+fn a_full_node_refuses_with_the_cause_and_gives_an_address_that_has_rested_to_the_next_pod() {
+    let world = World::up();
+    world.eniconfig_create(ZONES[0], "pods-a", &["pods"]);
+    world.node_add("n1", ZONES[0], &["--type", "m5.large"]);
+    world.daemon_start("n1", &[CUSTOM, &["IP_COOLDOWN_PERIOD=1", "ENI_CNI_ADD_WAIT=15"]].concat());
+
+    let (running, refused) = deploy(&world);
+
+    assert_eq!(running.len(), ROOM, "{refused:?}");
+    let addresses: BTreeSet<_> = running.iter().map(|pod| pod.address).collect();
+    assert_eq!(addresses.len(), ROOM, "two pods have one address: {running:?}");
+    for error in &refused {
+        let want = "no free address (18 in use, 0 resting): all 3 interfaces of this instance type are full";
+        assert!(error.contains(want), "{error}");
+    }
+    world.everybody_reaches_everybody(&running[..3]);
+
+    world.pod_rm(&running[0]);
+    let next = world.pod_add("n1", "next");
+    assert_eq!(next.address, running[0].address);
+}
+
+#[test]
+fn a_pod_that_waits_gets_the_address_of_one_that_ends() {
+    let world = World::up();
+    world.node_add("n1", ZONES[0], &["--type", "t3.nano"]);
+    world.daemon_start("n1", &["MAX_ENI=1", "IP_COOLDOWN_PERIOD=0", "ENI_CNI_ADD_WAIT=60"]);
+    let first = world.pod_add("n1", "first");
+
+    let second = thread::scope(|scope| {
+        let second = scope.spawn(|| world.pod_add("n1", "second"));
+        // The sandbox of a pod that starts is known before it has an address.
+        until("the second pod starts", || {
+            let pods = world.node("n1").pods;
+            if pods.len() == 2 { Ok(()) } else { Err(format!("{pods:?}")) }
+        });
+        world.pod_rm(&first);
+        second.join().unwrap()
+    });
+
+    assert_eq!(second.address, first.address);
+}
+
+/// Starts all pods at once: those that run, and the errors of the others.
+fn deploy(world: &World) -> (Vec<Pod>, Vec<String>) {
+    let (mut running, mut refused) = (vec![], vec![]);
+    thread::scope(|scope| {
+        let pods: Vec<_> = (0..DEPLOYED)
+            .map(|number| scope.spawn(move || world.try_pod_add("n1", &format!("p{number}"))))
+            .collect();
+        for pod in pods {
+            match pod.join().unwrap() {
+                Ok(pod) => running.push(pod),
+                Err(error) => refused.push(error),
+            }
+        }
+    });
+    (running, refused)
+}

@@ -1,0 +1,22 @@
+//! The whole product from outside: built programs, real namespaces, one world for each test.
+//!
+//! Needs root, and the programs: `make test` builds them first.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod apis;
+mod by_hand;
+mod command;
+mod http;
+mod packets;
+mod traffic;
+mod world;
+
+mod attachments;
+mod daemon_down;
+mod eniconfigs;
+mod full_node;
+mod interfaces;
+mod isolation;
+mod migration;
+mod restart;
+mod worlds;
