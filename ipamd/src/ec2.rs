@@ -9,8 +9,14 @@ use aws_sdk_ec2::{
         TagSpecification,
     },
 };
+use ipnetwork::Ipv4Network;
 use net::Mac;
-use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
+use pool::{Amount, Block, Cause};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::Ipv4Addr,
+};
 
 /// Network card 0. Left out, EC2 checks device indexes across cards (`facts/ec2-facts.md` §1.4).
 const CARD: i32 = 0;
@@ -39,15 +45,46 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+impl Refused {
+    /// The class of the refusal (`facts/ec2-facts.md` §1.7).
+    pub(crate) fn cause(&self) -> Cause {
+        match self.code.as_str() {
+            "RequestLimitExceeded"
+            | "Throttling"
+            | "ThrottlingException"
+            | "EC2ThrottledException" => Cause::Throttled,
+            "InsufficientFreeAddressesInSubnet" => Cause::NoAddresses,
+            "InsufficientCidrBlocks" => Cause::NoPrefixes,
+            // The third code of exhaustion is an ordinary one with a text of its own.
+            "InvalidParameterValue"
+                if self.message.contains("sufficient free Ipv4 addresses or prefixes") =>
+            {
+                Cause::NoPrefixes
+            }
+            "AttachmentLimitExceeded"
+            | "PrivateIpAddressLimitExceeded"
+            | "NetworkInterfaceLimitExceeded"
+            | "SecurityGroupsPerInterfaceLimitExceeded" => Cause::Limit,
+            "UnauthorizedOperation" | "AuthFailure" => Cause::Denied,
+            "" | "InternalError" | "InternalFailure" | "Unavailable" | "ServiceUnavailable" => {
+                Cause::Unavailable
+            }
+            _ => Cause::Wrong,
+        }
+    }
+}
+
 /// What a new interface shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NewEni {
     /// Id of the subnet.
     pub subnet: String,
     /// Ids of the security groups.
-    pub groups: Vec<String>,
+    pub groups: BTreeSet<String>,
     /// Secondary addresses.
     pub addresses: usize,
+    /// Prefixes.
+    pub prefixes: usize,
     /// Tags.
     pub tags: BTreeMap<String, String>,
     /// Makes EC2 answer a repeated call with the interface that the first one made.
@@ -63,8 +100,10 @@ pub(crate) struct Described {
     pub mac: Mac,
     /// Its primary address.
     pub primary: Ipv4Addr,
-    /// Its secondary addresses.
-    pub secondary: Vec<Ipv4Addr>,
+    /// Its secondary addresses and prefixes.
+    pub blocks: BTreeSet<Block>,
+    /// Ids of its security groups.
+    pub groups: BTreeSet<String>,
     /// `subnet-…`.
     pub subnet: String,
     /// Its tags.
@@ -94,13 +133,14 @@ impl Ec2 {
             .resource_type(ResourceType::NetworkInterface)
             .set_tags(Some(tags.collect()))
             .build();
-        let count = i32::try_from(new.addresses).ok().filter(|count| *count > 0);
+        let count = |count: usize| i32::try_from(count).ok().filter(|count| *count > 0);
         let reply = self
             .client
             .create_network_interface()
             .subnet_id(&new.subnet)
-            .set_groups(Some(new.groups.clone()))
-            .set_secondary_private_ip_address_count(count)
+            .set_groups(Some(new.groups.iter().cloned().collect()))
+            .set_secondary_private_ip_address_count(count(new.addresses))
+            .set_ipv4_prefix_count(count(new.prefixes))
             // The peer finds interfaces that were left behind by this description.
             .description(format!("aws-K8S-{}", self.instance))
             .tag_specifications(tags)
@@ -153,20 +193,58 @@ impl Ec2 {
             .map_err(|error| refused("ModifyNetworkInterfaceAttribute", &error))
     }
 
-    /// Asks for more secondary addresses; returns the new ones.
-    pub(crate) async fn assign(&self, eni: &str, count: usize) -> Result<Vec<Ipv4Addr>, Refused> {
+    /// Asks for more addresses or prefixes; returns the new ones.
+    pub(crate) async fn assign(
+        &self,
+        eni: &str,
+        amount: Amount,
+    ) -> Result<BTreeSet<Block>, Refused> {
         const ACTION: &str = "AssignPrivateIpAddresses";
-        let count = i32::try_from(count).map_err(|error| odd(ACTION, error))?;
-        let reply = self
-            .client
-            .assign_private_ip_addresses()
+        let count = i32::try_from(amount.blocks()).map_err(|error| odd(ACTION, error))?;
+        let call = self.client.assign_private_ip_addresses().network_interface_id(eni);
+        let call = match amount {
+            Amount::Addresses(_) => call.secondary_private_ip_address_count(count),
+            Amount::Prefixes(_) => call.ipv4_prefix_count(count),
+        };
+        let reply = call.send().await.map_err(|error| refused(ACTION, &error))?;
+        let addresses = reply.assigned_private_ip_addresses().iter().map(|it| {
+            parse(ACTION, "privateIpAddress", it.private_ip_address()).map(Block::Address)
+        });
+        let prefixes =
+            reply.assigned_ipv4_prefixes().iter().map(|it| prefix(ACTION, it.ipv4_prefix()));
+        addresses.chain(prefixes).collect()
+    }
+
+    /// Gives addresses and prefixes back.
+    pub(crate) async fn unassign(
+        &self,
+        eni: &str,
+        blocks: &BTreeSet<Block>,
+    ) -> Result<(), Refused> {
+        let mut call = self.client.unassign_private_ip_addresses().network_interface_id(eni);
+        for block in blocks {
+            call = match block {
+                Block::Address(address) => call.private_ip_addresses(address.to_string()),
+                Block::Prefix(first) => call.ipv4_prefixes(format!("{first}/28")),
+            };
+        }
+        call.send().await.map(drop).map_err(|error| refused("UnassignPrivateIpAddresses", &error))
+    }
+
+    /// Puts an interface into these security groups, and no others.
+    pub(crate) async fn set_groups(
+        &self,
+        eni: &str,
+        groups: &BTreeSet<String>,
+    ) -> Result<(), Refused> {
+        self.client
+            .modify_network_interface_attribute()
             .network_interface_id(eni)
-            .secondary_private_ip_address_count(count)
+            .set_groups(Some(groups.iter().cloned().collect()))
             .send()
             .await
-            .map_err(|error| refused(ACTION, &error))?;
-        let assigned = reply.assigned_private_ip_addresses().iter();
-        assigned.map(|it| parse(ACTION, "privateIpAddress", it.private_ip_address())).collect()
+            .map(drop)
+            .map_err(|error| refused("ModifyNetworkInterfaceAttribute", &error))
     }
 
     /// Every interface that is attached to this instance.
@@ -222,13 +300,17 @@ impl Ec2 {
 fn described(action: &'static str, eni: &NetworkInterface) -> Result<Described, Refused> {
     let addresses = eni.private_ip_addresses().iter();
     let secondary = addresses.filter(|address| address.primary() != Some(true));
+    let secondary = secondary.map(|address| {
+        parse(action, "privateIpAddress", address.private_ip_address()).map(Block::Address)
+    });
+    let prefixes = eni.ipv4_prefixes().iter().map(|it| prefix(action, it.ipv4_prefix()));
+    let blocks = secondary.chain(prefixes).collect::<Result<_, _>>()?;
     Ok(Described {
         id: parse(action, "networkInterfaceId", eni.network_interface_id())?,
         mac: parse(action, "macAddress", eni.mac_address())?,
         primary: parse(action, "privateIpAddress", eni.private_ip_address())?,
-        secondary: secondary
-            .map(|address| parse(action, "privateIpAddress", address.private_ip_address()))
-            .collect::<Result<_, _>>()?,
+        blocks,
+        groups: eni.groups().iter().filter_map(|group| group.group_id()).map(Into::into).collect(),
         subnet: parse(action, "subnetId", eni.subnet_id())?,
         tags: eni.tag_set().iter().filter_map(tag).collect(),
         attachment: eni.attachment().and_then(|it| {
@@ -240,6 +322,12 @@ fn described(action: &'static str, eni: &NetworkInterface) -> Result<Described, 
 
 fn tag(tag: &Tag) -> Option<(String, String)> {
     Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()))
+}
+
+/// `10.0.0.16/28` as a block.
+fn prefix(action: &'static str, text: Option<&str>) -> Result<Block, Refused> {
+    let network: Ipv4Network = parse(action, "ipv4Prefix", text)?;
+    Ok(Block::Prefix(network.network()))
 }
 
 fn parse<T: std::str::FromStr>(

@@ -48,6 +48,8 @@ pub(crate) struct Shown {
     pub groups: Vec<String>,
     /// Its addresses, the primary one first.
     pub addresses: Vec<Ipv4Addr>,
+    /// Its prefixes.
+    pub prefixes: Vec<Ipv4Network>,
 }
 
 impl Imds {
@@ -102,6 +104,10 @@ impl Imds {
             subnet_cidr: self.subnet_cidr(mac).await?,
             groups: self.lines(&of("security-group-ids")).await?,
             addresses: self.lines(&of("local-ipv4s")).await?,
+            prefixes: match self.lines(&of("ipv4-prefix")).await {
+                Err(error) if is_absent(&error) => vec![],
+                prefixes => prefixes?,
+            },
         })
     }
 

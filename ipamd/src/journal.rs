@@ -1,7 +1,7 @@
 //! What must survive a restart: an append-only file of records, each with a checksum.
 
 use anyhow::{Context, Result};
-use pool::{Assigned, EniId, Owner, Source, Time};
+use pool::{Assigned, Block, EniId, Owner, Source, Supply, Time};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -86,9 +86,11 @@ pub(crate) struct Intent {
     /// Id of the subnet.
     pub subnet: String,
     /// Ids of the security groups.
-    pub groups: Vec<String>,
+    pub groups: BTreeSet<String>,
     /// Secondary addresses.
     pub addresses: usize,
+    /// Prefixes.
+    pub prefixes: usize,
 }
 
 /// An interface of this node, as EC2 last told us.
@@ -103,13 +105,43 @@ pub(crate) struct Interface {
     pub subnet: String,
     /// Its primary address.
     pub primary: Ipv4Addr,
+    /// Ids of its security groups.
+    pub groups: BTreeSet<String>,
     /// Its secondary addresses.
     pub addresses: BTreeSet<Ipv4Addr>,
+    /// Its prefixes, by their first addresses.
+    pub prefixes: BTreeSet<Ipv4Addr>,
     /// Its attachment, where it is known.
     pub attachment: Option<String>,
     /// Somebody else attached it: it is not ours to give back.
     #[serde(default)]
     pub foreign: bool,
+}
+
+impl Interface {
+    /// Its addresses and prefixes, as the pool counts them.
+    pub(crate) fn blocks(&self) -> BTreeSet<Block> {
+        let addresses = self.addresses.iter().copied().map(Block::Address);
+        addresses.chain(self.prefixes.iter().copied().map(Block::Prefix)).collect()
+    }
+
+    /// Adds blocks that EC2 has assigned.
+    pub(crate) fn add(&mut self, blocks: impl IntoIterator<Item = Block>) {
+        for block in blocks {
+            match block {
+                // EC2's list may begin with the primary address, which no pod can have.
+                Block::Address(address) if address == self.primary => {}
+                Block::Address(address) => drop(self.addresses.insert(address)),
+                Block::Prefix(first) => drop(self.prefixes.insert(first)),
+            }
+        }
+    }
+
+    /// Removes blocks that EC2 has taken back.
+    pub(crate) fn remove(&mut self, blocks: &BTreeSet<Block>) {
+        self.addresses.retain(|address| !blocks.contains(&Block::Address(*address)));
+        self.prefixes.retain(|first| !blocks.contains(&Block::Prefix(*first)));
+    }
 }
 
 /// A hardware address as its usual text.
@@ -130,8 +162,8 @@ mod mac_text {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct KnownConfig {
     name: String,
-    subnet: String,
-    groups: Vec<String>,
+    subnets: Vec<String>,
+    groups: BTreeSet<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -149,7 +181,11 @@ enum Record {
         since_ms: u64,
     },
     Config(Option<KnownConfig>),
-    Intent(Option<Intent>),
+    /// What is being made at a device index; `None` when it is made or given up.
+    Intent {
+        device_index: u32,
+        now: Option<Intent>,
+    },
     /// What an interface is now; `None` when it is gone.
     Interface {
         id: String,
@@ -164,8 +200,8 @@ pub(crate) struct Book {
     pub attachments: BTreeMap<Owner, Attachment>,
     /// Addresses that were released, and when.
     pub resting: BTreeMap<Ipv4Addr, Time>,
-    /// An interface that was being made.
-    pub intent: Option<Intent>,
+    /// Interfaces that were being made, by device index.
+    pub intents: BTreeMap<u32, Intent>,
     /// Interfaces of this node by id.
     pub interfaces: BTreeMap<String, Interface>,
     config: Option<KnownConfig>,
@@ -174,8 +210,8 @@ pub(crate) struct Book {
 impl Book {
     /// The ENIConfig that was last known.
     pub(crate) fn source(&self) -> Option<Source> {
-        let KnownConfig { name, subnet, groups } = self.config.clone()?;
-        Some(Source::EniConfig { name, subnet, groups })
+        let KnownConfig { name, subnets, groups } = self.config.clone()?;
+        Some(Source::EniConfig { name, supply: Supply { subnets, groups } })
     }
 
     fn take(&mut self, record: Record) {
@@ -193,7 +229,10 @@ impl Book {
                 self.resting.insert(address, time(since_ms));
             }
             Record::Config(config) => self.config = config,
-            Record::Intent(intent) => self.intent = intent,
+            Record::Intent { device_index, now: Some(now) } => {
+                drop(self.intents.insert(device_index, now))
+            }
+            Record::Intent { device_index, now: None } => drop(self.intents.remove(&device_index)),
             Record::Interface { id, now: Some(now) } => drop(self.interfaces.insert(id, now)),
             Record::Interface { id, now: None } => drop(self.interfaces.remove(&id)),
         }
@@ -206,11 +245,15 @@ impl Book {
         let resting = resting
             .map(|(address, since)| Record::Resting { address: *address, since_ms: ms(*since) });
         let config = self.config.clone().map(|config| Record::Config(Some(config)));
-        let intent = self.intent.clone().map(|intent| Record::Intent(Some(intent)));
+        let intents = self.intents.iter();
+        let intents = intents.map(|(index, intent)| Record::Intent {
+            device_index: *index,
+            now: Some(intent.clone()),
+        });
         let interfaces = self.interfaces.iter();
         let interfaces = interfaces
             .map(|(id, now)| Record::Interface { id: id.clone(), now: Some(now.clone()) });
-        attachments.chain(resting).chain(config).chain(intent).chain(interfaces).collect()
+        attachments.chain(resting).chain(config).chain(intents).chain(interfaces).collect()
     }
 }
 
@@ -260,10 +303,10 @@ impl Journal {
     /// Notes the ENIConfig in use.
     pub(crate) fn source(&mut self, source: &Source) -> Result<()> {
         let config = match source.clone() {
-            Source::EniConfig { name, subnet, groups } => {
-                Some(KnownConfig { name, subnet, groups })
+            Source::EniConfig { name, supply: Supply { subnets, groups } } => {
+                Some(KnownConfig { name, subnets, groups })
             }
-            Source::Node { .. } => None,
+            Source::Node(_) => None,
             // Not to know it now is no reason to forget it.
             Source::Missing { .. } => return Ok(()),
         };
@@ -274,8 +317,8 @@ impl Journal {
     }
 
     /// Notes that an interface is about to be made, or that it is made or given up.
-    pub(crate) fn intent(&mut self, intent: Option<Intent>) -> Result<()> {
-        self.append(Record::Intent(intent))
+    pub(crate) fn intent(&mut self, device_index: u32, now: Option<Intent>) -> Result<()> {
+        self.append(Record::Intent { device_index, now })
     }
 
     /// Notes what an interface is now; `None` when it is gone.
@@ -367,7 +410,9 @@ mod tests {
         journal.released(&attachment(1).owner(), time(5_000)).unwrap();
         journal.source(&source()).unwrap();
         journal.source(&Source::Missing { why: "no answer".into() }).unwrap();
-        journal.intent(Some(intent())).unwrap();
+        journal.intent(1, Some(intent())).unwrap();
+        journal.intent(2, Some(intent())).unwrap();
+        journal.intent(2, None).unwrap();
         for id in ["eni-1", "eni-2"] {
             journal.interface(&EniId(id.into()), Some(interface())).unwrap();
         }
@@ -378,7 +423,7 @@ mod tests {
         assert_eq!(book.attachments, [(attachment(2).owner(), attachment(2))].into());
         assert_eq!(book.resting, [(attachment(1).address, time(5_000))].into());
         assert_eq!(book.source(), Some(source()));
-        assert_eq!(book.intent, Some(intent()));
+        assert_eq!(book.intents, [(1, intent())].into());
         assert_eq!(book.interfaces, [("eni-1".into(), interface())].into());
     }
 
@@ -446,11 +491,9 @@ mod tests {
     }
 
     fn source() -> Source {
-        Source::EniConfig {
-            name: "us-west-2a".into(),
-            subnet: "subnet-1".into(),
-            groups: vec!["sg-1".into()],
-        }
+        let supply =
+            Supply { subnets: vec!["subnet-1".into()], groups: ["sg-1".to_owned()].into() };
+        Source::EniConfig { name: "us-west-2a".into(), supply }
     }
 
     fn interface() -> Interface {
@@ -459,7 +502,9 @@ mod tests {
             device_index: 1,
             subnet: "subnet-1".into(),
             primary: [10, 0, 0, 4].into(),
+            groups: ["sg-1".to_owned()].into(),
             addresses: [[10, 0, 0, 5].into()].into(),
+            prefixes: [[10, 0, 0, 16].into()].into(),
             attachment: Some("eni-attach-1".into()),
             foreign: false,
         }
@@ -471,8 +516,9 @@ mod tests {
             created_at: "2026-01-01T00:00:00Z".into(),
             device_index: 1,
             subnet: "subnet-1".into(),
-            groups: vec![],
+            groups: BTreeSet::new(),
             addresses: 9,
+            prefixes: 0,
         }
     }
 

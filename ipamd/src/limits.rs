@@ -22,7 +22,8 @@ pub(crate) async fn of(
     Ok(Limits {
         enis: max_enis.map_or(enis, |max| max.min(enis)),
         // The limit counts the primary address, which no pod can have.
-        addresses_per_eni: addresses.saturating_sub(1),
+        blocks_per_eni: addresses.saturating_sub(1),
+        max_pods: None,
     })
 }
 

@@ -9,7 +9,8 @@ use anyhow::Result;
 use ipnetwork::Ipv4Network;
 use net::{Netlink, Op};
 use pool::{
-    Assigned, Custody, Eni, EniId, NoAddress, Owner, Plan, Pool, Readiness, Reason, Source, Time,
+    Action, Assigned, Custody, Eni, EniId, NoAddress, Owner, Plan, Pool, Readiness, Reason,
+    Refusal, Source, Spread, Time,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -68,12 +69,13 @@ impl State {
         let eni = |it: &Attached| Eni {
             device_index: it.is.device_index,
             subnet: it.is.subnet.clone(),
-            addresses: it.is.addresses.clone(),
+            groups: it.is.groups.clone(),
+            blocks: it.is.blocks(),
             readiness: it.readiness(),
             custody: if it.is.foreign { Custody::Foreign } else { Custody::Ours },
         };
         let seen = self.attached.iter().map(|(id, it)| (id.clone(), eni(it))).collect();
-        self.pool.observe(seen);
+        self.pool.observe(seen, now());
     }
 }
 
@@ -188,9 +190,32 @@ impl Node {
         self.wake.notify_one();
     }
 
+    /// How many pods kubelet lets run here.
+    pub(crate) fn set_max_pods(&self, pods: Option<usize>) {
+        self.state().pool.set_max_pods(pods);
+        self.wake.notify_one();
+    }
+
+    /// How many nodes share the account's budget of calls with this one.
+    pub(crate) fn set_cluster_size(&self, nodes: u32) {
+        let instance = self.identity.instance.bytes();
+        // A number of this instance's own, for pauses that differ from node to node.
+        let seed = instance.fold(0, |seed: u64, byte| seed.rotate_left(7) ^ u64::from(byte));
+        self.state().pool.set_spread(Spread { nodes, seed });
+    }
+
     /// Notes an interface that is new or has changed, and tells the pool and those who wait.
     pub(crate) fn keep_interface(&self, id: EniId, eni: Attached) {
         self.change(&id, |attached| drop(attached.insert(id.clone(), eni)));
+    }
+
+    /// Changes an interface, if it is still attached.
+    pub(crate) fn change_interface(&self, id: &EniId, change: impl FnOnce(&mut Attached)) {
+        self.change(id, |attached| {
+            if let Some(eni) = attached.get_mut(id) {
+                change(eni);
+            }
+        });
     }
 
     /// Forgets an interface.
@@ -222,9 +247,25 @@ impl Node {
         state.attached.values().find(|eni| eni.is.subnet == subnet).and_then(|eni| eni.subnet_cidr)
     }
 
-    /// What should change now.
-    pub(crate) fn plan(&self) -> Plan {
-        self.state().pool.plan(now())
+    /// What should change now; from here on it counts as under way.
+    pub(crate) fn begin(&self) -> Plan {
+        let mut state = self.state();
+        let plan = state.pool.plan(now());
+        for action in &plan.actions {
+            state.pool.started(action);
+        }
+        plan
+    }
+
+    /// Notes how an action ended, and lets the planner think again.
+    pub(crate) fn ended(&self, action: &Action, refusal: Option<Refusal>) {
+        let mut state = self.state();
+        match refusal {
+            None => state.pool.succeeded(action),
+            Some(refusal) => state.pool.refused(action, refusal, now()),
+        }
+        drop(state);
+        self.wake.notify_one();
     }
 
     /// Waits until no other verb works on an attachment; `None` when the deadline passes.
@@ -351,9 +392,13 @@ fn no_address(pool: &Pool, none: NoAddress) -> AssignError {
     let plan = pool.plan(now);
     let until = match &plan.reason {
         Reason::BackingOff { until, .. } => Some(*until),
-        Reason::Satisfied | Reason::Short(_) | Reason::Full { .. } | Reason::NoSource { .. } => {
-            None
-        }
+        Reason::Satisfied
+        | Reason::Surplus
+        | Reason::Settling
+        | Reason::Short(_)
+        | Reason::Coming { .. }
+        | Reason::Full { .. }
+        | Reason::NoSource { .. } => None,
     };
     let next_try = until.map(|until| until.0.saturating_sub(now.0).as_secs() + 1);
     AssignError::NoAddress { none, reason: plan.reason, next_try }

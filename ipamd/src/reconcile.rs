@@ -6,24 +6,33 @@ use crate::{
 };
 use pool::{Plan, Reason, Time};
 use std::{sync::Arc, time::Duration};
-use tracing::{info, warn};
+use tokio::sync::Semaphore;
+use tracing::info;
 
 /// How often to look for a device that EC2 has attached: it takes from a fraction of a second to
 /// several (`facts/ec2-facts.md` §1.6), and only then is this done at all.
 const DEVICE_POLL: Duration = Duration::from_millis(100);
 
+/// Actions at once: one on each interface that an instance type can have on a card, and more than
+/// EC2 likes from one instance.
+const AT_ONCE: usize = 16;
+
 /// Runs for ever.
 pub(crate) async fn run(node: Arc<Node>, hands: CarryOut) {
     let mut last = None;
-    if let Err(error) = hands.resume().await {
-        warn!(error = format!("{error:#}"), "finish the interface that the last daemon began");
-    }
+    hands.resume().await;
+    let places = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         let coming = hands.make_ready().await;
-        let plan = node.plan();
+        let plan = node.begin();
         report(&plan, &mut last);
-        if act(&node, &hands, &plan).await {
-            continue;
+        for action in plan.actions {
+            let (hands, places) = (hands.clone(), places.clone());
+            tokio::spawn(async move {
+                // Closed never: the loop above runs for ever.
+                let _place = places.acquire_owned().await;
+                hands.carry_out(action).await;
+            });
         }
         let asleep = async {
             match (coming, plan.wake_at) {
@@ -37,22 +46,6 @@ pub(crate) async fn run(node: Arc<Node>, hands: CarryOut) {
             () = node.wake.notified() => {}
         }
     }
-}
-
-/// Carries out a plan up to the first refusal. Whether there was anything to do.
-async fn act(node: &Node, hands: &CarryOut, plan: &Plan) -> bool {
-    for action in &plan.actions {
-        match hands.carry_out(action).await {
-            Ok(()) => node.state().pool.succeeded(),
-            Err(error) => {
-                let cause = format!("{}{error:#}", hands.context());
-                warn!(cause, "refused");
-                node.state().pool.refused(cause, now());
-                break;
-            }
-        }
-    }
-    !plan.actions.is_empty()
 }
 
 fn until(at: Time) -> Duration {

@@ -64,8 +64,8 @@ pub(crate) const TABLE: &[Line] = &[
     line("AWS_VPC_K8S_CNI_CONFIGURE_RPFILTER", "false", Support::NoEffect),
     line("AWS_EC2_ENDPOINT", "", Support::NoEffect),
     line("VPC_CNI_VERSION", "", Support::NoEffect),
-    line("ENABLE_PREFIX_DELEGATION", "false", Support::NotYet),
-    line("WARM_PREFIX_TARGET", "0", Support::NotYet),
+    line("ENABLE_PREFIX_DELEGATION", "false", Support::Works),
+    line("WARM_PREFIX_TARGET", "0", Support::Works),
     line("ENABLE_IPv6", "false", Support::NotYet),
     line("ENABLE_SUBNET_DISCOVERY", "true", Support::NotYet),
     line("ENABLE_POD_ENI", "false", Support::NotYet),
@@ -197,6 +197,14 @@ impl Settings {
             eni_config_annotation: read.text("ENI_CONFIG_ANNOTATION_DEF", ENI_CONFIG_KEY),
             eni_config_label: read.text("ENI_CONFIG_LABEL_DEF", ENI_CONFIG_KEY),
             targets: pool::Targets {
+                mode: if read.flag("ENABLE_PREFIX_DELEGATION", false) {
+                    pool::Mode::Prefixes
+                } else {
+                    pool::Mode::Addresses
+                },
+                warm_prefixes: read
+                    .number("WARM_PREFIX_TARGET", 0, u16::MAX)
+                    .map_or(0, usize::from),
                 warm_enis: read.number("WARM_ENI_TARGET", 0, u16::MAX).map_or(1, usize::from),
                 warm_addresses: read.target("WARM_IP_TARGET"),
                 minimum_addresses: read.target("MINIMUM_IP_TARGET"),

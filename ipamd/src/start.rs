@@ -8,7 +8,7 @@ use crate::{
     install,
     journal::{Attachment, Interface, Journal},
     limits,
-    node::{Attached, Node},
+    node::{Attached, Node, now},
     reconcile, serve,
     settings::{Networking, Settings},
 };
@@ -18,9 +18,9 @@ use aws_config::{
 };
 use aws_smithy_http_client::tls;
 use net::{Link, Netlink, Op, firewall::Firewall, host::Host, nft};
-use pool::{EniId, Pool, Source};
+use pool::{Block, EniId, Pool, Source, Supply};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Arc, mpsc},
     thread,
@@ -79,6 +79,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let state = (pool, journal, attached);
     let node = Arc::new(Node::new(settings, identity, primary_groups, state, kernel, reaper));
 
+    node.set_cluster_size(1);
     let hands = CarryOut { node: node.clone(), ec2, imds };
     hands.make_ready().await;
     settle_pods(&node)?;
@@ -173,11 +174,10 @@ async fn primary_link(kernel: &mut Netlink, identity: &Identity) -> Result<Link>
 
 fn source(settings: &Settings, journal: &Journal, primary: &Shown) -> Source {
     match settings.networking {
-        Networking::Node => {
-            let mut groups = primary.groups.clone();
-            groups.sort();
-            Source::Node { subnet: primary.subnet.clone(), groups }
-        }
+        Networking::Node => Source::Node(Supply {
+            subnets: vec![primary.subnet.clone()],
+            groups: primary.groups.iter().cloned().collect(),
+        }),
         Networking::Custom => journal.book().source().unwrap_or_else(|| Source::Missing {
             why: "custom networking is on, but the Kubernetes API has not said yet which ENIConfig this node uses".into(),
         }),
@@ -194,7 +194,7 @@ async fn attached(
     let shown: BTreeMap<EniId, Attached> = shown.into_iter().filter_map(from_shown).collect();
     let recorded = journal.book().interfaces.clone();
     let differs = |id: &String, now: &Interface| match shown.get(&EniId(id.clone())) {
-        Some(shown) => shown.is.addresses != now.addresses,
+        Some(shown) => shown.is.blocks() != now.blocks(),
         None => true,
     };
     let held = journal.book().attachments.values();
@@ -246,21 +246,25 @@ fn take_over(attached: &mut BTreeMap<EniId, Attached>, described: &[Described]) 
 
 fn from_shown(eni: imds::Shown) -> Option<(EniId, Attached)> {
     let (primary, secondary) = eni.addresses.split_first()?;
-    let is = Interface {
+    let mut is = Interface {
         mac: eni.mac,
         device_index: eni.device_index,
         subnet: eni.subnet,
         primary: *primary,
-        addresses: secondary.iter().copied().collect(),
+        groups: eni.groups.into_iter().collect(),
+        addresses: BTreeSet::new(),
+        prefixes: BTreeSet::new(),
         attachment: None,
         foreign: false,
     };
+    is.add(secondary.iter().copied().map(Block::Address));
+    is.add(eni.prefixes.iter().map(|prefix| Block::Prefix(prefix.network())));
     Some((EniId(eni.id), Attached::new(is, Some(eni.subnet_cidr))))
 }
 
 fn restore(pool: &mut Pool, journal: &Journal) {
     for attachment in journal.book().attachments.values() {
-        if let Err(twice) = pool.restore(attachment.owner(), attachment.assigned()) {
+        if let Err(twice) = pool.restore(attachment.owner(), attachment.assigned(), now()) {
             // Two pods with one address: neither can be told apart by us, so both stay as they are.
             error!(error = %twice, pod = attachment.pod_name, "restore an attachment");
         }
@@ -325,19 +329,20 @@ fn settle_pods(node: &Node) -> Result<()> {
 }
 
 fn follow_kubernetes(node: &Arc<Node>) -> Result<()> {
-    if node.settings.networking == Networking::Node {
-        return Ok(());
-    }
-    let name = node
-        .settings
-        .node
-        .clone()
-        .context("set MY_NODE_NAME: custom networking needs the name of this Node")?;
+    let name = match (node.settings.node.clone(), node.settings.networking) {
+        (Some(name), _) => name,
+        (None, Networking::Node) => return Ok(()),
+        (None, Networking::Custom) => {
+            anyhow::bail!("set MY_NODE_NAME: custom networking needs the name of this Node")
+        }
+    };
     let node = node.clone();
     tokio::spawn(async move {
         if let Err(error) = crate::kube::follow(node.clone(), name).await {
-            error!(error = format!("{error:#}"), "follow Kubernetes");
-            node.draw_from(Source::Missing { why: format!("{error:#}") });
+            warn!(error = format!("{error:#}"), "follow Kubernetes");
+            if node.settings.networking == Networking::Custom {
+                node.draw_from(Source::Missing { why: format!("{error:#}") });
+            }
         }
     });
     Ok(())

@@ -1,4 +1,4 @@
-//! Who holds which address, and which addresses rest.
+//! Who holds which address, which addresses rest, and which are nobody's to give.
 
 use crate::{EniId, Time};
 use std::{
@@ -34,11 +34,31 @@ pub struct Assigned {
     pub eni: EniId,
 }
 
-#[derive(Debug, Default)]
+/// Why the owner of an address cannot be taken over from a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Twice {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Who has it already.
+    pub holder: Owner,
+}
+
+impl fmt::Display for Twice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is recorded twice; {} has it", self.address, self.holder)
+    }
+}
+
+impl std::error::Error for Twice {}
+
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     by_owner: BTreeMap<Owner, Assigned>,
+    by_address: BTreeMap<Ipv4Addr, Owner>,
     /// Released addresses, and when.
     released: BTreeMap<Ipv4Addr, Time>,
+    /// Addresses that somebody may hold whom we do not know.
+    quarantined: BTreeSet<Ipv4Addr>,
 }
 
 impl Ledger {
@@ -50,12 +70,34 @@ impl Ledger {
         self.by_owner.iter()
     }
 
-    pub(crate) fn record(&mut self, owner: Owner, assigned: Assigned) {
+    pub(crate) fn in_use(&self) -> usize {
+        self.by_owner.len()
+    }
+
+    /// Notes an assignment that somebody else made; refuses to give an address to a second owner.
+    pub(crate) fn record(&mut self, owner: Owner, assigned: Assigned) -> Result<(), Twice> {
+        match self.by_address.get(&assigned.address) {
+            Some(holder) if *holder != owner => {
+                return Err(Twice { address: assigned.address, holder: holder.clone() });
+            }
+            Some(_) | None => {}
+        }
+        self.insert(owner, assigned);
+        Ok(())
+    }
+
+    /// Notes an assignment of an address that is free.
+    pub(crate) fn insert(&mut self, owner: Owner, assigned: Assigned) {
+        if let Some(before) = self.by_owner.get(&owner) {
+            self.by_address.remove(&before.address);
+        }
+        self.by_address.insert(assigned.address, owner.clone());
         self.by_owner.insert(owner, assigned);
     }
 
     pub(crate) fn release(&mut self, owner: &Owner, now: Time) -> Option<Assigned> {
         let assigned = self.by_owner.remove(owner)?;
+        self.by_address.remove(&assigned.address);
         self.rest(assigned.address, now);
         Some(assigned)
     }
@@ -65,17 +107,34 @@ impl Ledger {
         self.released.insert(address, since);
     }
 
-    pub(crate) fn in_use(&self) -> BTreeSet<Ipv4Addr> {
-        self.by_owner.values().map(|assigned| assigned.address).collect()
+    pub(crate) fn quarantine(&mut self, address: Ipv4Addr) {
+        self.quarantined.insert(address);
     }
 
-    pub(crate) fn resting(&self, cooldown: Duration, now: Time) -> BTreeSet<Ipv4Addr> {
-        let rests = |since: &Time| now < *since + cooldown;
-        self.released
-            .iter()
-            .filter(|(_, since)| rests(since))
-            .map(|(address, _)| *address)
-            .collect()
+    /// Lets a quarantined address rest: whoever may have held it is gone since now.
+    pub(crate) fn acquit(&mut self, address: Ipv4Addr, now: Time) {
+        if self.quarantined.remove(&address) {
+            self.rest(address, now);
+        }
+    }
+
+    pub(crate) fn is_in_use(&self, address: Ipv4Addr) -> bool {
+        self.by_address.contains_key(&address)
+    }
+
+    pub(crate) fn is_resting(&self, address: Ipv4Addr, cooldown: Duration, now: Time) -> bool {
+        self.released.get(&address).is_some_and(|since| now < *since + cooldown)
+    }
+
+    pub(crate) fn is_quarantined(&self, address: Ipv4Addr) -> bool {
+        self.quarantined.contains(&address)
+    }
+
+    /// Whether a pod has it, had it a moment ago, or may have it.
+    pub(crate) fn is_taken(&self, address: Ipv4Addr, cooldown: Duration, now: Time) -> bool {
+        self.is_in_use(address)
+            || self.is_resting(address, cooldown, now)
+            || self.is_quarantined(address)
     }
 
     /// When an address was last released; those that never were come before all others.
@@ -86,5 +145,15 @@ impl Ledger {
     /// When the first resting address becomes free.
     pub(crate) fn next_rested(&self, cooldown: Duration, now: Time) -> Option<Time> {
         self.released.values().map(|since| *since + cooldown).filter(|rested| *rested > now).min()
+    }
+
+    /// Forgets releases that no longer matter: rested, and of addresses that are not held any more.
+    pub(crate) fn forget_rested(
+        &mut self,
+        cooldown: Duration,
+        now: Time,
+        held: &BTreeSet<Ipv4Addr>,
+    ) {
+        self.released.retain(|address, since| now < *since + cooldown || held.contains(address));
     }
 }

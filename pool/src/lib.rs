@@ -7,32 +7,41 @@
 //! The caller drives it in a loop:
 //!
 //! 1. [`Pool::observe`] what is attached to this node;
-//! 2. [`Pool::plan`] what should change;
-//! 3. carry out the plan's actions, reporting each with [`Pool::succeeded`] or [`Pool::refused`];
+//! 2. [`Pool::plan`] what should change, and [`Pool::started`] for what is begun;
+//! 3. carry out the plan's actions side by side, reporting each with [`Pool::succeeded`] or
+//!    [`Pool::refused`];
 //! 4. sleep until [`Plan::wake_at`], or until something else changes.
 //!
 //! Between turns, [`Pool::assign`] and [`Pool::release`] serve pods from memory.
 
+mod backoff;
+mod grow;
 mod ledger;
 mod model;
 mod plan;
+mod shrink;
 mod time;
+mod usage;
 
-pub use ledger::{Assigned, Owner};
-pub use model::{Custody, Eni, EniId, Limits, Observation, Readiness, Source, Targets};
+pub use backoff::{Cause, Refusal, Spread};
+pub use ledger::{Assigned, Owner, Twice};
+pub use model::{
+    Amount, Block, Custody, Eni, EniId, Limits, Mode, Observation, PREFIX_SIZE, Readiness, Source,
+    Supply, Targets,
+};
 pub use plan::{Action, Plan, Reason};
 pub use time::Time;
+pub use usage::HOLD;
 
+use backoff::Backoff;
 use ledger::Ledger;
-use std::{cmp::Reverse, collections::BTreeSet, fmt, net::Ipv4Addr, time::Duration};
-
-/// How long EC2 is left alone after it refused an action for the first time. Every further refusal
-/// doubles it.
-pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
-
-/// The longest pause: a cause that somebody repaired is noticed within five minutes without any
-/// other sign of it.
-pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::Ipv4Addr,
+};
+use usage::Usage;
 
 /// No address can be handed out now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,33 +61,15 @@ impl fmt::Display for NoAddress {
 
 impl std::error::Error for NoAddress {}
 
-/// Why the owner of an address cannot be taken over from a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Twice {
-    /// The address.
-    pub address: Ipv4Addr,
-    /// Who has it already.
-    pub holder: Owner,
-}
-
-impl fmt::Display for Twice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is recorded twice; {} has it", self.address, self.holder)
-    }
-}
-
-impl std::error::Error for Twice {}
-
-/// EC2 refused something: leave it alone for a while.
-#[derive(Clone, Debug)]
-pub(crate) struct Refusal {
-    cause: String,
-    until: Time,
-    in_a_row: u32,
+/// What an action works on: two actions on the same thing never run side by side.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    Eni(EniId),
+    DeviceIndex(u32),
 }
 
 /// Addresses of one node: what EC2 gave it, who uses them, what to change.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pool {
     targets: Targets,
     limits: Limits,
@@ -87,7 +78,9 @@ pub struct Pool {
     ledger: Ledger,
     /// Pods that wait for an address right now.
     waiting: usize,
-    refusal: Option<Refusal>,
+    backoff: Backoff,
+    underway: BTreeMap<Place, Action>,
+    usage: Usage,
 }
 
 impl Pool {
@@ -100,14 +93,19 @@ impl Pool {
             enis: Observation::default(),
             ledger: Ledger::default(),
             waiting: 0,
-            refusal: None,
+            backoff: Backoff::default(),
+            underway: BTreeMap::new(),
+            usage: Usage::default(),
         }
     }
 
-    /// Takes over what is attached to this node. Assignments are not touched by what is
-    /// missing from it: absence in one view is no proof.
-    pub fn observe(&mut self, seen: Observation) {
+    /// Takes over what is attached to this node. Assignments are not touched by what is missing from
+    /// it: absence in one view is no proof.
+    pub fn observe(&mut self, seen: Observation, now: Time) {
         self.enis = seen;
+        let held =
+            self.enis.values().flat_map(|eni| &eni.blocks).flat_map(|block| block.addresses());
+        self.ledger.forget_rested(self.targets.cooldown, now, &held.collect());
     }
 
     /// What is attached, as last observed.
@@ -115,17 +113,27 @@ impl Pool {
         &self.enis
     }
 
-    /// Where addresses come from from now on. A change ends a pause: its cause may be gone.
+    /// Where addresses come from from now on. A change ends all pauses: their causes may be gone.
     pub fn draw_from(&mut self, source: Source) {
         if self.source != source {
             self.source = source;
-            self.refusal = None;
+            self.backoff.forget();
         }
     }
 
     /// Where addresses come from.
     pub fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// How many pods kubelet lets run here, once that is known.
+    pub fn set_max_pods(&mut self, pods: Option<usize>) {
+        self.limits.max_pods = pods;
+    }
+
+    /// How this node's calls are spread among those of its cluster.
+    pub fn set_spread(&mut self, spread: Spread) {
+        self.backoff.spread(spread);
     }
 
     /// How many pods wait for an address.
@@ -139,7 +147,8 @@ impl Pool {
             return Ok(assigned.clone());
         }
         let assigned = self.best_free(now).ok_or_else(|| self.exhausted(now))?;
-        self.ledger.record(owner, assigned.clone());
+        self.ledger.insert(owner, assigned.clone());
+        self.usage.note(self.ledger.in_use(), now);
         Ok(assigned)
     }
 
@@ -152,16 +161,9 @@ impl Pool {
     ///
     /// # Errors
     /// Another owner has the address.
-    pub fn restore(&mut self, owner: Owner, assigned: Assigned) -> Result<(), Twice> {
-        let other = self
-            .ledger
-            .all()
-            .find(|(holder, held)| held.address == assigned.address && **holder != owner)
-            .map(|(holder, _)| holder.clone());
-        if let Some(holder) = other {
-            return Err(Twice { address: assigned.address, holder });
-        }
-        self.ledger.record(owner, assigned);
+    pub fn restore(&mut self, owner: Owner, assigned: Assigned, now: Time) -> Result<(), Twice> {
+        self.ledger.record(owner, assigned)?;
+        self.usage.note(self.ledger.in_use(), now);
         Ok(())
     }
 
@@ -170,22 +172,43 @@ impl Pool {
         self.ledger.rest(address, since);
     }
 
+    /// Gives an address to nobody until [`Pool::acquit`]: somebody may hold it whom we do not know.
+    pub fn quarantine(&mut self, address: Ipv4Addr) {
+        self.ledger.quarantine(address);
+    }
+
+    /// Ends a quarantine: nobody holds the address any more; it rests from now on.
+    pub fn acquit(&mut self, address: Ipv4Addr, now: Time) {
+        self.ledger.acquit(address, now);
+    }
+
     /// Takes back the address of `owner`; a second call is no error.
     pub fn release(&mut self, owner: &Owner, now: Time) -> Option<Assigned> {
-        self.ledger.release(owner, now)
+        let released = self.ledger.release(owner, now)?;
+        self.usage.note(self.ledger.in_use(), now);
+        Some(released)
     }
 
-    /// Notes that an action could not be carried out: pauses that grow from one to the next.
-    pub fn refused(&mut self, cause: String, now: Time) {
-        let in_a_row = self.refusal.as_ref().map_or(0, |refusal| refusal.in_a_row);
-        let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(in_a_row)).min(LONGEST_PAUSE);
-        self.refusal =
-            Some(Refusal { cause, until: now + pause, in_a_row: in_a_row.saturating_add(1) });
+    /// Notes that an action has begun: until it ends, no other is planned on the same interface, what
+    /// it will bring counts as coming, and what it will take is not handed out any more.
+    pub fn started(&mut self, action: &Action) {
+        self.underway.insert(action.place(), action.clone());
     }
 
-    /// Notes that an action was carried out.
-    pub fn succeeded(&mut self) {
-        self.refusal = None;
+    /// Notes that an action was carried out. What it changed comes with [`Pool::observe`], which is
+    /// to be called first.
+    pub fn succeeded(&mut self, action: &Action) {
+        self.underway.remove(&action.place());
+        let subnet = self.subnet_of(action);
+        let grown = subnet.as_deref().zip(action.amount());
+        self.backoff.succeeded(action.kind(), grown);
+    }
+
+    /// Notes that an action was refused: pauses that grow from one refusal to the next.
+    pub fn refused(&mut self, action: &Action, refusal: Refusal, now: Time) {
+        self.underway.remove(&action.place());
+        let subnet = self.subnet_of(action);
+        self.backoff.refused(action.kind(), subnet.as_deref(), refusal, now);
     }
 
     /// Works out what should change. Changes nothing itself.
@@ -193,50 +216,102 @@ impl Pool {
         plan::plan(self, now)
     }
 
-    /// Addresses that a new pod may get now, or as soon as their interface is ready.
+    /// Addresses that a new pod may get now.
     pub fn free(&self, now: Time) -> usize {
-        let taken = self.taken(now);
-        self.serving().flat_map(|(_, eni)| &eni.addresses).filter(|it| !taken.contains(it)).count()
+        self.available(now).count()
     }
 
+    fn subnet_of(&self, action: &Action) -> Option<String> {
+        match action {
+            Action::AttachEni { subnet, .. } => Some(subnet.clone()),
+            Action::Assign { eni, .. }
+            | Action::Unassign { eni, .. }
+            | Action::ReleaseEni { eni }
+            | Action::SetGroups { eni, .. } => self.enis.get(eni).map(|eni| eni.subnet.clone()),
+        }
+    }
+
+    /// Interfaces whose addresses new pods may get, without those that are being given back.
     pub(crate) fn serving(&self) -> impl Iterator<Item = (&EniId, &Eni)> {
-        self.enis.iter().filter(|(_, eni)| self.source.serves(eni))
+        self.enis.iter().filter(|(id, eni)| {
+            let leaves = matches!(self.at_work_on(id), Some(Action::ReleaseEni { .. }));
+            self.source.serves(eni) && !leaves
+        })
     }
 
-    /// In use or resting.
-    pub(crate) fn taken(&self, now: Time) -> BTreeSet<Ipv4Addr> {
-        let mut taken = self.ledger.in_use();
-        taken.extend(self.ledger.resting(self.targets.cooldown, now));
-        taken
+    /// The action that is under way on an interface.
+    pub(crate) fn at_work_on(&self, eni: &EniId) -> Option<&Action> {
+        self.underway.get(&Place::Eni(eni.clone()))
     }
 
-    /// From the fullest interface, so that others become empty and can be given back; the address
-    /// that has rested longest, so that no connection of its last pod is left anywhere.
+    /// Blocks of an interface that are not being given back.
+    pub(crate) fn staying<'a>(
+        &'a self,
+        id: &EniId,
+        eni: &'a Eni,
+    ) -> impl Iterator<Item = Block> + 'a {
+        let leaving = match self.at_work_on(id) {
+            Some(Action::Unassign { blocks, .. }) => Some(blocks),
+            Some(_) | None => None,
+        };
+        eni.blocks
+            .iter()
+            .copied()
+            .filter(move |block| leaving.is_none_or(|leaving| !leaving.contains(block)))
+    }
+
+    /// In use, resting or quarantined.
+    pub(crate) fn is_taken(&self, address: Ipv4Addr, now: Time) -> bool {
+        self.ledger.is_taken(address, self.targets.cooldown, now)
+    }
+
+    fn available(&self, now: Time) -> impl Iterator<Item = (&EniId, Block, Ipv4Addr)> {
+        let ready = self.serving().filter(|(_, eni)| eni.readiness == Readiness::Ready);
+        let blocks =
+            ready.flat_map(|(id, eni)| self.staying(id, eni).map(move |block| (id, block)));
+        let addresses = blocks
+            .flat_map(|(id, block)| block.addresses().map(move |address| (id, block, address)));
+        addresses.filter(move |(_, _, address)| !self.is_taken(*address, now))
+    }
+
+    /// From the fullest interface and prefix, so that others become empty and can be given back; the
+    /// address that has rested longest, so that no connection of its last pod is left anywhere.
     fn best_free(&self, now: Time) -> Option<Assigned> {
-        let taken = self.taken(now);
-        let in_use = self.ledger.in_use();
-        self.serving()
-            .filter(|(_, eni)| eni.readiness == Readiness::Ready)
-            .flat_map(|(id, eni)| {
-                let full = eni.addresses.intersection(&in_use).count();
-                let free = eni.addresses.iter().filter(|address| !taken.contains(address));
-                free.map(move |address| (full, id, *address))
+        let mut on_eni: BTreeMap<&EniId, usize> = BTreeMap::new();
+        for (_, assigned) in self.ledger.all() {
+            *on_eni.entry(&assigned.eni).or_default() += 1;
+        }
+        let in_block = |block: Block| {
+            block.addresses().filter(|address| self.ledger.is_in_use(*address)).count()
+        };
+        let mut last: Option<(Block, usize)> = None;
+        self.available(now)
+            .map(|(id, block, address)| {
+                let used = match last {
+                    Some((known, used)) if known == block => used,
+                    Some(_) | None => in_block(block),
+                };
+                last = Some((block, used));
+                (id, block, address, used)
             })
-            .min_by_key(|(full, id, address)| {
-                (Reverse(*full), *id, self.ledger.last_released(*address))
+            .min_by_key(|(id, block, address, used)| {
+                let full = on_eni.get(id).copied().unwrap_or(0);
+                let block = block.is_prefix().then_some(*block);
+                (Reverse(full), *id, Reverse(*used), block, self.ledger.last_released(*address))
             })
-            .map(|(_, id, address)| Assigned { address, eni: id.clone() })
+            .map(|(id, _, address, _)| Assigned { address, eni: id.clone() })
     }
 
     fn exhausted(&self, now: Time) -> NoAddress {
-        let held: BTreeSet<Ipv4Addr> =
-            self.serving().flat_map(|(_, eni)| eni.addresses.iter().copied()).collect();
-        let in_use = self.ledger.in_use();
-        let resting = self.ledger.resting(self.targets.cooldown, now);
-        NoAddress {
-            in_use: held.intersection(&in_use).count(),
-            resting: held.intersection(&resting).count(),
-        }
+        let held: BTreeSet<Ipv4Addr> = self
+            .serving()
+            .flat_map(|(_, eni)| &eni.blocks)
+            .flat_map(|block| block.addresses())
+            .collect();
+        let in_use = held.iter().filter(|address| self.ledger.is_in_use(**address)).count();
+        let rests =
+            |address: &&Ipv4Addr| self.ledger.is_resting(**address, self.targets.cooldown, now);
+        NoAddress { in_use, resting: held.iter().filter(rests).count() }
     }
 }
 

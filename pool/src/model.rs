@@ -1,4 +1,4 @@
-//! The nouns: interfaces, limits, targets, and where addresses come from.
+//! The nouns: interfaces, blocks of addresses, limits, targets, and where addresses come from.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,6 +7,9 @@ use std::{
     time::Duration,
 };
 
+/// Addresses in a prefix: a /28 (`facts/ec2-facts.md` §1.5).
+pub const PREFIX_SIZE: usize = 16;
+
 /// Name of a network interface in EC2, `eni-0123…`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EniId(pub String);
@@ -14,6 +17,67 @@ pub struct EniId(pub String);
 impl fmt::Display for EniId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// What EC2 gives to an interface and takes back, and what counts against its limit: one address or
+/// one /28 prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Block {
+    /// A secondary address.
+    Address(Ipv4Addr),
+    /// A prefix, by its first address.
+    Prefix(Ipv4Addr),
+}
+
+impl Block {
+    /// The block's addresses, in order.
+    pub fn addresses(self) -> impl Iterator<Item = Ipv4Addr> {
+        let (first, count) = match self {
+            Self::Address(address) => (address, 1),
+            Self::Prefix(first) => (first, PREFIX_SIZE),
+        };
+        let offsets = 0..u32::try_from(count).expect("sixteen is small");
+        offsets.map(move |offset| Ipv4Addr::from(u32::from(first).wrapping_add(offset)))
+    }
+
+    /// How many addresses it has.
+    pub fn size(self) -> usize {
+        match self {
+            Self::Address(_) => 1,
+            Self::Prefix(_) => PREFIX_SIZE,
+        }
+    }
+
+    /// Whether it is a prefix.
+    pub fn is_prefix(self) -> bool {
+        matches!(self, Self::Prefix(_))
+    }
+}
+
+/// How many blocks of which kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Amount {
+    /// So many secondary addresses.
+    Addresses(usize),
+    /// So many prefixes.
+    Prefixes(usize),
+}
+
+impl Amount {
+    /// Blocks, as they count against an interface's limit.
+    pub fn blocks(self) -> usize {
+        match self {
+            Self::Addresses(count) | Self::Prefixes(count) => count,
+        }
+    }
+
+    /// Addresses in them.
+    pub fn addresses(self) -> usize {
+        match self {
+            Self::Addresses(count) => count,
+            Self::Prefixes(count) => count * PREFIX_SIZE,
+        }
     }
 }
 
@@ -33,6 +97,9 @@ pub enum Custody {
     Ours,
     /// Somebody else did: its addresses may be used, but it is never given back.
     Foreign,
+    /// Its tags say that it is not to be touched (`node.k8s.amazonaws.com/no_manage`): it only takes
+    /// up a slot.
+    Unmanaged,
 }
 
 /// An attached interface.
@@ -42,11 +109,13 @@ pub struct Eni {
     pub device_index: u32,
     /// Id of its subnet.
     pub subnet: String,
-    /// Its secondary addresses.
-    pub addresses: BTreeSet<Ipv4Addr>,
+    /// Ids of its security groups.
+    pub groups: BTreeSet<String>,
+    /// Its secondary addresses and prefixes.
+    pub blocks: BTreeSet<Block>,
     /// Whether it can carry pods.
     pub readiness: Readiness,
-    /// Whether it may be given back.
+    /// Whether it may be used and given back.
     pub custody: Custody,
 }
 
@@ -57,21 +126,13 @@ pub type Observation = BTreeMap<EniId, Eni>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The node's own subnet, by the primary interface and others like it.
-    Node {
-        /// Id of the subnet.
-        subnet: String,
-        /// Ids of the security groups of new interfaces.
-        groups: Vec<String>,
-    },
-    /// Custom networking: the subnet and groups of an ENIConfig; the primary interface carries no
-    /// pods.
+    Node(Supply),
+    /// Custom networking: what an ENIConfig says; the primary interface carries no pods.
     EniConfig {
         /// Name of the ENIConfig.
         name: String,
-        /// Id of the subnet.
-        subnet: String,
-        /// Ids of the security groups of new interfaces.
-        groups: Vec<String>,
+        /// What it says.
+        supply: Supply,
     },
     /// Custom networking, but the ENIConfig is not known.
     Missing {
@@ -80,23 +141,60 @@ pub enum Source {
     },
 }
 
+/// Subnets and security groups of interfaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Supply {
+    /// Ids of the subnets, the preferred one first; all are in the node's zone.
+    pub subnets: Vec<String>,
+    /// Ids of the security groups.
+    pub groups: BTreeSet<String>,
+}
+
 impl Source {
-    /// Whether new pods may get addresses of this interface.
-    pub(crate) fn serves(&self, eni: &Eni) -> bool {
+    /// Subnets and groups, where they are known.
+    pub fn supply(&self) -> Option<&Supply> {
         match self {
-            Self::Node { .. } => true,
-            Self::EniConfig { subnet, .. } => eni.device_index != 0 && eni.subnet == *subnet,
+            Self::Node(supply) | Self::EniConfig { supply, .. } => Some(supply),
+            Self::Missing { .. } => None,
+        }
+    }
+
+    /// Whether new pods may get addresses of this interface.
+    pub fn serves(&self, eni: &Eni) -> bool {
+        if eni.custody == Custody::Unmanaged {
+            return false;
+        }
+        match self {
+            Self::Node(_) => true,
+            Self::EniConfig { supply, .. } => {
+                eni.device_index != 0 && supply.subnets.contains(&eni.subnet)
+            }
             Self::Missing { .. } => false,
         }
     }
 }
 
+/// Whether blocks are addresses or prefixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Secondary addresses.
+    Addresses,
+    /// Prefixes, and secondary addresses in subnets that have no free prefix
+    /// (`ENABLE_PREFIX_DELEGATION`).
+    Prefixes,
+}
+
 /// What the operator asked for (`facts/peer-ipamd.md` §3.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Targets {
-    /// `WARM_ENI_TARGET`: free addresses to hold, in interfaces' worth. Not used once one of the
-    /// next two is set.
+    /// Addresses or prefixes.
+    pub mode: Mode,
+    /// `WARM_ENI_TARGET`: free addresses to hold, in interfaces' worth. Only without prefixes, and
+    /// not used once one of the targets in addresses is set.
     pub warm_enis: usize,
+    /// `WARM_PREFIX_TARGET`: prefixes without any pod to hold. Only with prefixes, and not used once
+    /// one of the next two is set.
+    pub warm_prefixes: usize,
     /// `WARM_IP_TARGET`: free addresses to hold.
     pub warm_addresses: Option<usize>,
     /// `MINIMUM_IP_TARGET`: addresses to hold in total, however few pods there are.
@@ -105,11 +203,21 @@ pub struct Targets {
     pub cooldown: Duration,
 }
 
-/// What the instance type and `MAX_ENI` allow.
+impl Targets {
+    /// Whether one of the targets in addresses is set: then those in interfaces and prefixes are not
+    /// used.
+    pub fn in_addresses(&self) -> bool {
+        self.warm_addresses.is_some() || self.minimum_addresses.is_some()
+    }
+}
+
+/// What the instance type, `MAX_ENI` and kubelet allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Interfaces that can be attached, the primary one included.
     pub enis: usize,
-    /// Secondary addresses on one interface.
-    pub addresses_per_eni: usize,
+    /// Secondary addresses, or prefixes, on one interface.
+    pub blocks_per_eni: usize,
+    /// Pods that kubelet lets run here; more addresses are never worth holding.
+    pub max_pods: Option<usize>,
 }

@@ -1,34 +1,83 @@
 //! What should change, and why. A pure function of the pool and the time.
 
-use crate::{Custody, Eni, EniId, Pool, Readiness, Source, Time};
+use crate::{
+    Amount, Block, EniId, Place, Pool, Refusal, Source, Time,
+    backoff::Kind,
+    grow::{self, Growth},
+    shrink,
+};
 use std::{collections::BTreeSet, fmt};
 
 /// One change to make in EC2, precise enough that nothing is left to decide.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
-    /// Create an interface with this many secondary addresses and attach it.
+    /// Create an interface with its addresses and attach it.
     AttachEni {
         /// Device index to attach it at.
         device_index: u32,
         /// Id of the subnet.
         subnet: String,
         /// Ids of the security groups.
-        groups: Vec<String>,
-        /// Secondary addresses to ask for.
-        addresses: usize,
+        groups: BTreeSet<String>,
+        /// What to ask for with it.
+        amount: Amount,
     },
-    /// Ask for more secondary addresses on an interface that has room.
-    AssignAddresses {
+    /// Ask for more on an interface that has room.
+    Assign {
         /// Interface with room.
         eni: EniId,
-        /// How many to add.
-        count: usize,
+        /// How much to add.
+        amount: Amount,
     },
-    /// Detach and delete an interface that serves no pod and will serve none.
+    /// Give unused blocks back to the subnet.
+    Unassign {
+        /// Interface that holds them.
+        eni: EniId,
+        /// In none of them is an address in use, resting or quarantined.
+        blocks: BTreeSet<Block>,
+    },
+    /// Detach and delete an interface without pods.
     ReleaseEni {
         /// The interface.
         eni: EniId,
     },
+    /// Put an interface into other security groups.
+    SetGroups {
+        /// The interface.
+        eni: EniId,
+        /// Ids of all its security groups from then on.
+        groups: BTreeSet<String>,
+    },
+}
+
+impl Action {
+    pub(crate) fn place(&self) -> Place {
+        match self {
+            Self::AttachEni { device_index, .. } => Place::DeviceIndex(*device_index),
+            Self::Assign { eni, .. }
+            | Self::Unassign { eni, .. }
+            | Self::ReleaseEni { eni }
+            | Self::SetGroups { eni, .. } => Place::Eni(eni.clone()),
+        }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::AttachEni { .. } => Kind::Attach,
+            Self::Assign { .. } => Kind::Assign,
+            Self::Unassign { .. } => Kind::Unassign,
+            Self::ReleaseEni { .. } => Kind::Release,
+            Self::SetGroups { .. } => Kind::SetGroups,
+        }
+    }
+
+    /// What the action brings.
+    pub(crate) fn amount(&self) -> Option<Amount> {
+        match self {
+            Self::AttachEni { amount, .. } | Self::Assign { amount, .. } => Some(*amount),
+            Self::Unassign { .. } | Self::ReleaseEni { .. } | Self::SetGroups { .. } => None,
+        }
+    }
 }
 
 /// Why the plan is what it is. Logs, metrics and answers to pods are made of this.
@@ -36,17 +85,22 @@ pub enum Action {
 pub enum Reason {
     /// Free addresses match the targets.
     Satisfied,
-    /// Fewer free addresses than the targets ask for.
+    /// Fewer free addresses than the targets and the waiting pods ask for; more are asked for now.
     Short(usize),
+    /// More were asked for, and are on their way.
+    Coming {
+        /// Addresses that will come.
+        addresses: usize,
+    },
     /// Short, but no interface has room and none can be attached.
     Full {
         /// Interfaces that are attached.
         enis: usize,
     },
-    /// EC2 refused an action a moment ago.
+    /// EC2 refused what is needed a moment ago.
     BackingOff {
         /// What it said.
-        cause: String,
+        refusal: Refusal,
         /// When the next try is due.
         until: Time,
     },
@@ -55,18 +109,25 @@ pub enum Reason {
         /// Why, and what to do.
         why: String,
     },
+    /// Enough is free; something else is being changed.
+    Settling,
+    /// More is held than anybody needs, and some of it is given back.
+    Surplus,
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Satisfied => f.write_str("satisfied"),
-            Self::Short(count) => write!(f, "{count} addresses short; more are on their way"),
+            Self::Short(count) => write!(f, "{count} addresses short; more are asked for"),
+            Self::Coming { addresses } => write!(f, "{addresses} addresses are on their way"),
             Self::Full { enis } => {
                 write!(f, "all {enis} interfaces of this instance type are full")
             }
-            Self::BackingOff { cause, .. } => f.write_str(cause),
+            Self::BackingOff { refusal, .. } => write!(f, "{refusal}"),
             Self::NoSource { why } => f.write_str(why),
+            Self::Settling => f.write_str("enough is free; changes are under way"),
+            Self::Surplus => f.write_str("more than the targets ask for; some is given back"),
         }
     }
 }
@@ -74,7 +135,7 @@ impl fmt::Display for Reason {
 /// What to do now, why, and when to think again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// In the order in which to carry them out.
+    /// All may be carried out side by side.
     pub actions: Vec<Action>,
     /// For people.
     pub reason: Reason,
@@ -83,99 +144,58 @@ pub struct Plan {
 }
 
 pub(crate) fn plan(pool: &Pool, now: Time) -> Plan {
-    let wake_at = pool.ledger.next_rested(pool.targets.cooldown, now);
-    let (subnet, groups) = match &pool.source {
-        Source::Node { subnet, groups } | Source::EniConfig { subnet, groups, .. } => {
-            (subnet, groups)
-        }
+    let supply = match &pool.source {
+        Source::Node(supply) | Source::EniConfig { supply, .. } => supply,
         Source::Missing { why } => {
-            return Plan {
-                actions: vec![],
-                reason: Reason::NoSource { why: why.clone() },
-                wake_at,
-            };
+            let reason = Reason::NoSource { why: why.clone() };
+            return Plan { actions: vec![], reason, wake_at: wake_at(pool, now) };
         }
     };
-    if let Some(refusal) = pool.refusal.as_ref().filter(|refusal| now < refusal.until) {
-        let reason = Reason::BackingOff { cause: refusal.cause.clone(), until: refusal.until };
-        return Plan { actions: vec![], reason, wake_at: Some(refusal.until) };
-    }
-    // Room first: an interface that only blocks a slot goes before a new one is asked for.
-    let mut actions = give_back(pool, now);
-    let short = short(pool, now);
-    if short == 0 {
-        return Plan { actions, reason: Reason::Satisfied, wake_at };
-    }
-    let slots = pool.limits.enis.saturating_sub(pool.enis.len() - actions.len());
-    let growth = grow(pool, short, slots, (subnet, groups));
-    let reason = if growth.is_empty() {
-        Reason::Full { enis: pool.enis.len() }
-    } else {
-        Reason::Short(short)
-    };
-    actions.extend(growth);
-    Plan { actions, reason, wake_at }
-}
-
-/// Free addresses that are missing to the targets and to the pods that wait.
-fn short(pool: &Pool, now: Time) -> usize {
-    let free = pool.free(now);
-    let held: usize = pool.serving().map(|(_, eni)| eni.addresses.len()).sum();
-    let targets = &pool.targets;
-    let (warm, floor) = match (targets.warm_addresses, targets.minimum_addresses) {
-        (None, None) => (targets.warm_enis * pool.limits.addresses_per_eni, 0),
-        (warm, floor) => (warm.unwrap_or(0), floor.unwrap_or(0)),
-    };
-    (warm + pool.waiting).saturating_sub(free).max(floor.saturating_sub(held))
-}
-
-/// Fills interfaces that have room before it attaches a new one.
-fn grow(
-    pool: &Pool,
-    short: usize,
-    slots: usize,
-    (subnet, groups): (&String, &Vec<String>),
-) -> Vec<Action> {
-    let per_eni = pool.limits.addresses_per_eni;
-    let mut actions = vec![];
-    let mut missing = short;
-    for (eni, held) in pool.serving().filter(|(_, eni)| eni.readiness == Readiness::Ready) {
-        let count = portion(pool, missing).min(per_eni.saturating_sub(held.addresses.len()));
-        if count > 0 {
-            actions.push(Action::AssignAddresses { eni: eni.clone(), count });
-            missing = missing.saturating_sub(count);
+    let mut actions = shrink::leftovers(pool, now);
+    actions.extend(set_groups(pool, supply, now));
+    let reason = match grow::grow(pool, supply, now) {
+        Growth::Enough => {
+            let surplus = shrink::surplus(pool, now);
+            let reason = if surplus.is_empty() { settled(pool) } else { Reason::Surplus };
+            let busy: BTreeSet<Place> = actions.iter().map(Action::place).collect();
+            actions.extend(surplus.into_iter().filter(|action| !busy.contains(&action.place())));
+            reason
         }
-    }
-    let used: BTreeSet<u32> = pool.enis.values().map(|eni| eni.device_index).collect();
-    for device_index in (1..).filter(|index| !used.contains(index)).take(slots) {
-        let addresses = portion(pool, missing).min(per_eni);
-        if addresses == 0 {
-            break;
+        Growth::Short { short, actions: growth } => {
+            actions.extend(growth);
+            Reason::Short(short)
         }
-        let (subnet, groups) = (subnet.clone(), groups.clone());
-        actions.push(Action::AttachEni { device_index, subnet, groups, addresses });
-        missing = missing.saturating_sub(addresses);
+        Growth::Stuck(reason) => reason,
+    };
+    Plan { actions, reason, wake_at: wake_at(pool, now) }
+}
+
+/// Nothing is missing that is not on its way.
+fn settled(pool: &Pool) -> Reason {
+    match grow::underway(pool).map(Amount::addresses).sum() {
+        0 if pool.underway.is_empty() => Reason::Satisfied,
+        0 => Reason::Settling,
+        addresses => Reason::Coming { addresses },
     }
-    actions
 }
 
-/// How many to ask for at once: as many as are missing, or a whole interface's worth where the
-/// target counts interfaces.
-fn portion(pool: &Pool, missing: usize) -> usize {
-    let targets = &pool.targets;
-    let by_address = targets.warm_addresses.is_some() || targets.minimum_addresses.is_some();
-    if missing == 0 || by_address { missing } else { missing.max(pool.limits.addresses_per_eni) }
-}
-
-/// Interfaces of a subnet that is no longer wanted, without pods and resting addresses.
-fn give_back(pool: &Pool, now: Time) -> Vec<Action> {
-    let taken = pool.taken(now);
-    let leftover = |eni: &Eni| {
+/// Interfaces of ours whose groups are not those that are asked for.
+fn set_groups(pool: &Pool, supply: &crate::Supply, now: Time) -> Vec<Action> {
+    if supply.groups.is_empty() || pool.backoff.of_kind(Kind::SetGroups, now).is_some() {
+        return vec![];
+    }
+    let wrong = pool.serving().filter(|(id, eni)| {
         eni.device_index != 0
-            && eni.custody == Custody::Ours
-            && !pool.source.serves(eni)
-            && eni.addresses.is_disjoint(&taken)
-    };
-    let leftovers = pool.enis.iter().filter(|(_, eni)| leftover(eni));
-    leftovers.map(|(eni, _)| Action::ReleaseEni { eni: eni.clone() }).collect()
+            && eni.custody == crate::Custody::Ours
+            && eni.groups != supply.groups
+            && pool.at_work_on(id).is_none()
+    });
+    wrong
+        .map(|(id, _)| Action::SetGroups { eni: id.clone(), groups: supply.groups.clone() })
+        .collect()
+}
+
+fn wake_at(pool: &Pool, now: Time) -> Option<Time> {
+    let rested = pool.ledger.next_rested(pool.targets.cooldown, now);
+    [rested, pool.backoff.next_end(now), pool.usage.next_change(now)].into_iter().flatten().min()
 }

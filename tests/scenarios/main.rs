@@ -19,4 +19,5 @@ mod interfaces;
 mod isolation;
 mod migration;
 mod restart;
+mod supply;
 mod worlds;

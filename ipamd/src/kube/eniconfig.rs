@@ -1,7 +1,7 @@
 //! ENIConfig: which subnet and security groups pods of a node get, and how a node chooses one.
 
 use kube::CustomResource;
-use pool::Source;
+use pool::{Source, Supply};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
@@ -25,6 +25,9 @@ pub(super) struct EniConfigSpec {
     /// Id of the subnet.
     #[serde(default)]
     pub subnet: String,
+    /// Ids of further subnets of the same zone, for when the first is full. The peer ignores them.
+    #[serde(default)]
+    pub subnets: Vec<String>,
     /// Ids of the security groups; without any, those of the primary interface.
     #[serde(default)]
     pub security_groups: Option<Vec<String>>,
@@ -93,8 +96,14 @@ impl Choice {
                 why: format!("ENIConfig `{name}` (named by {by}) does not exist: create it"),
             };
         };
-        let EniConfigSpec { subnet, security_groups } = &config.spec;
-        if subnet.is_empty() {
+        let EniConfigSpec { subnet, subnets, security_groups } = &config.spec;
+        let mut all: Vec<String> = vec![];
+        for id in [subnet].into_iter().chain(subnets).filter(|id| !id.is_empty()) {
+            if !all.contains(id) {
+                all.push(id.clone());
+            }
+        }
+        if all.is_empty() {
             return Source::Missing {
                 why: format!("ENIConfig `{name}` has no spec.subnet: name the pods' subnet"),
             };
@@ -103,9 +112,8 @@ impl Choice {
             .as_deref()
             .filter(|groups| !groups.is_empty())
             .unwrap_or(primary_groups);
-        let mut groups = groups.to_vec();
-        groups.sort();
-        Source::EniConfig { name: name.clone(), subnet: subnet.clone(), groups }
+        let supply = Supply { subnets: all, groups: groups.iter().cloned().collect() };
+        Source::EniConfig { name: name.clone(), supply }
     }
 }
 
@@ -129,8 +137,8 @@ mod tests {
         for groups in [None, Some(vec![])] {
             let source = choice().source(Some(&config("subnet-1", groups)), &["sg-primary".into()]);
 
-            let Source::EniConfig { groups, .. } = source else { panic!("{source:?}") };
-            assert_eq!(groups, ["sg-primary"]);
+            let Source::EniConfig { supply, .. } = source else { panic!("{source:?}") };
+            assert_eq!(supply.groups, ["sg-primary".to_owned()].into());
         }
     }
 
@@ -138,7 +146,7 @@ mod tests {
     fn an_eniconfig_that_is_missing_or_empty_says_what_to_do() {
         let why = |source| match source {
             Source::Missing { why } => why,
-            Source::Node { .. } | Source::EniConfig { .. } => panic!("{source:?}"),
+            Source::Node(_) | Source::EniConfig { .. } => panic!("{source:?}"),
         };
 
         assert_eq!(
@@ -156,7 +164,10 @@ mod tests {
     }
 
     fn config(subnet: &str, security_groups: Option<Vec<String>>) -> EniConfig {
-        EniConfig::new("us-west-2a", EniConfigSpec { subnet: subnet.into(), security_groups })
+        EniConfig::new(
+            "us-west-2a",
+            EniConfigSpec { subnet: subnet.into(), subnets: vec![], security_groups },
+        )
     }
 
     fn chosen(labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> String {

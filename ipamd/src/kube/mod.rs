@@ -4,12 +4,13 @@ mod eniconfig;
 
 use eniconfig::{EniConfig, Keys, choose};
 
-use crate::node::Node as Daemon;
+use crate::{node::Node as Daemon, settings::Networking};
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Node;
 use kube::{
     Api, Client, ResourceExt,
+    api::ListParams,
     runtime::{WatchStreamExt, reflector, reflector::Store, watcher},
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -40,11 +41,15 @@ pub(crate) async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
         })
         .reflect(node_writer)
         .map_ok(|event| (Kind::Nodes, matches!(event, watcher::Event::InitDone)));
-    let config_events = watcher(Api::<EniConfig>::all(client), watcher::Config::default())
+    let config_events = watcher(Api::<EniConfig>::all(client.clone()), watcher::Config::default())
         .default_backoff()
         .reflect(config_writer)
         .map_ok(|event| (Kind::Configs, matches!(event, watcher::Event::InitDone)));
     let mut events = std::pin::pin!(futures::stream::select(node_events, config_events));
+    match count_nodes(&Api::all(client.clone())).await {
+        Ok(count) => daemon.set_cluster_size(count),
+        Err(error) => warn!(error = &error as &dyn std::error::Error, "count the nodes"),
+    }
     let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
         match event {
@@ -52,8 +57,9 @@ pub(crate) async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
                 if done {
                     listed.insert(kind);
                 }
+                daemon.set_max_pods(max_pods(&nodes, &name));
                 // Half a list says nothing about what is missing.
-                if listed.len() == 2 {
+                if listed.len() == 2 && daemon.settings.networking == Networking::Custom {
                     daemon.draw_from(source(&daemon, &nodes, &configs, &keys, &name));
                 }
             }
@@ -61,6 +67,21 @@ pub(crate) async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// How many nodes there are: their calls share one budget. One object is read, and the count of
+/// those that are not.
+async fn count_nodes(nodes: &Api<Node>) -> Result<u32, kube::Error> {
+    let page = nodes.list_metadata(&ListParams::default().limit(1)).await?;
+    let rest = page.metadata.remaining_item_count.unwrap_or(0);
+    Ok(u32::try_from(rest).unwrap_or(u32::MAX).saturating_add(1))
+}
+
+/// How many pods kubelet lets run on this node.
+fn max_pods(nodes: &Store<Node>, name: &str) -> Option<usize> {
+    let node = nodes.get(&reflector::ObjectRef::new(name))?;
+    let capacity = node.status.as_ref()?.capacity.as_ref()?;
+    capacity.get("pods")?.0.parse().ok()
 }
 
 /// What is watched.

@@ -1,0 +1,207 @@
+//! A new interface: on record first, then Create, Attach and Modify.
+
+use super::CarryOut;
+use crate::{
+    ec2::{Described, NewEni, Refused},
+    journal::{Intent, Interface},
+    node::Attached,
+};
+use anyhow::{Context, Result};
+use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
+use pool::{Amount, EniId};
+use sha1::{Digest, Sha1};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
+use tracing::{info, warn};
+
+/// Says for which instance an interface was made (`facts/peer-ipamd.md` §3.12).
+pub(super) const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
+
+/// Says when.
+const CREATED_TAG: &str = "node.k8s.amazonaws.com/createdAt";
+
+/// Whether a call was perhaps made before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Time {
+    First,
+    Again,
+}
+
+impl CarryOut {
+    /// Finishes the interfaces that were being made when the last daemon ended. If nobody wants them
+    /// any more, the plan gives them back.
+    pub(crate) async fn resume(&self) {
+        let intents: Vec<Intent> =
+            self.node.state().journal.book().intents.values().cloned().collect();
+        for intent in intents {
+            if let Err(error) = self.attach(&intent, Time::Again).await {
+                warn!(
+                    error = format!("{error:#}"),
+                    "finish an interface that the last daemon began"
+                );
+            }
+        }
+    }
+
+    pub(super) async fn attach_new(
+        &self,
+        device_index: u32,
+        subnet: &str,
+        groups: &BTreeSet<String>,
+        amount: Amount,
+    ) -> Result<()> {
+        let (time, intent) = self.intent(device_index, subnet, groups, amount)?;
+        self.attach(&intent, time).await
+    }
+
+    /// What is about to be made, on record first. What is on record already goes first: then EC2
+    /// answers with what the first call made, and nothing is left over.
+    fn intent(
+        &self,
+        device_index: u32,
+        subnet: &str,
+        groups: &BTreeSet<String>,
+        amount: Amount,
+    ) -> Result<(Time, Intent)> {
+        let mut state = self.node.state();
+        if let Some(intent) = state.journal.book().intents.get(&device_index) {
+            return Ok((Time::Again, intent.clone()));
+        }
+        let created_at = DateTime::from(SystemTime::now()).fmt(DateTimeFormat::DateTime)?;
+        let seed = format!("{} {created_at} {device_index}", self.node.identity.instance);
+        let (addresses, prefixes) = match amount {
+            Amount::Addresses(count) => (count, 0),
+            Amount::Prefixes(count) => (0, count),
+        };
+        let intent = Intent {
+            token: Sha1::digest(seed).iter().map(|byte| format!("{byte:02x}")).collect(),
+            created_at,
+            device_index,
+            subnet: subnet.to_owned(),
+            groups: groups.clone(),
+            addresses,
+            prefixes,
+        };
+        state.journal.intent(device_index, Some(intent.clone()))?;
+        Ok((Time::First, intent))
+    }
+
+    async fn attach(&self, intent: &Intent, time: Time) -> Result<()> {
+        let made = self.create_and_attach(intent, time).await;
+        if let Err(refused) = &made {
+            self.forget_intent(intent, Some(refused))?;
+            if is_unknown_attachment(refused) {
+                self.ask_what_is_attached().await?;
+            }
+        }
+        let (eni, attachment) = made?;
+        let id = EniId(eni.id.clone());
+        info!(eni = %id, device_index = intent.device_index, blocks = eni.blocks.len(), "attached");
+        // When this is a repetition, pods may have addresses of it already.
+        if self.node.interface(&id).is_none() {
+            let is = interface(&eni, &attachment, intent.device_index);
+            let subnet_cidr = self.node.subnet_cidr(&is.subnet);
+            self.node.keep_interface(id, Attached::new(is, subnet_cidr));
+        }
+        // Last, as pods do not wait for it; what it prevents is a leak when the instance ends.
+        let marked = self.ec2.delete_on_termination(&eni.id, &attachment).await;
+        self.forget_intent(intent, marked.as_ref().err())?;
+        marked.context("attached, but")
+    }
+
+    /// Takes the intent off the record once there is nothing to repeat. A call whose answer was
+    /// lost may have been carried out or not.
+    fn forget_intent(&self, intent: &Intent, refused: Option<&Refused>) -> Result<()> {
+        if refused.is_some_and(|refused| refused.code.is_empty()) {
+            return Ok(());
+        }
+        self.node.state().journal.intent(intent.device_index, None)
+    }
+
+    async fn create_and_attach(
+        &self,
+        intent: &Intent,
+        time: Time,
+    ) -> Result<(Described, String), Refused> {
+        let new = NewEni {
+            subnet: intent.subnet.clone(),
+            groups: intent.groups.clone(),
+            addresses: intent.addresses,
+            prefixes: intent.prefixes,
+            tags: self.tags(intent),
+            client_token: intent.token.clone(),
+        };
+        let eni = self.ec2.create(&new).await?;
+        // A repeated Create answers with the interface as it was made; since then it may have been
+        // attached, and have got more addresses.
+        if time == Time::Again
+            && let Some(now) = self.ec2.one(&eni.id).await?
+            && let Some((attachment, _)) = now.attachment.clone()
+        {
+            return Ok((now, attachment));
+        }
+        match self.ec2.attach(&eni.id, intent.device_index).await {
+            Ok(attachment) => Ok((eni, attachment)),
+            Err(refused) => {
+                if !refused.code.is_empty() {
+                    self.delete(&eni.id).await;
+                }
+                Err(refused)
+            }
+        }
+    }
+
+    /// Takes over what EC2 says is attached: somebody else attached something, or the metadata
+    /// service was late when we asked it.
+    async fn ask_what_is_attached(&self) -> Result<(), Refused> {
+        for eni in self.ec2.attached().await? {
+            let id = EniId(eni.id.clone());
+            let Some((attachment, device_index)) = eni.attachment.clone() else { continue };
+            if self.node.interface(&id).is_none() {
+                info!(eni = %id, device_index, "take over an interface that EC2 says is attached");
+                let is = interface(&eni, &attachment, device_index);
+                let subnet_cidr = self.node.subnet_cidr(&is.subnet);
+                self.node.keep_interface(id, Attached::new(is, subnet_cidr));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tags by which interfaces of this node are known, to us and to the peer.
+    fn tags(&self, intent: &Intent) -> BTreeMap<String, String> {
+        let settings = &self.node.settings;
+        let mut tags = settings.additional_tags.clone();
+        tags.insert(INSTANCE_TAG.into(), self.node.identity.instance.clone());
+        tags.insert(CREATED_TAG.into(), intent.created_at.clone());
+        if let Some(cluster) = &settings.cluster {
+            tags.insert("cluster.k8s.amazonaws.com/name".into(), cluster.clone());
+            tags.insert("eks:eni:owner".into(), "amazon-vpc-cni".into());
+        }
+        tags
+    }
+}
+
+/// An interface for the record.
+pub(crate) fn interface(eni: &Described, attachment: &str, device_index: u32) -> Interface {
+    let mut interface = Interface {
+        mac: eni.mac,
+        device_index,
+        subnet: eni.subnet.clone(),
+        primary: eni.primary,
+        groups: eni.groups.clone(),
+        addresses: BTreeSet::new(),
+        prefixes: BTreeSet::new(),
+        attachment: Some(attachment.into()),
+        foreign: false,
+    };
+    interface.add(eni.blocks.iter().copied());
+    interface
+}
+
+/// EC2 counts interfaces of this instance that we do not know of.
+fn is_unknown_attachment(refused: &Refused) -> bool {
+    refused.code == "AttachmentLimitExceeded"
+        || refused.message.contains("attached at device index")
+}

@@ -1,0 +1,254 @@
+//! What EC2 refused, and how long that is left alone: per cause, and per subnet.
+
+use crate::{Amount, Time};
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+/// Why EC2 refused an action; the classes call for different patience (`facts/ec2-facts.md` §5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// Too many calls of this account: nothing is wrong, everybody has to wait.
+    Throttled,
+    /// The subnet has no free address left.
+    NoAddresses,
+    /// The subnet has no free prefix left: addresses there may be.
+    NoPrefixes,
+    /// A limit of the account or the instance.
+    Limit,
+    /// This node's role may not do that.
+    Denied,
+    /// EC2 was not reached, or said that it failed.
+    Unavailable,
+    /// What was asked for cannot be: a subnet or group that does not exist, the wrong zone.
+    Wrong,
+}
+
+/// A refusal, in EC2's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its class.
+    pub cause: Cause,
+    /// What EC2 said, and about what.
+    pub said: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.said)
+    }
+}
+
+/// The first and the longest pause after refusals of a cause.
+fn pauses(cause: Cause) -> (Duration, Duration) {
+    const SECOND: Duration = Duration::from_secs(1);
+    const MINUTE: Duration = Duration::from_secs(60);
+    match cause {
+        // A call costs the whole account a token that a throttled one would have got.
+        Cause::Throttled => (SECOND, MINUTE),
+        Cause::Unavailable => (SECOND, MINUTE),
+        // Addresses come back when pods elsewhere end.
+        Cause::NoAddresses => (SECOND.saturating_mul(10), MINUTE.saturating_mul(5)),
+        // A fragmented subnet stays so for long (`facts/ec2-facts.md` §5.4, rule 5).
+        Cause::NoPrefixes => (MINUTE.saturating_mul(2), MINUTE.saturating_mul(30)),
+        // Somebody has to repair these; a change that we see ends the pause at once.
+        Cause::Wrong => (SECOND, MINUTE.saturating_mul(5)),
+        Cause::Limit | Cause::Denied => (MINUTE, MINUTE.saturating_mul(30)),
+    }
+}
+
+/// The kinds of actions that are refused apart from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Attach,
+    Assign,
+    Unassign,
+    Release,
+    SetGroups,
+}
+
+#[derive(Clone, Debug)]
+struct Pause {
+    refusal: Refusal,
+    until: Time,
+    in_a_row: u32,
+}
+
+/// Everything that is left alone for now.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Backoff {
+    /// Causes that lie in the action itself.
+    by_kind: BTreeMap<Kind, Pause>,
+    /// Subnets without free addresses, or without free prefixes.
+    by_subnet: BTreeMap<(String, Cause), Pause>,
+    /// How throttled calls are spread: nodes in the cluster, and this node's place among them.
+    spread: Spread,
+}
+
+/// How calls are spread over a cluster whose nodes share one budget of calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spread {
+    /// Nodes in the cluster, as far as this one knows.
+    pub nodes: u32,
+    /// A number of this node's own: makes nodes that were refused together come back apart.
+    pub seed: u64,
+}
+
+/// Calls a second that the tightest of EC2's buckets refills (`facts/ec2-facts.md` §1.8).
+const REFILL_PER_SECOND: u64 = 5;
+
+impl Backoff {
+    pub(crate) fn spread(&mut self, spread: Spread) {
+        self.spread = spread;
+    }
+
+    pub(crate) fn refused(
+        &mut self,
+        kind: Kind,
+        subnet: Option<&str>,
+        refusal: Refusal,
+        now: Time,
+    ) {
+        let cause = refusal.cause;
+        let spread = self.spread;
+        let pause = match (cause, subnet) {
+            (Cause::NoAddresses | Cause::NoPrefixes, Some(subnet)) => self
+                .by_subnet
+                .entry((subnet.to_owned(), cause))
+                .or_insert_with(|| Pause::none(&refusal)),
+            _ => self.by_kind.entry(kind).or_insert_with(|| Pause::none(&refusal)),
+        };
+        let (first, longest) = pauses(cause);
+        let grown = first.saturating_mul(2_u32.saturating_pow(pause.in_a_row)).min(longest);
+        let length = match cause {
+            Cause::Throttled | Cause::Unavailable => spread.scaled(grown, pause.in_a_row),
+            Cause::NoAddresses
+            | Cause::NoPrefixes
+            | Cause::Limit
+            | Cause::Denied
+            | Cause::Wrong => grown,
+        };
+        *pause = Pause { refusal, until: now + length, in_a_row: pause.in_a_row.saturating_add(1) };
+    }
+
+    /// An action of this kind went well; in this subnet there are addresses of this kind.
+    pub(crate) fn succeeded(&mut self, kind: Kind, subnet: Option<(&str, Amount)>) {
+        self.by_kind.remove(&kind);
+        if let Some((subnet, amount)) = subnet {
+            self.by_subnet.remove(&(subnet.to_owned(), Cause::NoAddresses));
+            if matches!(amount, Amount::Prefixes(_)) {
+                self.by_subnet.remove(&(subnet.to_owned(), Cause::NoPrefixes));
+            }
+        }
+    }
+
+    /// What is wanted has changed: causes that lay in it may be gone.
+    pub(crate) fn forget(&mut self) {
+        self.by_kind.clear();
+        self.by_subnet.clear();
+    }
+
+    /// The pause of a kind of action, if it lasts.
+    pub(crate) fn of_kind(&self, kind: Kind, now: Time) -> Option<(&Refusal, Time)> {
+        let pause = self.by_kind.get(&kind)?;
+        (now < pause.until).then_some((&pause.refusal, pause.until))
+    }
+
+    /// The pause of a subnet for a cause, if it lasts.
+    pub(crate) fn of_subnet(
+        &self,
+        subnet: &str,
+        cause: Cause,
+        now: Time,
+    ) -> Option<(&Refusal, Time)> {
+        let pause = self.by_subnet.get(&(subnet.to_owned(), cause))?;
+        (now < pause.until).then_some((&pause.refusal, pause.until))
+    }
+
+    /// When the first pause ends.
+    pub(crate) fn next_end(&self, now: Time) -> Option<Time> {
+        let all = self.by_kind.values().chain(self.by_subnet.values());
+        all.map(|pause| pause.until).filter(|until| *until > now).min()
+    }
+}
+
+impl Pause {
+    fn none(refusal: &Refusal) -> Self {
+        Self { refusal: refusal.clone(), until: Time::default(), in_a_row: 0 }
+    }
+}
+
+impl Spread {
+    /// A pause between half and all of what one node would wait, and up to as long as the bucket
+    /// needs to serve every node once.
+    fn scaled(self, grown: Duration, in_a_row: u32) -> Duration {
+        let cluster = Duration::from_secs(u64::from(self.nodes) / REFILL_PER_SECOND);
+        let most = grown.max(cluster);
+        let half = grown / 2;
+        let range = u64::try_from(most.saturating_sub(half).as_millis()).unwrap_or(u64::MAX);
+        half + Duration::from_millis(mix(self.seed, in_a_row) % range.max(1))
+    }
+}
+
+/// A well-spread number of two (the finalizer of SplitMix64).
+fn mix(seed: u64, round: u32) -> u64 {
+    let mut z =
+        seed.wrapping_add(u64::from(round).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_from_refusal_to_refusal_up_to_a_limit_and_end_with_a_success() {
+        let mut backoff = Backoff::default();
+        let mut pauses = vec![];
+
+        for _ in 0..12 {
+            backoff.refused(Kind::Attach, None, refusal(Cause::Wrong), AT);
+            let (_, until) = backoff.of_kind(Kind::Attach, AT).unwrap();
+            pauses.push(until.0.as_secs());
+        }
+
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+        backoff.succeeded(Kind::Attach, None);
+        assert_eq!(backoff.of_kind(Kind::Attach, AT), None);
+    }
+
+    #[test]
+    fn an_exhausted_subnet_blocks_neither_other_subnets_nor_the_action_elsewhere() {
+        let mut backoff = Backoff::default();
+
+        backoff.refused(Kind::Attach, Some("subnet-1"), refusal(Cause::NoAddresses), AT);
+
+        assert!(backoff.of_subnet("subnet-1", Cause::NoAddresses, AT).is_some());
+        assert_eq!(backoff.of_subnet("subnet-2", Cause::NoAddresses, AT), None);
+        assert_eq!(backoff.of_subnet("subnet-1", Cause::NoPrefixes, AT), None);
+        assert_eq!(backoff.of_kind(Kind::Attach, AT), None);
+    }
+
+    #[test]
+    fn a_large_cluster_comes_back_spread_over_the_time_that_its_calls_need() {
+        let mut ends: Vec<u64> = (0..5_000)
+            .map(|seed| {
+                let mut backoff = Backoff::default();
+                backoff.spread(Spread { nodes: 5_000, seed });
+                backoff.refused(Kind::Attach, None, refusal(Cause::Throttled), AT);
+                backoff.of_kind(Kind::Attach, AT).unwrap().1.0.as_secs()
+            })
+            .collect();
+        ends.sort_unstable();
+
+        assert!(ends[4_999] < 1_001, "the last after {} s", ends[4_999]);
+        let middle = ends[2_500];
+        assert!((450..550).contains(&middle), "half after {middle} s");
+    }
+
+    const AT: Time = Time(Duration::ZERO);
+
+    fn refusal(cause: Cause) -> Refusal {
+        Refusal { cause, said: "no".into() }
+    }
+}

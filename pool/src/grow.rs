@@ -1,0 +1,233 @@
+//! What is missing, and where it is asked for.
+
+use crate::{
+    Action, Amount, Cause, Eni, EniId, Mode, PREFIX_SIZE, Place, Pool, Reason, Refusal, Supply,
+    Time, backoff::Kind,
+};
+use std::{cmp::Reverse, collections::BTreeSet};
+
+/// What growth there is to plan.
+pub(crate) enum Growth {
+    /// Nothing is missing.
+    Enough,
+    /// So many addresses are missing, and this is asked for.
+    Short { short: usize, actions: Vec<Action> },
+    /// Something is missing, and nothing can be asked for now.
+    Stuck(Reason),
+}
+
+/// What the actions that are under way will bring.
+pub(crate) fn underway(pool: &Pool) -> impl Iterator<Item = Amount> + '_ {
+    pool.underway.values().filter_map(Action::amount)
+}
+
+/// What there is, counted once.
+pub(crate) struct Stock {
+    /// Addresses that new pods may get, now or as soon as their interface is ready or EC2 has
+    /// answered.
+    pub(crate) free: usize,
+    /// Prefixes among them without any address in use, resting or quarantined.
+    pub(crate) empty_prefixes: usize,
+    /// Addresses among them that are in no prefix.
+    pub(crate) free_single: usize,
+    /// Addresses in all, used and free.
+    pub(crate) held: usize,
+    /// Addresses that rest or are quarantined.
+    pub(crate) idle: usize,
+}
+
+pub(crate) fn stock(pool: &Pool, now: Time) -> Stock {
+    let mut stock = Stock { free: 0, empty_prefixes: 0, free_single: 0, held: 0, idle: 0 };
+    for (id, eni) in pool.serving() {
+        for block in pool.staying(id, eni) {
+            let (mut free, mut idle) = (0, 0);
+            for address in block.addresses() {
+                if !pool.is_taken(address, now) {
+                    free += 1;
+                } else if !pool.ledger.is_in_use(address) {
+                    idle += 1;
+                }
+            }
+            stock.free += free;
+            stock.idle += idle;
+            stock.held += block.size();
+            if !block.is_prefix() {
+                stock.free_single += free;
+            } else if free == PREFIX_SIZE {
+                stock.empty_prefixes += 1;
+            }
+        }
+    }
+    for amount in underway(pool) {
+        stock.free += amount.addresses();
+        stock.held += amount.addresses();
+        match amount {
+            Amount::Prefixes(count) => stock.empty_prefixes += count,
+            Amount::Addresses(count) => stock.free_single += count,
+        }
+    }
+    stock
+}
+
+pub(crate) fn grow(pool: &Pool, supply: &Supply, now: Time) -> Growth {
+    let short = short(pool, now);
+    if short == 0 {
+        return Growth::Enough;
+    }
+    let mut asking = Asking { pool, now, missing: short, actions: vec![], stopped_by: vec![] };
+    asking.fill();
+    asking.attach(supply);
+    let Asking { actions, stopped_by, .. } = asking;
+    if !actions.is_empty() {
+        return Growth::Short { short, actions };
+    }
+    let addresses: usize = underway(pool).map(Amount::addresses).sum();
+    if addresses > 0 {
+        return Growth::Stuck(Reason::Coming { addresses });
+    }
+    // The pause that ends first is the one that will be tried first.
+    let first = stopped_by.into_iter().min_by_key(|(_, until)| *until);
+    Growth::Stuck(match first {
+        Some((refusal, until)) => Reason::BackingOff { refusal, until },
+        None => Reason::Full { enis: pool.enis.len() },
+    })
+}
+
+/// Addresses that are missing to the targets and to the pods that wait.
+fn short(pool: &Pool, now: Time) -> usize {
+    let Stock { free, empty_prefixes, free_single, held, idle } = stock(pool, now);
+    let targets = &pool.targets;
+    let for_waiting = pool.waiting.saturating_sub(free);
+    let for_targets = if targets.in_addresses() {
+        let warm = (targets.warm_addresses.unwrap_or(0) + pool.waiting).saturating_sub(free);
+        warm.max(targets.minimum_addresses.unwrap_or(0).saturating_sub(held))
+    } else if targets.mode == Mode::Prefixes {
+        // Prefixes that the waiting pods will break are not warm any more; where there are no
+        // prefixes, as many single addresses are.
+        let broken =
+            pool.waiting.saturating_sub(free - empty_prefixes * PREFIX_SIZE).div_ceil(PREFIX_SIZE);
+        let wanted = (targets.warm_prefixes + broken).saturating_sub(empty_prefixes) * PREFIX_SIZE;
+        wanted.saturating_sub(free_single.saturating_sub(pool.waiting))
+    } else {
+        (targets.warm_enis * pool.limits.blocks_per_eni + pool.waiting).saturating_sub(free)
+    };
+    // Warm addresses that kubelet will never ask for are a waste; a pod that waits is not.
+    let worth = match pool.limits.max_pods {
+        Some(max_pods) => for_targets.min((max_pods + idle).saturating_sub(held)),
+        None => for_targets,
+    };
+    worth.max(for_waiting)
+}
+
+struct Asking<'a> {
+    pool: &'a Pool,
+    now: Time,
+    missing: usize,
+    actions: Vec<Action>,
+    stopped_by: Vec<(Refusal, Time)>,
+}
+
+impl Asking<'_> {
+    /// Fills interfaces that have room, the fullest first.
+    fn fill(&mut self) {
+        let pool = self.pool;
+        let mut with_room: Vec<(&EniId, &Eni, usize)> = pool
+            .serving()
+            .filter(|(id, _)| pool.at_work_on(id).is_none())
+            .map(|(id, eni)| (id, eni, pool.limits.blocks_per_eni.saturating_sub(eni.blocks.len())))
+            .filter(|(_, _, room)| *room > 0)
+            .collect();
+        with_room.sort_by_key(|(id, eni, _)| (Reverse(eni.blocks.len()), *id));
+        for (id, eni, room) in with_room {
+            if self.missing == 0 || self.is_paused(Kind::Assign) {
+                return;
+            }
+            if let Some(amount) = self.portion(&eni.subnet, room) {
+                self.actions.push(Action::Assign { eni: id.clone(), amount });
+                self.missing = self.missing.saturating_sub(amount.addresses());
+            }
+        }
+    }
+
+    /// Attaches interfaces for what is still missing, and will not have room on those that are busy
+    /// now: to wait for one of them takes no longer than to make another.
+    fn attach(&mut self, supply: &Supply) {
+        let pool = self.pool;
+        self.missing = self.missing.saturating_sub(self.room_on_busy(supply));
+        let attaching = pool.underway.keys().filter_map(|place| match place {
+            Place::DeviceIndex(index) => Some(*index),
+            Place::Eni(_) => None,
+        });
+        let used: BTreeSet<u32> =
+            pool.enis.values().map(|eni| eni.device_index).chain(attaching).collect();
+        let slots = pool.limits.enis.saturating_sub(used.len());
+        for device_index in (1..).filter(|index| !used.contains(index)).take(slots) {
+            if self.missing == 0 || self.is_paused(Kind::Attach) {
+                return;
+            }
+            let found = supply.subnets.iter().find_map(|subnet| {
+                self.portion(subnet, pool.limits.blocks_per_eni).map(|amount| (subnet, amount))
+            });
+            let Some((subnet, amount)) = found else { return };
+            self.actions.push(Action::AttachEni {
+                device_index,
+                subnet: subnet.clone(),
+                groups: supply.groups.clone(),
+                amount,
+            });
+            self.missing = self.missing.saturating_sub(amount.addresses());
+        }
+    }
+
+    /// Addresses for which interfaces will have room once what is under way on them has ended.
+    fn room_on_busy(&self, supply: &Supply) -> usize {
+        let limit = self.pool.limits.blocks_per_eni;
+        let room =
+            |subnet: &str, blocks: usize| limit.saturating_sub(blocks) * self.block_size(subnet);
+        let actions = self.pool.underway.values().filter_map(|action| match action {
+            Action::AttachEni { subnet, amount, .. } if supply.subnets.contains(subnet) => {
+                Some(room(subnet, amount.blocks()))
+            }
+            Action::Assign { eni, amount } => {
+                let eni = self.pool.enis.get(eni)?;
+                Some(room(&eni.subnet, eni.blocks.len() + amount.blocks()))
+            }
+            Action::AttachEni { .. }
+            | Action::Unassign { .. }
+            | Action::ReleaseEni { .. }
+            | Action::SetGroups { .. } => None,
+        });
+        actions.sum()
+    }
+
+    /// Addresses in the blocks that a subnet gives now.
+    fn block_size(&self, subnet: &str) -> usize {
+        let prefixes = self.pool.targets.mode == Mode::Prefixes
+            && self.pool.backoff.of_subnet(subnet, Cause::NoPrefixes, self.now).is_none();
+        if prefixes { PREFIX_SIZE } else { 1 }
+    }
+
+    fn is_paused(&mut self, kind: Kind) -> bool {
+        let pause = self.pool.backoff.of_kind(kind, self.now);
+        self.stopped_by.extend(pause.map(|(refusal, until)| (refusal.clone(), until)));
+        pause.is_some()
+    }
+
+    /// What to ask for in a subnet, in as many blocks as there is room for: prefixes where they are
+    /// wanted and to be had, addresses otherwise; `None` when the subnet has neither.
+    fn portion(&mut self, subnet: &str, room: usize) -> Option<Amount> {
+        let backoff = &self.pool.backoff;
+        let targets = &self.pool.targets;
+        if self.block_size(subnet) == PREFIX_SIZE {
+            return Some(Amount::Prefixes(self.missing.div_ceil(PREFIX_SIZE).min(room)));
+        }
+        if let Some((refusal, until)) = backoff.of_subnet(subnet, Cause::NoAddresses, self.now) {
+            self.stopped_by.push((refusal.clone(), until));
+            return None;
+        }
+        // A target in interfaces asks for whole ones: one call instead of many.
+        let whole = targets.mode == Mode::Addresses && !targets.in_addresses();
+        let wanted = if whole { self.missing.max(room) } else { self.missing };
+        Some(Amount::Addresses(wanted.min(room)))
+    }
+}

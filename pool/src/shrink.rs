@@ -1,0 +1,130 @@
+//! What may be given back: never what is in use, resting, quarantined or needed again soon.
+
+use crate::{
+    Action, Block, Custody, Eni, EniId, Mode, PREFIX_SIZE, Pool, Readiness, Source, Time,
+    backoff::Kind, grow,
+};
+use std::collections::BTreeSet;
+
+/// Interfaces of ours in a subnet that is no longer wanted, without pods and resting addresses.
+pub(crate) fn leftovers(pool: &Pool, now: Time) -> Vec<Action> {
+    if !matches!(pool.source, Source::EniConfig { .. }) || is_paused(pool, Kind::Release, now) {
+        return vec![];
+    }
+    let leftover = |(id, eni): &(&EniId, &Eni)| {
+        !pool.source.serves(eni) && is_releasable(pool, id, eni) && is_empty(pool, eni, now)
+    };
+    pool.enis
+        .iter()
+        .filter(leftover)
+        .map(|(eni, _)| Action::ReleaseEni { eni: eni.clone() })
+        .collect()
+}
+
+/// What is more than the targets ask for, measured by the most that pods used lately, so that what
+/// is given back now is not asked for again in a minute.
+pub(crate) fn surplus(pool: &Pool, now: Time) -> Vec<Action> {
+    if pool.waiting > 0 || grow::underway(pool).next().is_some() {
+        return vec![];
+    }
+    let spare = spare(pool, now);
+    if let Some((eni, _)) = emptiest(pool, now).into_iter().find(|(_, size)| *size <= spare)
+        && !is_paused(pool, Kind::Release, now)
+    {
+        return vec![Action::ReleaseEni { eni }];
+    }
+    if is_paused(pool, Kind::Unassign, now) {
+        return vec![];
+    }
+    unassign(pool, spare, now).into_iter().collect()
+}
+
+/// Addresses that could go without the pool falling short at the recent peak of use.
+fn spare(pool: &Pool, now: Time) -> usize {
+    let stock = grow::stock(pool, now);
+    let used_more = pool.usage.peak(now).saturating_sub(pool.ledger.in_use());
+    let free = stock.free.saturating_sub(used_more);
+    let targets = &pool.targets;
+    if targets.in_addresses() {
+        let over_warm = free.saturating_sub(targets.warm_addresses.unwrap_or(0));
+        over_warm.min(stock.held.saturating_sub(targets.minimum_addresses.unwrap_or(0)))
+    } else if targets.mode == Mode::Prefixes {
+        let broken = used_more.div_ceil(PREFIX_SIZE);
+        stock.empty_prefixes.saturating_sub(targets.warm_prefixes + broken) * PREFIX_SIZE
+    } else {
+        free.saturating_sub(targets.warm_enis * pool.limits.blocks_per_eni)
+    }
+}
+
+/// Interfaces that can go whole, the smallest first, with their addresses.
+fn emptiest(pool: &Pool, now: Time) -> Vec<(EniId, usize)> {
+    let mut empty: Vec<(EniId, usize)> = pool
+        .serving()
+        .filter(|(id, eni)| is_releasable(pool, id, eni) && is_empty(pool, eni, now))
+        .map(|(id, eni)| (id.clone(), eni.blocks.iter().map(|block| block.size()).sum()))
+        .collect();
+    empty.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
+    // The last interface of the pods' subnet stays: to make another takes ten seconds.
+    let serving = pool.serving().count();
+    empty.truncate(serving.saturating_sub(1));
+    empty
+}
+
+/// Free blocks of the emptiest interface, as many as can be spared. Only targets in addresses or
+/// prefixes give back less than an interface.
+fn unassign(pool: &Pool, spare: usize, now: Time) -> Option<Action> {
+    let targets = &pool.targets;
+    if targets.mode == Mode::Addresses && !targets.in_addresses() {
+        return None;
+    }
+    let mut candidates: Vec<(usize, &EniId, BTreeSet<Block>)> = pool
+        .serving()
+        .filter(|(id, eni)| eni.custody == Custody::Ours && pool.at_work_on(id).is_none())
+        .map(|(id, eni)| {
+            let in_use =
+                |block: &&Block| block.addresses().any(|address| pool.is_taken(address, now));
+            let used = eni.blocks.iter().filter(in_use).count();
+            (used, id, fitting(pool, eni, spare, now))
+        })
+        .filter(|(_, _, blocks)| !blocks.is_empty())
+        .collect();
+    candidates.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+    let (_, eni, blocks) = candidates.into_iter().next()?;
+    Some(Action::Unassign { eni: eni.clone(), blocks })
+}
+
+/// Free blocks of an interface that fit into what can be spared.
+fn fitting(pool: &Pool, eni: &Eni, spare: usize, now: Time) -> BTreeSet<Block> {
+    let mut left = spare;
+    let free = eni
+        .blocks
+        .iter()
+        .filter(|block| block.addresses().all(|address| !pool.is_taken(address, now)));
+    free.copied()
+        .filter(|block| {
+            let fits = block.size() <= left;
+            if fits {
+                left -= block.size();
+            }
+            fits
+        })
+        .collect()
+}
+
+fn is_releasable(pool: &Pool, id: &EniId, eni: &Eni) -> bool {
+    eni.device_index != 0
+        && eni.custody == Custody::Ours
+        && eni.readiness == Readiness::Ready
+        && pool.at_work_on(id).is_none()
+}
+
+fn is_empty(pool: &Pool, eni: &Eni, now: Time) -> bool {
+    eni.blocks
+        .iter()
+        .flat_map(|block| block.addresses())
+        .all(|address| !pool.is_taken(address, now))
+}
+
+fn is_paused(pool: &Pool, kind: Kind, now: Time) -> bool {
+    pool.backoff.of_kind(kind, now).is_some()
+}

@@ -1,0 +1,153 @@
+//! Which pod gets which address.
+
+use super::*;
+
+#[test]
+fn asked_twice_the_pool_gives_the_same_address() {
+    let mut pool = pool(node(), [primary(9)]);
+
+    let first = pool.assign(owner("a"), AT);
+
+    assert_eq!(pool.assign(owner("a"), AT), first);
+    assert_ne!(pool.assign(owner("b"), AT), first);
+}
+
+#[test]
+fn an_address_rests_before_it_is_used_again() {
+    let mut pool = pool(node(), [primary(1)]);
+    let first = pool.assign(owner("a"), AT).unwrap();
+    pool.release(&owner("a"), AT);
+
+    let early = pool.assign(owner("b"), AT);
+    let later = pool.assign(owner("b"), AT + TARGETS.cooldown);
+
+    assert_eq!(early, Err(NoAddress { in_use: 0, resting: 1 }));
+    assert_eq!(later, Ok(first));
+}
+
+#[test]
+fn rest_goes_on_after_a_restart() {
+    let mut pool = pool(node(), [primary(1)]);
+
+    pool.restore_resting(address(0, 1), AT);
+
+    assert!(pool.assign(owner("a"), Time(Duration::from_secs(29))).is_err());
+    assert!(pool.assign(owner("a"), Time(Duration::from_secs(30))).is_ok());
+}
+
+// Users' pain: the address of a pod that has just ended goes to the next one, with the connections
+// of the old one still known elsewhere.
+#[test]
+fn the_address_that_rested_longest_is_used_first() {
+    let mut pool = pool(node(), [primary(2)]);
+    let first = pool.assign(owner("a"), AT).unwrap();
+    let second = pool.assign(owner("b"), AT).unwrap();
+    pool.release(&owner("b"), AT);
+    pool.release(&owner("a"), AT + TARGETS.cooldown);
+
+    let now = AT + TARGETS.cooldown * 2;
+
+    assert_eq!(pool.assign(owner("c"), now), Ok(second));
+    assert_eq!(pool.assign(owner("d"), now), Ok(first));
+}
+
+#[test]
+fn pods_are_packed_on_the_fullest_interface() {
+    let enis = [primary(0), secondary(1, "subnet-node", 3), secondary(2, "subnet-node", 3)];
+    let mut pool = pool(node(), enis);
+    pool.restore(owner("old"), Assigned { address: address(2, 2), eni: id(2) }, AT).unwrap();
+
+    assert_eq!(pool.assign(owner("new"), AT).map(|it| it.eni), Ok(id(2)));
+}
+
+#[test]
+fn pods_are_packed_in_the_fullest_prefix() {
+    let mut pool = pool(node(), [prefixed(0, "subnet-node", 3)]);
+    pool.restore(owner("old"), Assigned { address: address(0, 35), eni: id(0) }, AT).unwrap();
+
+    for pod in 0..15 {
+        let assigned = pool.assign(owner(pod), AT).unwrap();
+        assert!((32..48).contains(&assigned.address.octets()[3]), "{assigned:?}");
+    }
+}
+
+#[test]
+fn every_address_of_a_prefix_is_used() {
+    let mut pool = pool(node(), [prefixed(0, "subnet-node", 1)]);
+
+    let addresses: std::collections::BTreeSet<_> =
+        (0..16).map(|pod| pool.assign(owner(pod), AT).unwrap().address.octets()[3]).collect();
+
+    assert_eq!(addresses, (16..32).collect());
+    assert_eq!(pool.assign(owner("more"), AT), Err(NoAddress { in_use: 16, resting: 0 }));
+}
+
+#[test]
+fn an_assignment_survives_an_observation_that_does_not_mention_it() {
+    let mut pool = pool(node(), [primary(1)]);
+    let held = pool.assign(owner("a"), AT).unwrap();
+
+    pool.observe([primary(0)].into(), AT);
+
+    assert_eq!(pool.assign(owner("a"), AT), Ok(held));
+}
+
+#[test]
+fn a_record_that_gives_an_address_to_two_pods_is_refused() {
+    let mut pool = pool(node(), [primary(1)]);
+    let assigned = Assigned { address: address(0, 1), eni: id(0) };
+    pool.restore(owner("a"), assigned.clone(), AT).unwrap();
+
+    assert_eq!(pool.restore(owner("a"), assigned.clone(), AT), Ok(()));
+    let twice = Twice { address: assigned.address, holder: owner("a") };
+    assert_eq!(pool.restore(owner("b"), assigned, AT), Err(twice));
+}
+
+#[test]
+fn a_quarantined_address_goes_to_nobody_until_it_is_acquitted_and_has_rested() {
+    let mut pool = pool(node(), [primary(1)]);
+    pool.quarantine(address(0, 1));
+
+    assert!(pool.assign(owner("a"), AT).is_err());
+    pool.acquit(address(0, 1), AT);
+    assert!(pool.assign(owner("a"), AT).is_err());
+    assert!(pool.assign(owner("a"), AT + TARGETS.cooldown).is_ok());
+}
+
+#[test]
+fn the_primary_interface_serves_no_new_pod_once_custom_networking_is_on() {
+    let mut pool = pool(node(), [primary(9)]);
+    let before = pool.assign(owner("before"), AT).unwrap();
+
+    pool.draw_from(config(&["subnet-pods"]));
+
+    assert_eq!(pool.assign(owner("before"), AT), Ok(before));
+    assert_eq!(pool.assign(owner("after"), AT), Err(NoAddress { in_use: 0, resting: 0 }));
+    pool.observe([primary(9), secondary(1, "subnet-pods", 9)].into(), AT);
+    assert_eq!(pool.assign(owner("after"), AT).map(|it| it.eni), Ok(id(1)));
+}
+
+#[test]
+fn what_is_being_given_back_is_not_handed_out() {
+    let mut pool = pool(node(), [primary(2)]);
+    let blocks = [Block::Address(address(0, 1))].into();
+    pool.started(&Action::Unassign { eni: id(0), blocks });
+
+    let assigned = pool.assign(owner("a"), AT).unwrap();
+
+    assert_eq!(assigned.address, address(0, 2));
+    assert!(pool.assign(owner("b"), AT).is_err());
+}
+
+#[test]
+fn an_interface_that_is_not_to_be_touched_only_takes_up_a_slot() {
+    let (id, eni) = secondary(1, "subnet-node", 9);
+    let unmanaged = Eni { custody: Custody::Unmanaged, ..eni };
+    let mut pool = pool(node(), [primary(9), (id, unmanaged)]);
+    for pod in 0..9 {
+        pool.assign(owner(pod), AT).unwrap();
+    }
+
+    assert_eq!(pool.assign(owner("more"), AT), Err(NoAddress { in_use: 9, resting: 0 }));
+    assert_eq!(pool.plan(AT).actions, [attach(2, "subnet-node", Amount::Addresses(9))]);
+}

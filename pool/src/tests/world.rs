@@ -1,0 +1,113 @@
+//! An EC2 that always says yes, for tests of what the pool settles at.
+
+use super::*;
+
+/// One node whose actions are carried out at once.
+pub(super) struct World {
+    pub(super) pool: Pool,
+    pub(super) now: Time,
+    /// Calls of EC2.
+    pub(super) calls: usize,
+    /// Addresses held, after every change.
+    pub(super) history: Vec<usize>,
+    enis: Observation,
+    next: u32,
+}
+
+impl World {
+    pub(super) fn new(targets: Targets, limits: Limits, source: Source) -> Self {
+        let enis: Observation = [primary(0)].into();
+        let mut pool = Pool::new(targets, limits, source);
+        pool.observe(enis.clone(), AT);
+        Self { pool, now: AT, calls: 0, history: vec![], enis, next: 0x0a01_0000 }
+    }
+
+    /// Starts a pod, as soon as there is an address for it.
+    pub(super) fn start_pod(&mut self, owner: Owner) {
+        if self.pool.assign(owner.clone(), self.now).is_err() {
+            self.pool.set_waiting(1);
+            self.settle();
+            self.pool.set_waiting(0);
+            self.pool.assign(owner, self.now).expect("an address after growth");
+        }
+        self.settle();
+    }
+
+    pub(super) fn end_pod(&mut self, owner: &Owner) {
+        self.pool.release(owner, self.now).expect("the pod has an address");
+        self.settle();
+    }
+
+    /// Lets time pass, second by second.
+    pub(super) fn pass(&mut self, time: Duration) {
+        for _ in 0..time.as_secs() {
+            self.now = self.now + Duration::from_secs(1);
+            self.settle();
+        }
+    }
+
+    /// Carries out plans until there is nothing to do.
+    #[track_caller]
+    pub(super) fn settle(&mut self) {
+        for _ in 0..1_000 {
+            let actions = self.pool.plan(self.now).actions;
+            if actions.is_empty() {
+                return;
+            }
+            for action in actions {
+                self.pool.started(&action);
+                self.carry_out(&action);
+                self.pool.observe(self.enis.clone(), self.now);
+                self.pool.succeeded(&action);
+                self.history.push(self.addresses());
+            }
+        }
+        panic!("plans do not come to an end: {:?}", self.pool.plan(self.now));
+    }
+
+    pub(super) fn addresses(&self) -> usize {
+        self.enis.values().flat_map(|eni| &eni.blocks).map(|block| block.size()).sum()
+    }
+
+    fn carry_out(&mut self, action: &Action) {
+        self.calls += 1;
+        match action {
+            Action::AttachEni { device_index, subnet, groups, amount } => {
+                let eni = Eni {
+                    device_index: *device_index,
+                    subnet: subnet.clone(),
+                    groups: groups.clone(),
+                    blocks: self.fresh(*amount),
+                    readiness: Readiness::Ready,
+                    custody: Custody::Ours,
+                };
+                self.enis.insert(EniId(format!("eni-{device_index}")), eni);
+            }
+            Action::Assign { eni, amount } => {
+                let fresh = self.fresh(*amount);
+                self.enis.get_mut(eni).expect("an interface that is attached").blocks.extend(fresh);
+            }
+            Action::Unassign { eni, blocks } => {
+                let eni = self.enis.get_mut(eni).expect("an interface that is attached");
+                eni.blocks.retain(|block| !blocks.contains(block));
+            }
+            Action::ReleaseEni { eni } => drop(self.enis.remove(eni)),
+            Action::SetGroups { eni, groups } => {
+                self.enis.get_mut(eni).expect("an interface that is attached").groups =
+                    groups.clone();
+            }
+        }
+    }
+
+    fn fresh(&mut self, amount: Amount) -> std::collections::BTreeSet<Block> {
+        let mut take = |size: u32| {
+            let first = self.next.next_multiple_of(size);
+            self.next = first + size;
+            first.into()
+        };
+        match amount {
+            Amount::Addresses(count) => (0..count).map(|_| Block::Address(take(1))).collect(),
+            Amount::Prefixes(count) => (0..count).map(|_| Block::Prefix(take(16))).collect(),
+        }
+    }
+}
