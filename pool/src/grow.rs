@@ -28,8 +28,8 @@ pub(crate) struct Stock {
     pub(crate) free: usize,
     /// Prefixes among them without any address in use, resting or quarantined.
     pub(crate) empty_prefixes: usize,
-    /// Addresses among them that are in no prefix.
-    pub(crate) free_single: usize,
+    /// Single addresses among them.
+    pub(crate) loose: usize,
     /// Addresses in all, used and free.
     pub(crate) held: usize,
     /// Addresses that rest or are quarantined.
@@ -37,7 +37,7 @@ pub(crate) struct Stock {
 }
 
 pub(crate) fn stock(pool: &Pool, now: Time) -> Stock {
-    let mut stock = Stock { free: 0, empty_prefixes: 0, free_single: 0, held: 0, idle: 0 };
+    let mut stock = Stock { free: 0, empty_prefixes: 0, loose: 0, held: 0, idle: 0 };
     for (id, eni) in pool.serving() {
         for block in pool.staying(id, eni) {
             let (mut free, mut idle) = (0, 0);
@@ -51,11 +51,8 @@ pub(crate) fn stock(pool: &Pool, now: Time) -> Stock {
             stock.free += free;
             stock.idle += idle;
             stock.held += block.size();
-            if !block.is_prefix() {
-                stock.free_single += free;
-            } else if free == PREFIX_SIZE {
-                stock.empty_prefixes += 1;
-            }
+            stock.empty_prefixes += usize::from(block.is_prefix() && free == PREFIX_SIZE);
+            stock.loose += if block.is_prefix() { 0 } else { free };
         }
     }
     for amount in underway(pool) {
@@ -63,7 +60,7 @@ pub(crate) fn stock(pool: &Pool, now: Time) -> Stock {
         stock.held += amount.addresses();
         match amount {
             Amount::Prefixes(count) => stock.empty_prefixes += count,
-            Amount::Addresses(count) => stock.free_single += count,
+            Amount::Addresses(count) => stock.loose += count,
         }
     }
     stock
@@ -95,19 +92,20 @@ pub(crate) fn grow(pool: &Pool, supply: &Supply, now: Time) -> Growth {
 
 /// Addresses that are missing to the targets and to the pods that wait.
 fn short(pool: &Pool, now: Time) -> usize {
-    let Stock { free, empty_prefixes, free_single, held, idle } = stock(pool, now);
+    let Stock { free, empty_prefixes, loose, held, idle } = stock(pool, now);
     let targets = &pool.targets;
     let for_waiting = pool.waiting.saturating_sub(free);
     let for_targets = if targets.in_addresses() {
         let warm = (targets.warm_addresses.unwrap_or(0) + pool.waiting).saturating_sub(free);
         warm.max(targets.minimum_addresses.unwrap_or(0).saturating_sub(held))
     } else if targets.mode == Mode::Prefixes {
-        // Prefixes that the waiting pods will break are not warm any more; where there are no
-        // prefixes, as many single addresses are.
-        let broken =
-            pool.waiting.saturating_sub(free - empty_prefixes * PREFIX_SIZE).div_ceil(PREFIX_SIZE);
-        let wanted = (targets.warm_prefixes + broken).saturating_sub(empty_prefixes) * PREFIX_SIZE;
-        wanted.saturating_sub(free_single.saturating_sub(pool.waiting))
+        // Prefixes that the waiting pods will break are not warm any more.
+        let begun = free - empty_prefixes * PREFIX_SIZE;
+        let broken = pool.waiting.saturating_sub(begun).div_ceil(PREFIX_SIZE);
+        // Where there are no prefixes, single addresses stand in for them.
+        let instead = loose.min(begun.saturating_sub(pool.waiting));
+        let wanted = (targets.warm_prefixes + broken) * PREFIX_SIZE;
+        wanted.saturating_sub(empty_prefixes * PREFIX_SIZE + instead)
     } else {
         (targets.warm_enis * pool.limits.blocks_per_eni + pool.waiting).saturating_sub(free)
     };

@@ -152,7 +152,6 @@ pub(crate) fn plan(pool: &Pool, now: Time) -> Plan {
         }
     };
     let mut actions = shrink::leftovers(pool, now);
-    actions.extend(set_groups(pool, supply, now));
     let reason = match grow::grow(pool, supply, now) {
         Growth::Enough => {
             let surplus = shrink::surplus(pool, now);
@@ -167,6 +166,10 @@ pub(crate) fn plan(pool: &Pool, now: Time) -> Plan {
         }
         Growth::Stuck(reason) => reason,
     };
+    // What pods wait for comes first; groups follow when the interface is free again.
+    let busy: BTreeSet<Place> = actions.iter().map(Action::place).collect();
+    let groups = set_groups(pool, supply, now);
+    actions.extend(groups.into_iter().filter(|action| !busy.contains(&action.place())));
     Plan { actions, reason, wake_at: wake_at(pool, now) }
 }
 

@@ -50,7 +50,8 @@ fn spare(pool: &Pool, now: Time) -> usize {
         over_warm.min(stock.held.saturating_sub(targets.minimum_addresses.unwrap_or(0)))
     } else if targets.mode == Mode::Prefixes {
         let broken = used_more.div_ceil(PREFIX_SIZE);
-        stock.empty_prefixes.saturating_sub(targets.warm_prefixes + broken) * PREFIX_SIZE
+        let free = stock.empty_prefixes * PREFIX_SIZE + stock.loose;
+        free.saturating_sub((targets.warm_prefixes + broken) * PREFIX_SIZE)
     } else {
         free.saturating_sub(targets.warm_enis * pool.limits.blocks_per_eni)
     }

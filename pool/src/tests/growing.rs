@@ -288,3 +288,34 @@ fn edited_security_groups_reach_live_interfaces() {
 
     assert_eq!(pool.plan(AT).actions, [Action::SetGroups { eni: id(1), groups }]);
 }
+
+#[test]
+fn single_addresses_stand_in_for_prefixes_that_are_not_to_be_had() {
+    let targets = Targets { mode: Mode::Prefixes, warm_enis: 0, warm_prefixes: 1, ..TARGETS };
+    let limits = Limits { blocks_per_eni: 20, ..LIMITS };
+    let mut pool = Pool::new(targets, limits, node());
+
+    pool.observe([primary(16)].into(), AT);
+
+    assert_eq!(pool.plan(AT).reason, Reason::Satisfied);
+    pool.observe([primary(18)].into(), AT);
+    let surplus = Block::Address(address(0, 1));
+    let both = [surplus, Block::Address(address(0, 2))].into();
+    assert_eq!(pool.plan(AT).actions, [Action::Unassign { eni: id(0), blocks: both }]);
+}
+
+#[test]
+fn an_interface_that_grows_gets_its_groups_afterwards() {
+    let source = Source::EniConfig {
+        name: "us-west-2a".into(),
+        supply: Supply { groups: ["sg-2".to_owned()].into(), ..supply(&["subnet-pods"]) },
+    };
+    let mut pool = pool(source, [primary(0), secondary(1, "subnet-pods", 2)]);
+
+    let first = pool.plan(AT).actions;
+
+    assert_eq!(first, [assign(id(1), Amount::Addresses(7))]);
+    pool.observe([primary(0), secondary(1, "subnet-pods", 9)].into(), AT);
+    let groups = ["sg-2".to_owned()].into();
+    assert_eq!(pool.plan(AT).actions, [Action::SetGroups { eni: id(1), groups }]);
+}
