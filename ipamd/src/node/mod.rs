@@ -1,5 +1,9 @@
 //! What the daemon knows: one lock around the pool and the journal, and a way into the kernel.
 
+mod assign;
+
+pub(crate) use assign::{AssignError, Patience};
+
 use crate::{
     imds::Identity,
     journal::{Attachment, Interface, Journal},
@@ -9,8 +13,7 @@ use anyhow::Result;
 use ipnetwork::Ipv4Network;
 use net::{Netlink, Op};
 use pool::{
-    Action, Assigned, Custody, Eni, EniId, NoAddress, Owner, Plan, Pool, Readiness, Reason,
-    Refusal, Source, Spread, Time,
+    Action, Custody, Eni, EniId, Owner, Plan, Pool, Readiness, Refusal, Source, Spread, Time,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -96,33 +99,6 @@ pub(crate) struct Node {
     kernel: Mutex<Netlink>,
     /// Links to remove behind the back of a DEL.
     reaper: mpsc::SyncSender<Op>,
-}
-
-/// Why no address could be assigned.
-#[derive(Debug)]
-pub(crate) enum AssignError {
-    /// There is none, and none came in time.
-    NoAddress {
-        /// What the pool says.
-        none: NoAddress,
-        /// Why there are no more.
-        reason: Reason,
-        /// Seconds until more are asked for again, if that is known.
-        next_try: Option<u64>,
-    },
-    /// Nobody waits for the answer any more.
-    CallerLeft,
-    /// It could not be put on record.
-    Journal(anyhow::Error),
-}
-
-/// Who waits for an address, and how long.
-#[derive(Clone, Copy)]
-pub(crate) struct Patience<'a> {
-    /// When it ends.
-    pub deadline: Instant,
-    /// Whether the caller is gone: runtimes kill a plugin that takes too long.
-    pub left: &'a dyn Fn() -> bool,
 }
 
 /// A turn at an attachment: no other verb works on it until it is dropped.
@@ -280,71 +256,6 @@ impl Node {
         Some(Turn { node: self, owner: owner.clone() })
     }
 
-    /// Gives an attachment an address and puts that on record. Waits for one with patience.
-    ///
-    /// `attach` makes the attachment of what the pool assigned.
-    pub(crate) fn assign(
-        &self,
-        owner: &Owner,
-        patience: Patience<'_>,
-        attach: impl FnOnce(&Assigned, u32) -> Attachment,
-    ) -> Result<Attachment, AssignError> {
-        let mut state = self.state();
-        if let Some(known) = state.journal.book().attachments.get(owner) {
-            return Ok(known.clone());
-        }
-        let assigned = match state.pool.assign(owner.clone(), now()) {
-            Ok(assigned) => assigned,
-            Err(none) => {
-                self.count_waiting(&mut state, 1);
-                self.wake.notify_one();
-                let (woken, assigned) = self.wait_for_address(state, owner, patience, none);
-                state = woken;
-                self.count_waiting(&mut state, -1);
-                assigned?
-            }
-        };
-        let device_index = state.attached.get(&assigned.eni).map_or(0, |eni| eni.is.device_index);
-        let attachment = attach(&assigned, net::eni::table(device_index));
-        if let Err(error) = state.journal.assigned(attachment.clone()) {
-            state.pool.release(owner, now());
-            return Err(AssignError::Journal(error));
-        }
-        drop(state);
-        // One free address fewer: perhaps below the target.
-        self.wake.notify_one();
-        Ok(attachment)
-    }
-
-    fn count_waiting(&self, state: &mut State, change: isize) {
-        state.waiting = state.waiting.saturating_add_signed(change);
-        let waiting = state.waiting;
-        state.pool.set_waiting(waiting);
-    }
-
-    fn wait_for_address<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        owner: &Owner,
-        patience: Patience<'_>,
-        mut none: NoAddress,
-    ) -> (MutexGuard<'a, State>, Result<Assigned, AssignError>) {
-        loop {
-            if (patience.left)() {
-                return (state, Err(AssignError::CallerLeft));
-            }
-            if Instant::now() >= patience.deadline {
-                let late = no_address(&state.pool, none);
-                return (state, Err(late));
-            }
-            state = self.wait(state, patience.deadline);
-            match state.pool.assign(owner.clone(), now()) {
-                Ok(assigned) => return (state, Ok(assigned)),
-                Err(still) => none = still,
-            }
-        }
-    }
-
     /// The attachment of an owner, if it has one.
     pub(crate) fn attachment(&self, owner: &Owner) -> Option<Attachment> {
         self.state().journal.book().attachments.get(owner).cloned()
@@ -386,23 +297,6 @@ impl Node {
 
 /// Nobody says when an address has rested: those who wait look again this often.
 const RESTED: Duration = Duration::from_millis(250);
-
-fn no_address(pool: &Pool, none: NoAddress) -> AssignError {
-    let now = now();
-    let plan = pool.plan(now);
-    let until = match &plan.reason {
-        Reason::BackingOff { until, .. } => Some(*until),
-        Reason::Satisfied
-        | Reason::Surplus
-        | Reason::Settling
-        | Reason::Short(_)
-        | Reason::Coming { .. }
-        | Reason::Full { .. }
-        | Reason::NoSource { .. } => None,
-    };
-    let next_try = until.map(|until| until.0.saturating_sub(now.0).as_secs() + 1);
-    AssignError::NoAddress { none, reason: plan.reason, next_try }
-}
 
 /// The time, for the pool.
 pub(crate) fn now() -> Time {
