@@ -47,24 +47,24 @@ fn ipamd_may_tag_nothing_but_interfaces() {
 
 #[test]
 fn the_daemonset_sets_only_settings_that_do_something() {
-    let settings = read("ipamd/src/settings.rs");
+    let settings = read("ipamd/src/settings/table.rs");
 
     for name in environment(&daemonset()) {
         let line = settings.lines().find(|line| line.contains(&format!("line(\"{name}\",")));
-        let line = line.unwrap_or_else(|| panic!("{name}: not in ipamd/src/settings.rs"));
+        let line = line.unwrap_or_else(|| panic!("{name}: not in ipamd/src/settings/table.rs"));
         assert!(!line.contains("NotYet"), "{name} does nothing yet: leave it out");
     }
 }
 
 #[test]
 fn the_daemonset_mounts_where_the_settings_point() {
-    let settings = read("ipamd/src/settings.rs");
+    let settings = read("ipamd/src/settings/table.rs");
 
     let daemonset = daemonset();
 
     for mount in daemonset["containers"][0]["volumeMounts"].as_array().unwrap() {
         let path = mount["mountPath"].as_str().unwrap();
-        assert!(settings.contains(path), "{path}: no default in ipamd/src/settings.rs lies there");
+        assert!(settings.contains(path), "{path}: no default in ipamd/src/settings/table.rs lies there");
     }
 }
 
