@@ -31,7 +31,7 @@ pub(super) fn status(status: &Status) -> Result<()> {
 /// Calls of EC2 for people, one a line.
 pub(super) fn calls(calls: &[Call]) -> Result<()> {
     let mut text = String::new();
-    for Call { at_ms, who, action, outcome, status } in calls {
+    for Call { at_ms, who, action, outcome, status, .. } in calls {
         let (seconds, millis) = (at_ms / 1000, at_ms % 1000);
         writeln!(text, "{seconds:>6}.{millis:03}  {who:<20} {action:<34} {status} {outcome}")?;
     }

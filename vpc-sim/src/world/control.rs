@@ -100,8 +100,12 @@ pub struct Call {
     pub action: String,
     /// `OK` or the code of the error.
     pub outcome: String,
-    /// HTTP status.
+    /// HTTP status; 0 when no answer was sent.
     pub status: u16,
+    /// Milliseconds from the request to the answer.
+    pub latency_ms: u128,
+    /// What was asked, as on the wire.
+    pub parameters: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -240,6 +244,8 @@ impl World {
                 action: it.action,
                 outcome: it.outcome,
                 status: it.status,
+                latency_ms: it.latency.as_millis(),
+                parameters: it.parameters,
             })
             .collect()
     }
