@@ -3,6 +3,7 @@
 //! Each fault draws from a source of randomness of its own, so that neither addresses nor other
 //! faults change when one is added.
 
+mod effect;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -10,9 +11,9 @@ mod tests;
 pub use spec::{FaultError, FaultSpec, Kind, Span};
 
 use super::{error::Ec2Error, request::Action, time::Time};
+use effect::{Effect, OnAttach, OnCall, OnList, OnShow};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use serde::{Deserialize, Serialize};
-use spec::{Effect, OnAttach, OnCall, OnList, OnShow};
 use std::time::Duration;
 
 /// How likely `chaos` acts when nothing else is said: often enough to be met in a short test,
@@ -303,7 +304,7 @@ fn chaos_of_calls(action: Action) -> Vec<OnCall> {
         OnCall::Error(Ec2Error::known("InternalError")),
         OnCall::Error(Ec2Error::known("Unavailable")),
         OnCall::LostReply,
-        OnCall::Slow(spec::FACTOR),
+        OnCall::Slow(effect::FACTOR),
     ];
     if action == LAGGING {
         effects.push(OnCall::DescribeLag(CHAOS_LAG));
