@@ -14,7 +14,7 @@ export CARGO_BUILD_JOBS ?= 1
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check image clean
+.PHONY: help demo test check bench image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,10 @@ check: ## format, lints, licences and sources of dependencies, shape of the repo
 	cargo clippy --quiet --workspace --all-targets -- --deny warnings
 	cargo deny --locked check bans licenses sources
 	cargo test --quiet --package tests --test tidy --test manifests
+
+bench: ## measure the API calls a second that the simulated VPC takes in virtual time
+	@scripts/need cargo cc
+	cargo bench --quiet --package vpc-sim --bench calls
 
 image: ## build the container image with docker or podman
 	@scripts/need engine

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use std::{io::Write as _, sync::Arc};
 use tokio::net::TcpListener;
 use vpc_sim::{
-    api::{cloud::Cloud, ec2},
+    api::{cloud::Cloud, ec2, hangup},
     vpc::{Launch, Spec, Vpc},
 };
 
@@ -37,5 +37,5 @@ async fn main() -> anyhow::Result<()> {
     tokio::spawn(Arc::clone(&cloud).run());
     let listener = TcpListener::bind(&address).await.with_context(|| format!("bind {address}"))?;
     writeln!(std::io::stdout(), "http://{}", listener.local_addr()?)?;
-    axum::serve(listener, ec2::router(cloud)).await.context("serve EC2")
+    hangup::serve(listener, ec2::router(cloud)).await.context("serve EC2")
 }

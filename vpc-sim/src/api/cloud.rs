@@ -2,10 +2,12 @@
 
 use crate::{
     layout::Layout,
-    vpc::{Time, Vpc},
+    vpc::{
+        Time, Vpc,
+        calls::{CallFilter, CallLog, CallRecord},
+    },
 };
 use std::{
-    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -21,9 +23,6 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 /// How often a waiting answer looks whether anybody still builds the wires.
 const SETTLE_LOOK: Duration = Duration::from_secs(1);
 
-/// API calls that are remembered: enough for a demonstration, little enough to keep.
-const CALLS_KEPT: usize = 10_000;
-
 /// A VPC, a clock, and those who follow it.
 #[derive(Debug)]
 pub struct Cloud {
@@ -38,7 +37,7 @@ pub struct Cloud {
 struct State {
     vpc: Vpc,
     revision: u64,
-    calls: VecDeque<CallRecord>,
+    calls: CallLog,
 }
 
 /// The world's time beside everybody else's.
@@ -46,21 +45,6 @@ struct State {
 pub struct Clock {
     began: Instant,
     began_at: SystemTime,
-}
-
-/// One API call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallRecord {
-    /// When it was answered.
-    pub at: Time,
-    /// The node whose credentials it came with, or `outside`.
-    pub who: String,
-    /// EC2's action.
-    pub action: String,
-    /// `OK`, or the code of the error.
-    pub outcome: String,
-    /// HTTP status.
-    pub status: u16,
 }
 
 impl Clock {
@@ -93,7 +77,7 @@ impl Cloud {
         let layout = Arc::new(vpc.layout());
         let revision = vpc.revision();
         Arc::new(Self {
-            state: Mutex::new(State { vpc, revision, calls: VecDeque::new() }),
+            state: Mutex::new(State { vpc, revision, calls: CallLog::default() }),
             clock: Clock::start(),
             layouts: watch::Sender::new((0, layout)),
             applied: watch::Sender::new(0),
@@ -105,6 +89,12 @@ impl Cloud {
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// The world's time.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.clock.now()
     }
 
     /// Does something with the VPC as it is now, and tells those who build it when its wires
@@ -204,18 +194,13 @@ impl Cloud {
     /// The latest API calls, the oldest first.
     #[must_use]
     pub fn calls(&self) -> Vec<CallRecord> {
-        self.lock().calls.iter().cloned().collect()
+        self.with_calls(|log, now| log.calls(now, &CallFilter::default()).cloned().collect())
     }
 
-    /// Remembers an API call.
-    pub(super) fn record(&self, who: String, action: &str, outcome: &str, status: u16) {
-        let mut state = self.lock();
-        if state.calls.len() == CALLS_KEPT {
-            state.calls.pop_front();
-        }
-        let at = self.clock.now();
-        let (action, outcome) = (action.into(), outcome.into());
-        state.calls.push_back(CallRecord { at, who, action, outcome, status });
+    /// Looks into the log of calls, or writes into it.
+    pub fn with_calls<R>(&self, act: impl FnOnce(&mut CallLog, Time) -> R) -> R {
+        let now = self.clock.now();
+        act(&mut self.lock().calls, now)
     }
 }
 

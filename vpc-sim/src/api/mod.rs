@@ -2,5 +2,6 @@
 
 pub mod cloud;
 pub mod ec2;
+pub mod hangup;
 pub mod imds;
 pub mod kube;

@@ -2,15 +2,20 @@
 
 mod demo;
 mod exec;
+mod fault;
 mod print;
 mod up;
 
-use crate::world::{
-    DaemonRequest, Folder, NodeRequest, PodRequest,
-    control::{self, Request},
+use crate::{
+    vpc::{calls::CallFilter, fault::Span, request::Action},
+    world::{
+        DaemonRequest, Folder, NodeRequest, PodRequest,
+        control::{self, Request},
+    },
 };
 use anyhow::{Result, anyhow};
 use clap::{Args, Parser, Subcommand};
+use fault::FaultCommand;
 use std::{collections::BTreeMap, ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
 /// The world that is meant when none is named.
@@ -62,12 +67,30 @@ enum Command {
     },
     /// Tell the story of custom networking in a world of its own, with checks
     Demo,
-    /// Show the calls of EC2
-    Calls {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Let things go wrong
+    #[command(subcommand)]
+    Fault(FaultCommand),
+    /// Show the calls of EC2, counted by action and node
+    Calls(CallsArgs),
+}
+
+#[derive(Debug, Args)]
+struct CallsArgs {
+    /// One by one: when, who, what, how it ended, how long it took, and what was asked
+    #[arg(long)]
+    log: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    /// Only those of this node, or of `outside`
+    #[arg(long)]
+    node: Option<String>,
+    /// Only those of this action
+    #[arg(long, value_parser = fault::actions(), hide_possible_values = true)]
+    action: Option<Action>,
+    /// Only those of the last so long, such as 30s
+    #[arg(long, value_name = "TIME")]
+    since: Option<Span>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -181,14 +204,8 @@ fn run(cli: Cli) -> Result<()> {
                 print::status(&serde_json::from_value(status)?)
             }
         }
-        Command::Calls { json } => {
-            let calls = control::ask(&folder, &Request::Calls)?;
-            if json {
-                print::json(&calls)
-            } else {
-                print::calls(&serde_json::from_value::<Vec<_>>(calls)?)
-            }
-        }
+        Command::Calls(args) => calls(&folder, args),
+        Command::Fault(command) => fault::run(&folder, command),
         Command::Node(command) => print::answer(&control::ask(&folder, &node(command))?),
         Command::Daemon(command) => print::answer(&control::ask(&folder, &daemon(command))?),
         Command::Pod(PodCommand::Add { node, pod, namespace, serve }) => {
@@ -201,6 +218,19 @@ fn run(cli: Cli) -> Result<()> {
             print::answer(&control::ask(&folder, &request)?)
         }
         Command::Exec { place, command } => exec::exec(&folder, &place, &command),
+    }
+}
+
+fn calls(folder: &Folder, args: CallsArgs) -> Result<()> {
+    let CallsArgs { log, json, node, action, since } = args;
+    let since_ms = since.map(|Span(since)| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    let filter = CallFilter { node, action: action.map(|it| it.to_string()), since_ms };
+    let request = if log { Request::Calls(filter) } else { Request::CallCounts(filter) };
+    let answer = control::ask(folder, &request)?;
+    match (json, log) {
+        (true, _) => print::json(&answer),
+        (false, true) => print::calls(&serde_json::from_value::<Vec<_>>(answer)?),
+        (false, false) => print::counts(&serde_json::from_value(answer)?),
     }
 }
 

@@ -1,12 +1,15 @@
 //! What the commands print.
 
-use crate::world::{
-    control::Call,
-    status::{InterfaceStatus, NodeStatus, Status},
+use crate::{
+    vpc::{calls::CallCount, fault::FaultStatus},
+    world::{
+        calls::{Call, Counts},
+        status::{InterfaceStatus, NodeStatus, Status},
+    },
 };
 use anyhow::{Context, Result};
 use serde_json::Value;
-use std::{fmt::Write as _, io::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, io::Write as _};
 
 /// A document on one line.
 pub(super) fn line(value: &Value) -> Result<()> {
@@ -31,11 +34,81 @@ pub(super) fn status(status: &Status) -> Result<()> {
 /// Calls of EC2 for people, one a line.
 pub(super) fn calls(calls: &[Call]) -> Result<()> {
     let mut text = String::new();
-    for Call { at_ms, who, action, outcome, status } in calls {
+    for Call { at_ms, who, action, outcome, status, latency_ms, parameters } in calls {
         let (seconds, millis) = (at_ms / 1000, at_ms % 1000);
-        writeln!(text, "{seconds:>6}.{millis:03}  {who:<20} {action:<34} {status} {outcome}")?;
+        writeln!(
+            text,
+            "{seconds:>6}.{millis:03}  {who:<12} {action:<32} {status:>3} {outcome:<24} \
+             {latency_ms:>5} ms  {parameters}"
+        )?;
     }
     write(&text)
+}
+
+/// How often who called what, as a table.
+pub(super) fn counts(counts: &Counts) -> Result<()> {
+    write(&table(counts).context("describe the calls")?)
+}
+
+/// Faults for people, one a line.
+pub(super) fn faults(faults: &[FaultStatus]) -> Result<()> {
+    let lines = faults.iter().map(|fault| describe_fault(fault) + "\n");
+    write(&lines.collect::<String>())
+}
+
+/// An action in the table of calls.
+#[derive(Default)]
+struct Row {
+    total: u64,
+    throttled: u64,
+    failed: u64,
+    by: Vec<String>,
+}
+
+fn table(counts: &Counts) -> Result<String, std::fmt::Error> {
+    let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
+    for CallCount { action, who, total, throttled, failed } in &counts.ec2 {
+        let row = rows.entry(action).or_default();
+        row.total += total;
+        row.throttled += throttled;
+        row.failed += failed;
+        row.by.push(format!("{who} {total}"));
+    }
+    let mut text =
+        format!("{:<32} {:>8} {:>10} {:>8}  BY NODE\n", "ACTION", "TOTAL", "THROTTLED", "FAILED");
+    for (action, Row { total, throttled, failed, by }) in rows {
+        let by = by.join(", ");
+        writeln!(text, "{action:<32} {total:>8} {throttled:>10} {failed:>8}  {by}")?;
+    }
+    if !counts.imds.is_empty() {
+        let by: Vec<_> = counts.imds.iter().map(|(who, count)| format!("{who} {count}")).collect();
+        let (total, by) = (counts.imds.values().sum::<u64>(), by.join(", "));
+        writeln!(text, "{:<32} {total:>8} {:>10} {:>8}  {by}", "(instance metadata)", "", "")?;
+    }
+    Ok(text)
+}
+
+fn describe_fault(fault: &FaultStatus) -> String {
+    let FaultStatus { id, spec, acted, calls_left, time_left } = fault;
+    let said = |name: &str, value: Option<String>| value.map(|value| format!(" {name} {value}"));
+    let text = |value: &Option<String>| value.clone();
+    let settings = [
+        said("node", text(&spec.node)),
+        said("action", spec.action.map(|it| it.to_string())),
+        said("code", text(&spec.code)),
+        said("status", spec.status.map(|it| it.to_string())),
+        said("by", spec.by.map(|it| it.to_string())),
+        said("factor", spec.factor.map(|it| it.to_string())),
+        said("probability", spec.probability.map(|it| it.to_string())),
+        said("seed", spec.seed.map(|it| it.to_string())),
+    ];
+    let settings: String = settings.into_iter().flatten().collect();
+    let left = [
+        calls_left.map(|left| format!(", {left} times more")),
+        time_left.map(|left| format!(", for {left} more")),
+    ];
+    let left: String = left.into_iter().flatten().collect();
+    format!("{id:>3}  {}{settings}: acted {acted} times{left}", spec.kind)
 }
 
 fn write(text: &str) -> Result<()> {
@@ -104,4 +177,50 @@ fn describe_node(text: &mut String, node: &NodeStatus) -> std::fmt::Result {
         writeln!(text, "  pod       {}/{}  {address}", pod.namespace, pod.name)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vpc::fault::{FaultSpec, Kind, Span};
+    use std::time::Duration;
+
+    #[test]
+    fn calls_are_a_line_for_each_action_with_who_made_them() {
+        let count = |who: &str, total, throttled, failed| CallCount {
+            action: "CreateTags".into(),
+            who: who.into(),
+            total,
+            throttled,
+            failed,
+        };
+        let counts = Counts {
+            ec2: vec![count("n1", 5, 2, 1), count("n2", 7, 0, 0)],
+            imds: BTreeMap::from([("n1".into(), 40), ("n2".into(), 2)]),
+        };
+
+        let table = table(&counts).unwrap();
+
+        let lines: Vec<Vec<&str>> =
+            table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0], ["ACTION", "TOTAL", "THROTTLED", "FAILED", "BY", "NODE"]);
+        assert_eq!(lines[1], ["CreateTags", "12", "2", "1", "n1", "5,", "n2", "7"]);
+        assert_eq!(lines[2], ["(instance", "metadata)", "42", "n1", "40,", "n2", "2"]);
+    }
+
+    #[test]
+    fn a_fault_says_what_it_is_and_what_is_left_of_it() {
+        let spec = FaultSpec { node: Some("n1".into()), ..FaultSpec::new(Kind::Throttle) };
+        let fault = FaultStatus {
+            id: 3,
+            spec,
+            acted: 2,
+            calls_left: Some(1),
+            time_left: Some(Span(Duration::from_secs(9))),
+        };
+
+        let line = describe_fault(&fault);
+
+        assert_eq!(line, "  3  throttle node n1: acted 2 times, 1 times more, for 9s more");
+    }
 }

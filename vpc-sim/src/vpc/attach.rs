@@ -4,6 +4,7 @@ use super::{
     Due, Vpc,
     assign::{Wanted, check_limit},
     error::Ec2Error,
+    fault::Attaching,
     ids::{AttachmentId, EniId, Kind},
     instance::Instance,
     interface::{Attachment, AttachmentState},
@@ -66,14 +67,18 @@ impl Vpc {
         self.check_place(instance, card_index, request.device_index)?;
 
         let (eni, instance_id) = (interface.id.clone(), instance.id.clone());
+        let node = instance.node.clone();
         let id = AttachmentId::random(&mut self.rng);
         if let Some(instance) = self.instances.get_mut(&instance_id) {
             instance.interfaces.insert(eni.clone());
         }
-        let attached = now + self.latency().attach;
-        let present = attached + self.latency().device;
-        self.later(attached, Due::Attached(eni.clone(), id.clone()));
-        self.later(present, Due::DevicePresent(eni.clone(), id.clone()));
+        self.index.attachments.insert(id.clone(), eni.clone());
+        if let Attaching::Later(later) = self.faults.on_attach(now, &node) {
+            let attached = now + self.latency().attach;
+            let present = attached + self.latency().device + later;
+            self.later(attached, Due::Attached(eni.clone(), id.clone()));
+            self.later(present, Due::DevicePresent(eni.clone(), id.clone()));
+        }
         self.interface_mut(&eni).attachment = Some(Attachment {
             id,
             instance_id,
@@ -144,10 +149,8 @@ impl Vpc {
         attachment_id: &str,
         how: Detach,
     ) -> Result<(), Ec2Error> {
-        let attached = |attachment: &&Attachment| attachment.id.as_str() == attachment_id;
-        let found = self.interfaces.values().find_map(|interface| {
-            Some((&interface.id, interface.attachment.as_ref().filter(attached)?))
-        });
+        let eni = self.index.attachments.get(attachment_id);
+        let found = eni.and_then(|eni| Some((eni, self.interfaces.get(eni)?.attachment.as_ref()?)));
         let Some((eni, attachment)) = found else {
             return Err(Kind::Attachment.unknown(attachment_id));
         };
@@ -188,6 +191,7 @@ impl Vpc {
             Step::Detached => {
                 let instance_id = attachment.instance_id.clone();
                 interface.attachment = None;
+                self.index.attachments.remove(id);
                 if let Some(instance) = self.instances.get_mut(&instance_id) {
                     instance.interfaces.remove(eni);
                 }

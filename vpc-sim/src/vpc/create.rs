@@ -68,7 +68,7 @@ impl Vpc {
     /// As EC2.
     pub fn create_network_interface(
         &mut self,
-        _now: Time,
+        now: Time,
         request: &CreateInterface,
     ) -> Result<&Interface, Ec2Error> {
         if let Some(id) = self.created_before(request)? {
@@ -112,10 +112,15 @@ impl Vpc {
         if let Some(token) = &request.client_token {
             let created = Created { request: request.clone(), id: id.clone() };
             self.created.insert(token.clone(), created);
+            self.index.tokens.insert(id.clone(), token.clone());
         }
-        self.tags.insert(id.0.clone(), request.tags.clone());
+        if !request.tags.is_empty() {
+            self.tags.insert(id.0.clone(), request.tags.clone());
+        }
+        self.interfaces.insert(id.clone(), interface);
         self.changed();
-        Ok(self.interfaces.entry(id).or_insert(interface))
+        self.remember(now, &id);
+        Ok(&self.interfaces[&id])
     }
 
     // EC2, "Ensuring idempotency": the same token with other parameters is an error.
@@ -167,7 +172,7 @@ impl Vpc {
             // Locally administered, unicast, and the same first byte for the whole VPC.
             let [a, b, c, d, e] = self.rng.random();
             let mac = Mac([0x06, a, b, c, d, e]);
-            if self.interfaces.values().all(|interface| interface.mac != mac) {
+            if self.index.macs.insert(mac) {
                 return mac;
             }
         }
@@ -177,26 +182,30 @@ impl Vpc {
     ///
     /// # Errors
     /// As EC2: not while it is attached or on its way in or out.
-    pub fn delete_network_interface(&mut self, _now: Time, id: &str) -> Result<(), Ec2Error> {
+    pub fn delete_network_interface(&mut self, now: Time, id: &str) -> Result<(), Ec2Error> {
         let interface = self.interface(id)?;
         if interface.attachment.is_some() {
             let message = format!("Network interface '{id}' is currently in use.");
             return Err(Ec2Error::invalid(message));
         }
         let id = interface.id.clone();
-        self.remove_interface(&id);
+        self.remove_interface(now, &id);
         Ok(())
     }
 
     /// Takes an interface and all its addresses away.
-    pub(super) fn remove_interface(&mut self, id: &EniId) {
+    pub(super) fn remove_interface(&mut self, now: Time, id: &EniId) {
         let Some(interface) = self.interfaces.remove(id) else { return };
         let space = &mut self.subnet_mut(&interface.subnet_id).space;
         interface.addresses().for_each(|address| space.release(address));
         interface.prefixes.iter().for_each(|prefix| space.release_prefix(*prefix));
         self.tags.remove(id.as_str());
-        self.created.retain(|_, created| created.id != *id);
+        self.index.macs.remove(&interface.mac);
+        if let Some(token) = self.index.tokens.remove(id) {
+            self.created.remove(&token);
+        }
         self.changed();
+        self.remember(now, id);
     }
 
     /// `ModifyNetworkInterfaceAttribute`.

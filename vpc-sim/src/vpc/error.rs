@@ -1,14 +1,14 @@
 //! What EC2 answers when it refuses.
 
 use super::ids::AttachmentId;
-use std::net::Ipv4Addr;
+use std::{borrow::Cow, net::Ipv4Addr};
 
 /// A refusal: the code that clients branch on, the text, and the HTTP status.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct Ec2Error {
     /// EC2's error code, as on the wire: without the `Client.` that `CloudTrail` puts before it.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// EC2's text.
     pub message: String,
     /// HTTP status.
@@ -19,7 +19,7 @@ impl Ec2Error {
     /// A mistake of the caller: HTTP 400.
     #[must_use]
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), status: 400 }
+        Self { code: code.into(), message: message.into(), status: 400 }
     }
 
     /// `InvalidParameterValue`: the code that EC2 uses for most of what it does not like.
@@ -51,7 +51,33 @@ impl Ec2Error {
     #[must_use]
     pub fn dry_run() -> Self {
         let message = "Request would have succeeded, but DryRun flag is set.".into();
-        Self { code: "DryRunOperation", message, status: 412 }
+        Self { code: "DryRunOperation".into(), message, status: 412 }
+    }
+
+    /// The answer to more calls than EC2 takes.
+    #[must_use]
+    pub fn throttled() -> Self {
+        Self::known("RequestLimitExceeded")
+    }
+
+    /// The error of a code, with the text and the status that EC2 gives it; a mistake of the
+    /// caller when the code is none that EC2 gives another status.
+    #[must_use]
+    pub fn known(code: &str) -> Self {
+        let (status, message) = match code {
+            "AuthFailure" => (401, "AWS was not able to validate the provided access credentials"),
+            "InternalError" | "InternalFailure" => (500, "An internal error has occurred"),
+            "RequestLimitExceeded" => (503, "Request limit exceeded."),
+            "ServiceUnavailable" | "Unavailable" => {
+                (503, "The service is unavailable. Please try again shortly.")
+            }
+            "UnauthorizedOperation" => (403, "You are not authorized to perform this operation."),
+            "InsufficientFreeAddressesInSubnet" => return Self::no_free_addresses(),
+            "InsufficientCidrBlocks" => return Self::no_free_blocks(),
+            "PrivateIpAddressLimitExceeded" => return Self::too_many_addresses(),
+            _ => (400, "The request was refused"),
+        };
+        Self { code: code.to_owned().into(), message: message.into(), status }
     }
 
     pub(super) fn no_free_addresses() -> Self {

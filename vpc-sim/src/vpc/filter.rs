@@ -80,9 +80,17 @@ impl<T: Resource> Subject<'_, T> {
     }
 }
 
+/// Whether a pattern stands for itself only.
+pub(super) fn is_plain(pattern: &str) -> bool {
+    !pattern.contains(['*', '?', '\\'])
+}
+
 /// Whether a value is like a pattern: `*` is any text, `?` any character, `\` takes the next one
 /// as it is. Case counts.
 fn like(pattern: &str, value: &str) -> bool {
+    if is_plain(pattern) {
+        return pattern == value;
+    }
     let pattern: Vec<char> = pattern.chars().collect();
     let value: Vec<char> = value.chars().collect();
     let (mut at, mut seen) = (0, 0);

@@ -7,7 +7,7 @@ use super::{
     ids::{AttachmentId, EniId, InstanceId, Kind},
     interface::{Attachment, AttachmentState},
     limits::{GROUPS_PER_INTERFACE, InstanceType},
-    metadata::{History, View},
+    metadata::{Ghost, History, View},
     spec::Launch,
     time::Time,
 };
@@ -46,6 +46,7 @@ pub struct Instance {
     /// Its interfaces, attached or on their way.
     pub interfaces: BTreeSet<EniId>,
     pub(super) history: History,
+    pub(super) ghosts: Vec<Ghost>,
 }
 
 /// A role and its credentials on one instance. Nothing is signed in this world, so they open
@@ -92,6 +93,7 @@ impl Vpc {
             delete_on_termination: true,
             device_present: true,
         };
+        self.index.attachments.insert(attachment.id.clone(), eni.clone());
         let interface = self.interface_mut(&eni);
         interface.attachment = Some(attachment);
         interface.public = public;
@@ -107,11 +109,14 @@ impl Vpc {
             running: true,
             reservation_id: Kind::Reservation.random(&mut self.rng),
             role: launch.role.clone().map(|name| self.credentials(name)),
-            interfaces: BTreeSet::from([eni]),
+            interfaces: BTreeSet::from([eni.clone()]),
+            ghosts: Vec::new(),
             history: History::new(now, Arc::new(view)),
         };
         self.tag(id.as_str(), "Name", &launch.node);
+        self.index.nodes.insert(launch.node.clone(), id.clone());
         self.instances.insert(id.clone(), instance);
+        self.remember(now, &eni);
         Ok(id)
     }
 
@@ -127,12 +132,17 @@ impl Vpc {
         if !std::mem::replace(&mut instance.running, false) {
             return Ok(());
         }
-        for eni in std::mem::take(&mut instance.interfaces) {
+        let (node, interfaces) = (&instance.node, std::mem::take(&mut instance.interfaces));
+        self.index.nodes.remove(node);
+        for eni in interfaces {
             let interface = self.interface_mut(&eni);
-            let attachment = interface.attachment.take();
             interface.public = None;
-            if attachment.is_some_and(|attachment| attachment.delete_on_termination) {
-                self.remove_interface(&eni);
+            let Some(attachment) = interface.attachment.take() else { continue };
+            self.index.attachments.remove(&attachment.id);
+            if attachment.delete_on_termination {
+                self.remove_interface(now, &eni);
+            } else {
+                self.remember(now, &eni);
             }
         }
         self.changed();
@@ -171,7 +181,7 @@ impl Vpc {
     /// The instance that is the node of a name.
     #[must_use]
     pub fn instance_by_node(&self, node: &str) -> Option<&Instance> {
-        self.instances.values().find(|instance| instance.running && instance.node == node)
+        self.instances.get(self.index.nodes.get(node)?)
     }
 
     /// The instance that has a private address, on any of its interfaces, alone or in a prefix.

@@ -2,20 +2,27 @@
 //!
 //! Every call takes the time. What happens later is queued; [`Vpc::advance`] lets it happen.
 
+pub mod admit;
 pub mod assign;
 pub mod attach;
+pub mod calls;
 pub mod create;
 pub mod describe;
+pub mod fault;
 pub mod ids;
 pub mod limits;
 pub mod metadata;
+pub mod request;
 pub mod spec;
+pub mod throttle;
 
 mod error;
+mod fields;
 mod filter;
 mod groups;
 mod instance;
 mod interface;
+mod lag;
 mod layout;
 mod subnet;
 mod tags;
@@ -34,12 +41,19 @@ pub use subnet::Subnet;
 pub use time::Time;
 
 use attach::Step;
+use fault::Faults;
 use ids::Kind;
 use ipnetwork::Ipv4Network;
+use lag::Lagging;
+use net::Mac;
 use rand::{SeedableRng, rngs::StdRng};
 use spec::{ImdsSpec, Latency};
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 use subnet::Space;
+use throttle::Throttle;
 
 /// A VPC and everything in it.
 #[derive(Debug)]
@@ -52,10 +66,23 @@ pub struct Vpc {
     instances: BTreeMap<InstanceId, Instance>,
     tags: BTreeMap<String, BTreeMap<String, String>>,
     created: BTreeMap<String, create::Created>,
+    index: Index,
+    throttle: Throttle,
+    faults: Faults,
+    lagging: Option<Lagging>,
     due: BTreeMap<(Time, u64), Due>,
     queued: u64,
     revision: u64,
     rng: StdRng,
+}
+
+/// Where to find what is looked for by something else than its id.
+#[derive(Debug, Default)]
+struct Index {
+    macs: BTreeSet<Mac>,
+    attachments: BTreeMap<AttachmentId, EniId>,
+    tokens: BTreeMap<EniId, String>,
+    nodes: BTreeMap<String, InstanceId>,
 }
 
 /// What happens by itself, later.
@@ -86,6 +113,10 @@ impl Vpc {
             instances: BTreeMap::new(),
             tags: BTreeMap::new(),
             created: BTreeMap::new(),
+            index: Index::default(),
+            throttle: Throttle::default(),
+            faults: Faults::new(spec.seed),
+            lagging: None,
             due: BTreeMap::new(),
             queued: 0,
             revision: 0,
@@ -271,6 +302,7 @@ impl Vpc {
     /// An interface is not what it was: wires and metadata must follow.
     fn interface_changed(&mut self, now: Time, id: &EniId) {
         self.changed();
+        self.remember(now, id);
         let attachment = self.interfaces.get(id).and_then(|eni| eni.attachment.as_ref());
         if let Some(instance) = attachment.map(|attachment| attachment.instance_id.clone()) {
             self.show(now, &instance);

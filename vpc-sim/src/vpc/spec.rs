@@ -1,6 +1,6 @@
 //! What a world is made of, as a file or a test writes it down.
 
-use super::limits;
+use super::{limits, throttle::ThrottleSpec};
 use crate::layout::Protocol;
 use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Deserializer};
@@ -24,6 +24,8 @@ pub struct Spec {
     pub latency: Latency,
     /// The instance metadata service.
     pub imds: ImdsSpec,
+    /// How many calls are taken.
+    pub throttle: ThrottleSpec,
     /// Where ids, addresses and everything else that is random begins.
     pub seed: u64,
 }
@@ -198,6 +200,7 @@ impl Default for Spec {
             groups: Vec::new(),
             latency: Latency::default(),
             imds: ImdsSpec::default(),
+            throttle: ThrottleSpec::default(),
             seed: 0,
         }
     }

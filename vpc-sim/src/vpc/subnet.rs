@@ -129,13 +129,25 @@ impl Space {
     /// `count` free, aligned prefixes from anywhere in the subnet; none when there are fewer.
     /// Takes nothing.
     pub(super) fn pick_prefixes(&self, count: u32, rng: &mut impl Rng) -> Option<Vec<Ipv4Network>> {
-        let step = PREFIX_SIZE as usize;
-        let free = (self.first..=self.last).step_by(step).filter(|start| self.free_block(*start));
-        let picked = free.choose_multiple(rng, count.min(self.free()) as usize);
-        (picked.len() == count as usize).then(|| {
-            let prefix = |start: u32| Ipv4Network::new(start.into(), 28);
-            picked.into_iter().filter_map(|start| prefix(start).ok()).collect()
-        })
+        if count > self.free() / PREFIX_SIZE {
+            return None;
+        }
+        let mut picked = BTreeSet::new();
+        let mut order = Vec::new();
+        for _ in 0..count {
+            let start = self.pick_block(&picked, rng)?;
+            picked.insert(start);
+            order.extend(Ipv4Network::new(start.into(), 28));
+        }
+        Some(order)
+    }
+
+    fn pick_block(&self, without: &BTreeSet<u32>, rng: &mut impl Rng) -> Option<u32> {
+        let is_free = |start: &u32| !without.contains(start) && self.free_block(*start);
+        let any = |_| rng.random_range(self.first..=self.last) & !(PREFIX_SIZE - 1);
+        let blind = (0..BLIND_PICKS).map(any).find(is_free);
+        let all = (self.first..=self.last).step_by(PREFIX_SIZE as usize);
+        blind.or_else(|| all.filter(is_free).choose(rng))
     }
 
     // A block with a reserved address in it, the first and the last of the subnet, is not free.

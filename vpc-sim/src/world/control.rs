@@ -4,7 +4,10 @@ use super::{
     DaemonRequest, Folder, NodeRequest, PodRequest, World,
     pod::{DEFAULT_NAMESPACE, sandbox},
 };
-use crate::fabric::Place;
+use crate::{
+    fabric::Place,
+    vpc::{calls::CallFilter, fault::FaultSpec},
+};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,7 +33,7 @@ const MAX_REQUEST: u64 = 1 << 20;
 const READ_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a world can be asked to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Request {
     /// Tell everything: [`super::status::Status`].
@@ -76,8 +79,19 @@ pub enum Request {
         /// Name of the pod; the node itself when not given.
         pod: Option<String>,
     },
-    /// Tell the calls of EC2: a list of [`Call`].
-    Calls,
+    /// Tell the calls of EC2: a list of [`super::calls::Call`].
+    Calls(CallFilter),
+    /// Tell how often who called what: [`super::calls::Counts`].
+    CallCounts(CallFilter),
+    /// Let something go wrong: [`crate::vpc::fault::FaultStatus`].
+    FaultAdd(Box<FaultSpec>),
+    /// Tell what goes wrong: a list of [`crate::vpc::fault::FaultStatus`].
+    FaultList,
+    /// Let something go wrong no longer; how many there were.
+    FaultClear {
+        /// Its number; everything when not given.
+        id: Option<u32>,
+    },
 }
 
 /// Where to run a command so that it is on a node or in a pod.
@@ -87,21 +101,6 @@ pub struct Location {
     pub namespace: PathBuf,
     /// The whole environment.
     pub env: BTreeMap<String, String>,
-}
-
-/// A call of EC2.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Call {
-    /// Milliseconds since the world began.
-    pub at_ms: u128,
-    /// The node, or `outside`.
-    pub who: String,
-    /// EC2's action.
-    pub action: String,
-    /// `OK` or the code of the error.
-    pub outcome: String,
-    /// HTTP status.
-    pub status: u16,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -205,7 +204,11 @@ async fn execute(world: &World, request: Request) -> Result<Value> {
             let pod = pod.map(|pod| (namespace(within), pod));
             Ok(serde_json::to_value(world.locate(&node, pod).await?)?)
         }
-        Request::Calls => Ok(serde_json::to_value(world.calls())?),
+        Request::Calls(filter) => Ok(serde_json::to_value(world.calls_like(&filter)?)?),
+        Request::CallCounts(filter) => Ok(serde_json::to_value(world.call_counts(&filter)?)?),
+        Request::FaultAdd(spec) => Ok(serde_json::to_value(world.add_fault(*spec)?)?),
+        Request::FaultList => Ok(serde_json::to_value(world.faults())?),
+        Request::FaultClear { id } => Ok(world.clear_faults(id)?.into()),
     }
 }
 
@@ -228,19 +231,5 @@ impl World {
             }
         };
         Ok(Location { namespace, env: self.node_env(&machine) })
-    }
-
-    /// The calls of EC2, the oldest first.
-    pub fn calls(&self) -> Vec<Call> {
-        let calls = self.cloud.calls().into_iter();
-        calls
-            .map(|it| Call {
-                at_ms: it.at.0.as_millis(),
-                who: it.who,
-                action: it.action,
-                outcome: it.outcome,
-                status: it.status,
-            })
-            .collect()
     }
 }

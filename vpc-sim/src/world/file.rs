@@ -1,6 +1,6 @@
 //! The file that describes a world.
 
-use crate::vpc::Spec;
+use crate::vpc::{Spec, fault::FaultSpec};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::{net::SocketAddrV4, ops::Range, path::Path};
@@ -19,6 +19,8 @@ pub struct WorldFile {
     pub services: Services,
     /// What is launched when nothing else is said.
     pub nodes: Nodes,
+    /// What goes wrong from the beginning.
+    pub faults: Vec<Spanned<FaultSpec>>,
 }
 
 /// Addresses inside of the VPC.
@@ -108,6 +110,11 @@ impl WorldFile {
         if kubernetes.get_ref() == ec2.get_ref() {
             bail!("{}: Kubernetes and EC2 cannot share an address and port", at(text, &ec2.span()));
         }
+        for fault in &self.faults {
+            if let Err(error) = fault.get_ref().check() {
+                bail!("{}: {error}", at(text, &fault.span()));
+            }
+        }
         let types = crate::vpc::limits::all();
         let kind = &self.nodes.instance_type;
         if !types.contains_key(kind.get_ref()) {
@@ -186,5 +193,11 @@ mod tests {
             &["line 2, column 7", "cannot share an address"],
         );
         check("[vpc\n", &["line 1"]);
+        check(
+            "[[faults]]\nkind = 'slow'\n[[faults]]\nkind = 'throttle'\nby = '3s'\n",
+            &["line 3", "has no `by`", "action"],
+        );
+        check("[[faults]]\nkind = 'rain'\n", &["line 2, column 8", "`rain`", "`throttle`"]);
+        check("[[faults]]\nkind = 'slow'\nfor = 3\n", &["line 3, column 7"]);
     }
 }

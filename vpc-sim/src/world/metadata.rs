@@ -1,11 +1,7 @@
 //! The metadata service's socket, whose answers with a token travel no further than the hop limit.
 
-use axum::{
-    Router,
-    extract::{ConnectInfo, Request, connect_info::Connected},
-    middleware::map_request,
-    serve::{IncomingStream, Listener},
-};
+use crate::api::hangup;
+use axum::{Router, serve::Listener};
 use std::{
     io,
     net::SocketAddr,
@@ -24,15 +20,7 @@ const DEFAULT_TTL: u32 = 64;
 /// the hop limit.
 pub(crate) async fn serve(listener: TcpListener, app: Router, hop_limit: u8) {
     let listener = MetadataListener { listener, hop_limit };
-    let app = app.layer(map_request(|mut request: Request| async {
-        let peer = request.extensions().get().map(|ConnectInfo(Peer(peer))| *peer);
-        if let Some(peer) = peer {
-            request.extensions_mut().insert(ConnectInfo(peer));
-        }
-        request
-    }));
-    let app = app.into_make_service_with_connect_info::<Peer>();
-    if let Err(error) = axum::serve(listener, app).await {
+    if let Err(error) = hangup::serve(listener, app).await {
         tracing::error!("serve the metadata service: {error}");
     }
 }
@@ -46,16 +34,6 @@ struct MetadataListener {
 struct MetadataStream {
     stream: TcpStream,
     hop_limit: u8,
-}
-
-/// Who called the metadata service.
-#[derive(Clone, Copy, Debug)]
-struct Peer(SocketAddr);
-
-impl Connected<IncomingStream<'_, MetadataListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, MetadataListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
 }
 
 impl Listener for MetadataListener {

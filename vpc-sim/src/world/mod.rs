@@ -4,12 +4,14 @@
 //! that owns the world ([`control`]), or, in a demonstration, that process itself.
 
 mod daemon;
+mod fault;
 mod metadata;
 mod node;
 mod pod;
 mod serve;
 mod wires;
 
+pub mod calls;
 pub mod control;
 pub mod file;
 pub mod folder;
@@ -25,7 +27,7 @@ pub use pod::{PodAdded, PodRequest};
 use crate::{
     api::{cloud::Cloud, ec2, imds, kube},
     fabric::{Fabric, INTERNET_HOST, METADATA_SERVICE, Place},
-    vpc::Vpc,
+    vpc::{Time, Vpc},
 };
 use anyhow::{Context, Result, bail};
 use folder::Claimed;
@@ -171,8 +173,12 @@ impl World {
     }
 
     async fn start(file: WorldFile, mut fabric: Fabric, claimed: &Claimed) -> Result<Parts> {
-        let WorldFile { vpc, services, nodes } = file;
-        let cloud = Cloud::new(Vpc::new(vpc)?);
+        let WorldFile { vpc, services, nodes, faults } = file;
+        let mut vpc = Vpc::new(vpc)?;
+        for fault in faults {
+            vpc.add_fault(Time::ZERO, fault.into_inner())?;
+        }
+        let cloud = Cloud::new(vpc);
         let store = kube::Store::new();
         let hop_limit = cloud.with(|vpc, _| vpc.imds().hop_limit);
         let (kubernetes, ec2) = (*services.kubernetes.get_ref(), *services.ec2.get_ref());

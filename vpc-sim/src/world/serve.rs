@@ -1,5 +1,6 @@
 //! HTTP servers in the places of a world.
 
+use crate::api::hangup;
 use anyhow::{Context, Result};
 use axum::{Router, extract::ConnectInfo, http::header, routing::get};
 use serde::Serialize;
@@ -29,8 +30,7 @@ pub(crate) async fn listen_outside() -> Result<TcpListener> {
 
 /// Serves until the task is aborted.
 pub(crate) async fn serve(listener: TcpListener, app: Router) {
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    if let Err(error) = axum::serve(listener, app).await {
+    if let Err(error) = hangup::serve(listener, app).await {
         tracing::error!("serve: {error}");
     }
 }

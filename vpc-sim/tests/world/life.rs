@@ -1,5 +1,6 @@
 //! How worlds begin and end, also by force.
 
+use crate::program::{Program, succeed, vpc_sim};
 use crate::setup::{Name, PATIENCE, add_node, up};
 use nix::{
     sys::signal::{Signal, kill},
@@ -8,10 +9,9 @@ use nix::{
 use serde_json::Value;
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::Shutdown,
     os::unix::net::UnixStream,
-    process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -207,44 +207,6 @@ fn eventually<T>(look: impl Fn() -> Option<T>) -> T {
 
 async fn start(world: &World, request: &DaemonRequest) -> Process {
     Process::of(world.start_daemon(request.clone()).await.unwrap()).unwrap()
-}
-
-/// The program with a running world.
-struct Program {
-    child: Child,
-    ready: Value,
-}
-
-impl Program {
-    fn up(name: &Name) -> Self {
-        let mut child = Command::new(std::env::var_os("CARGO_BIN_EXE_vpc-sim").unwrap())
-            .args(["up", "--name", &name.0])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        Self { ready: serde_json::from_str(&line).unwrap(), child }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn vpc_sim(name: &Name, arguments: &[&str]) -> Output {
-    let mut command = Command::new(std::env::var_os("CARGO_BIN_EXE_vpc-sim").unwrap());
-    command.args(["--name", &name.0]).args(arguments).output().unwrap()
-}
-
-#[track_caller]
-fn succeed(name: &Name, arguments: &[&str]) -> String {
-    let output = vpc_sim(name, arguments);
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
 }
 
 fn write_script(path: &std::path::Path, text: &str) {

@@ -2,20 +2,24 @@
 
 use super::{
     describe::{Describe, page},
-    request::Request,
     xml::Xml,
 };
 use crate::{
     api::cloud::Clock,
-    vpc::{Ec2Error, Time, Vpc, assign::Assigned, attach::Attach, create::CreateInterface},
+    vpc::{
+        Ec2Error, Time, Vpc, assign::Assigned, attach::Attach, create::CreateInterface,
+        request::Request,
+    },
 };
+use std::time::Duration;
 
-/// Carries out a request and writes the inside of its answer.
+/// Carries out a request and writes the inside of its answer. What it reads is `lag` old.
 pub(super) fn content(
     vpc: &mut Vpc,
     now: Time,
     clock: &Clock,
     request: &Request,
+    lag: Duration,
 ) -> Result<Xml, Ec2Error> {
     match request {
         Request::Create(request) => create(vpc, now, clock, request),
@@ -36,7 +40,11 @@ pub(super) fn content(
         }
         Request::CreateTags { resources, tags } => done(vpc.create_tags(resources, tags)),
         Request::DescribeInterfaces(lookup) => {
-            let found = vpc.describe_network_interfaces(lookup)?;
+            let past = vpc.interfaces_as_of(now, lag);
+            let found = match &past {
+                Some(past) => vpc.describe_interfaces_among(past, lookup)?,
+                None => vpc.describe_network_interfaces(lookup)?,
+            };
             let describe = Describe { vpc, clock };
             Ok(page("networkInterfaceSet", &found, |xml, item| describe.interface(xml, item)))
         }

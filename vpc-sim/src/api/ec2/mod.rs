@@ -8,8 +8,13 @@ mod request;
 mod tests;
 mod xml;
 
-use super::cloud::Cloud;
-use crate::vpc::Ec2Error;
+use super::{cloud::Cloud, hangup};
+use crate::vpc::{
+    Ec2Error,
+    admit::OUTSIDE,
+    calls::{self, CallRecord},
+    fault::Reply,
+};
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -18,24 +23,32 @@ use axum::{
     routing::get,
 };
 use params::Params;
-use request::Request;
+use request::{Asked, Mode};
 use std::sync::Arc;
 
 /// The API version, the last one that EC2 has had.
 const VERSION: &str = "2016-11-15";
-
-/// Who called when no instance did.
-const OUTSIDE: &str = "outside";
 
 /// Serves EC2's API at `/`, by GET and by POST.
 pub fn router(cloud: Arc<Cloud>) -> Router {
     Router::new().route("/", get(handle).post(handle)).with_state(cloud)
 }
 
-/// An answer, before it is HTTP.
-struct Answer {
-    action: String,
-    result: Result<String, Ec2Error>,
+/// What comes of a call.
+enum Outcome {
+    Answered(String),
+    Refused(Ec2Error),
+    /// It took effect, and nobody is told.
+    Lost,
+}
+
+impl From<Result<String, Ec2Error>> for Outcome {
+    fn from(result: Result<String, Ec2Error>) -> Self {
+        match result {
+            Ok(body) => Self::Answered(body),
+            Err(error) => Self::Refused(error),
+        }
+    }
 }
 
 async fn handle(
@@ -45,64 +58,86 @@ async fn handle(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
+    let began = cloud.now();
     let form = match method {
         Method::POST => body.to_vec(),
         _ => query.unwrap_or_default().into_bytes(),
     };
     let who = caller(&cloud, &headers, &form);
     let request_id = request_id();
-    let Answer { action, result } = answer(&cloud, &form, &request_id).await;
-    let (outcome, status, body) = match result {
-        Ok(body) => ("OK", 200, body),
-        Err(error) => (error.code, error.status, xml::error(&error, &request_id)),
+    let (action, asked) = understand(&form);
+    let outcome = match asked {
+        Ok(asked) => carry_out(&cloud, &who, asked, &request_id).await,
+        Err(error) => Outcome::Refused(error),
     };
-    tracing::debug!(who, action, outcome, "EC2 call");
-    cloud.record(who, &action, outcome, status);
+    let (code, status) = match &outcome {
+        Outcome::Answered(_) => (calls::OK, 200),
+        Outcome::Refused(error) => (error.code.as_ref(), error.status),
+        Outcome::Lost => (calls::LOST, 0),
+    };
+    tracing::debug!(who, action, outcome = code, "EC2 call");
+    cloud.with_calls(|log, now| {
+        log.record(CallRecord {
+            at: now,
+            who,
+            action,
+            outcome: code.into(),
+            status,
+            latency: now.0.saturating_sub(began.0),
+            parameters: params::describe(&form),
+        });
+    });
+    let body = match outcome {
+        Outcome::Answered(body) => body,
+        Outcome::Refused(error) => xml::error(&error, &request_id),
+        Outcome::Lost => return hangup::no_answer(),
+    };
     Response::builder()
         .status(status)
         .header(header::CONTENT_TYPE, "text/xml;charset=UTF-8")
         .header("x-amzn-requestid", request_id)
         .header(header::SERVER, "AmazonEC2")
         .body(Body::from(body))
-        .expect("all headers are made of digits and letters")
+        .expect("a status from 400 to 599 or 200, and headers of digits and letters")
 }
 
-async fn answer(cloud: &Cloud, form: &[u8], request_id: &str) -> Answer {
+/// The name of the action, and what is asked.
+fn understand(form: &[u8]) -> (String, Result<Asked, Ec2Error>) {
     let mut params = match Params::parse(form) {
         Ok(params) => params,
-        Err(error) => return Answer { action: String::new(), result: Err(error) },
+        Err(error) => return (String::new(), Err(error)),
     };
-    let action = params.required("Action");
-    let name = action.clone().unwrap_or_default();
-    let request = action.and_then(|action| {
-        check_version(&mut params)?;
-        Request::parse(&action, params)
-    });
-    let result = match request {
-        Ok(request) => carry_out(cloud, request, &name, request_id).await,
-        Err(error) => Err(error),
+    let action = match params.required("Action") {
+        Ok(action) => action,
+        Err(error) => return (String::new(), Err(error)),
     };
-    Answer { action: name, result }
+    let asked = check_version(&mut params).and_then(|()| request::parse(&action, params));
+    (action, asked)
 }
 
-async fn carry_out(
-    cloud: &Cloud,
-    request: Request,
-    action: &str,
-    request_id: &str,
-) -> Result<String, Ec2Error> {
+async fn carry_out(cloud: &Cloud, who: &str, asked: Asked, request_id: &str) -> Outcome {
+    let Asked { request, mode } = asked;
+    let course = match cloud.with(|vpc, now| vpc.admit(now, who, &request)) {
+        Ok(course) => course,
+        Err(error) => return Outcome::Refused(error),
+    };
     // Neither the world nor its other callers wait while this call is on its way.
-    let latency = cloud.with(|vpc, _| match request.changes() {
-        true => vpc.latency().change,
-        false => vpc.latency().read,
-    });
-    tokio::time::sleep(latency).await;
+    tokio::time::sleep(course.latency).await;
+    if mode == Mode::DryRun {
+        return Outcome::Refused(Ec2Error::dry_run());
+    }
     let clock = cloud.clock();
-    let content = cloud.with(|vpc, now| answer::content(vpc, now, &clock, &request))?;
-    if request.changes() {
+    let content = cloud.with(|vpc, now| answer::content(vpc, now, &clock, &request, course.lag));
+    if content.is_ok() && request.action().changes() {
         cloud.settled().await;
     }
-    Ok(xml::answer(action, request_id, &content))
+    match course.reply {
+        Reply::Lost => Outcome::Lost,
+        Reply::Sent => {
+            let action = request.action().as_str();
+            content.map(|content| xml::answer(action, request_id, &content)).into()
+        }
+    }
 }
 
 fn check_version(params: &mut Params) -> Result<(), Ec2Error> {

@@ -8,6 +8,7 @@ use crate::vpc::{
     attach::{Attach, Detach},
     create::{Attribute, CreateInterface},
     describe::Lookup,
+    request::{Action, Request, UnknownAction},
 };
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -28,81 +29,56 @@ const NOT_SIMULATED: [&str; 10] = [
     "IncludeAllTagged",
 ];
 
-/// A request, understood.
+/// A request, and whether it is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Request {
-    Create(CreateInterface),
-    Attach(Attach),
-    Detach { attachment_id: String, how: Detach },
-    Delete { interface_id: String },
-    Modify { interface_id: String, attribute: Attribute },
-    Assign { interface_id: String, wanted: Wanted, reassignment: Reassignment },
-    Unassign { interface_id: String, gone: Assigned },
-    CreateTags { resources: Vec<String>, tags: BTreeMap<String, String> },
-    DescribeInterfaces(Lookup),
-    DescribeInstances(Lookup),
-    DescribeInstanceTypes(Lookup),
-    DescribeSubnets(Lookup),
-    DescribeSecurityGroups(Lookup),
-    DescribeVpcs(Lookup),
+pub(super) struct Asked {
+    pub(super) request: Request,
+    pub(super) mode: Mode,
 }
 
-impl Request {
-    /// Reads the parameters of an action.
-    pub(super) fn parse(action: &str, mut params: Params) -> Result<Self, Ec2Error> {
-        if let Some(name) = NOT_SIMULATED.iter().find(|name| params.has(name)) {
-            let message = format!("vpc-sim does not simulate the parameter {name} of {action}");
-            return Err(Ec2Error::new("UnsupportedOperation", message));
-        }
-        let p = &mut params;
-        let request = match action {
-            "CreateNetworkInterface" => Self::Create(create(p)?),
-            "AttachNetworkInterface" => Self::Attach(attach(p)?),
-            "DetachNetworkInterface" => detach(p)?,
-            "DeleteNetworkInterface" => Self::Delete { interface_id: interface_id(p)? },
-            "ModifyNetworkInterfaceAttribute" => modify(p)?,
-            "AssignPrivateIpAddresses" => assign(p)?,
-            "UnassignPrivateIpAddresses" => unassign(p)?,
-            "CreateTags" => create_tags(p)?,
-            "DescribeNetworkInterfaces" => {
-                Self::DescribeInterfaces(lookup(p, "NetworkInterfaceId")?)
-            }
-            "DescribeInstances" => Self::DescribeInstances(lookup(p, "InstanceId")?),
-            "DescribeInstanceTypes" => Self::DescribeInstanceTypes(lookup(p, "InstanceType")?),
-            "DescribeSubnets" => Self::DescribeSubnets(lookup(p, "SubnetId")?),
-            "DescribeSecurityGroups" => Self::DescribeSecurityGroups(security_groups(p)?),
-            "DescribeVpcs" => Self::DescribeVpcs(lookup(p, "VpcId")?),
-            _ => {
-                let message = format!("The action {action} is not valid for this web service.");
-                return Err(Ec2Error::new("InvalidAction", message));
-            }
-        };
-        // Unlike the others, these two have no dry run.
-        let has_dry_run = !matches!(request, Self::Assign { .. } | Self::Unassign { .. });
-        let dry = has_dry_run && p.flag("DryRun")?;
-        params.finish()?;
-        if dry { Err(Ec2Error::dry_run()) } else { Ok(request) }
-    }
+/// Whether a request is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// It is.
+    Real,
+    /// It asks whether it would be allowed.
+    DryRun,
+}
 
-    /// Whether it changes anything.
-    pub(super) fn changes(&self) -> bool {
-        match self {
-            Self::Create(_)
-            | Self::Attach(_)
-            | Self::Detach { .. }
-            | Self::Delete { .. }
-            | Self::Modify { .. }
-            | Self::Assign { .. }
-            | Self::Unassign { .. }
-            | Self::CreateTags { .. } => true,
-            Self::DescribeInterfaces(_)
-            | Self::DescribeInstances(_)
-            | Self::DescribeInstanceTypes(_)
-            | Self::DescribeSubnets(_)
-            | Self::DescribeSecurityGroups(_)
-            | Self::DescribeVpcs(_) => false,
-        }
+/// Reads the parameters of an action.
+pub(super) fn parse(name: &str, mut params: Params) -> Result<Asked, Ec2Error> {
+    let action: Action = name.parse().map_err(|UnknownAction(name)| {
+        let message = format!("The action {name} is not valid for this web service.");
+        Ec2Error::new("InvalidAction", message)
+    })?;
+    if let Some(name) = NOT_SIMULATED.iter().find(|name| params.has(name)) {
+        let message = format!("vpc-sim does not simulate the parameter {name} of {action}");
+        return Err(Ec2Error::new("UnsupportedOperation", message));
     }
+    let p = &mut params;
+    let request = match action {
+        Action::CreateNetworkInterface => Request::Create(create(p)?),
+        Action::AttachNetworkInterface => Request::Attach(attach(p)?),
+        Action::DetachNetworkInterface => detach(p)?,
+        Action::DeleteNetworkInterface => Request::Delete { interface_id: interface_id(p)? },
+        Action::ModifyNetworkInterfaceAttribute => modify(p)?,
+        Action::AssignPrivateIpAddresses => assign(p)?,
+        Action::UnassignPrivateIpAddresses => unassign(p)?,
+        Action::CreateTags => create_tags(p)?,
+        Action::DescribeNetworkInterfaces => {
+            Request::DescribeInterfaces(lookup(p, "NetworkInterfaceId")?)
+        }
+        Action::DescribeInstances => Request::DescribeInstances(lookup(p, "InstanceId")?),
+        Action::DescribeInstanceTypes => Request::DescribeInstanceTypes(lookup(p, "InstanceType")?),
+        Action::DescribeSubnets => Request::DescribeSubnets(lookup(p, "SubnetId")?),
+        Action::DescribeSecurityGroups => Request::DescribeSecurityGroups(security_groups(p)?),
+        Action::DescribeVpcs => Request::DescribeVpcs(lookup(p, "VpcId")?),
+    };
+    // Unlike the others, these two have no dry run.
+    let has_dry_run = !matches!(request, Request::Assign { .. } | Request::Unassign { .. });
+    let mode = if has_dry_run && p.flag("DryRun")? { Mode::DryRun } else { Mode::Real };
+    params.finish()?;
+    Ok(Asked { request, mode })
 }
 
 fn interface_id(p: &mut Params) -> Result<String, Ec2Error> {

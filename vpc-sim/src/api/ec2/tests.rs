@@ -3,6 +3,7 @@
 use super::*;
 use crate::vpc::{
     Launch, Spec, Vpc,
+    fault::{FaultSpec, Kind},
     spec::{Latency, SubnetSpec},
 };
 use axum::{body::to_bytes, http};
@@ -261,4 +262,95 @@ async fn an_answer_that_changes_the_wires_waits_for_them() {
     assert_eq!(builder.await.unwrap(), initial + 1);
     // Time stands still while anything can run: nobody waited for a limit.
     assert_eq!(tokio::time::Instant::now(), before);
+}
+
+impl World {
+    fn fault(&self, spec: FaultSpec) {
+        self.cloud.with(|vpc, now| vpc.add_fault(now, spec)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn too_many_calls_are_throttled_with_the_status_that_clients_retry() {
+    let world = world();
+    for _ in 0..50 {
+        world.post("Action=DescribeNetworkInterfaces").await;
+    }
+
+    let reply = world.post("Action=DescribeNetworkInterfaces").await;
+
+    let text = "<Code>RequestLimitExceeded</Code><Message>Request limit exceeded.</Message>";
+    assert_eq!(reply.status, 503);
+    assert!(reply.body.contains(text), "{}", reply.body);
+}
+
+#[tokio::test]
+async fn a_lost_reply_leaves_the_effect_and_the_client_in_the_dark() {
+    let world = world();
+    world.fault(FaultSpec { calls: Some(1), ..FaultSpec::new(Kind::LostReply) });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(hangup::serve(listener, router(Arc::clone(&world.cloud))));
+    let uri = "/?Action=CreateNetworkInterface&SubnetId=subnet-1&Version=2016-11-15";
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+
+    tokio::io::AsyncWriteExt::write_all(
+        &mut stream,
+        format!("GET {uri} HTTP/1.1\r\nhost: ec2\r\n\r\n").as_bytes(),
+    )
+    .await
+    .unwrap();
+    let mut answer = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer).await.unwrap();
+
+    assert_eq!(answer, b"");
+    assert_eq!(world.cloud.with(|vpc, _| vpc.interfaces().len()), 2);
+    let call = world.cloud.calls().pop().unwrap();
+    assert_eq!((call.outcome.as_str(), call.status), ("LostReply", 0));
+    assert_eq!(call.parameters, "SubnetId=subnet-1");
+}
+
+#[tokio::test]
+async fn a_denied_action_is_refused_also_when_the_run_is_dry() {
+    let world = world();
+    let action = Some(crate::vpc::request::Action::DeleteNetworkInterface);
+    world.fault(FaultSpec { action, ..FaultSpec::new(Kind::Deny) });
+
+    let form = "Action=DeleteNetworkInterface&NetworkInterfaceId=eni-1&DryRun=true";
+    let reply = world.post(form).await;
+
+    assert_eq!(reply.status, 403, "{}", reply.body);
+    assert!(reply.body.contains("<Code>UnauthorizedOperation</Code>"), "{}", reply.body);
+}
+
+#[tokio::test]
+async fn an_interface_is_not_found_right_after_it_was_made_when_reads_lag() {
+    let world = world();
+    world.fault(FaultSpec::new(Kind::DescribeLag));
+
+    let created = world.post("Action=CreateNetworkInterface&SubnetId=subnet-1").await;
+    let id = created.body.split("<networkInterfaceId>").nth(1).unwrap().split('<').next().unwrap();
+    let by_id = format!("Action=DescribeNetworkInterfaces&NetworkInterfaceId.1={id}");
+    let lagging = world.post(&by_id).await;
+    world.cloud.with(|vpc, now| vpc.clear_faults(now, None));
+    let fresh = world.post(&by_id).await;
+
+    assert_eq!((lagging.status, fresh.status), (400, 200));
+    let code = "<Code>InvalidNetworkInterfaceID.NotFound</Code>";
+    assert!(lagging.body.contains(code), "{}", lagging.body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_call_takes_its_time_and_the_log_says_so() {
+    let spec = Spec { latency: Latency::default(), ..Spec::default() };
+    let cloud = Cloud::new(Vpc::new(spec).unwrap());
+    let world = World { cloud, access_key_id: String::new() };
+    world.post("Action=DescribeVpcs").await;
+    world.fault(FaultSpec { factor: Some(100), ..FaultSpec::new(Kind::Slow) });
+
+    world.post("Action=DescribeVpcs").await;
+
+    let latencies: Vec<_> = world.cloud.calls().iter().map(|call| call.latency).collect();
+    let usual = Latency::default().read;
+    assert!(latencies[0] < usual * 2 && latencies[1] >= usual * 100, "{latencies:?}");
 }

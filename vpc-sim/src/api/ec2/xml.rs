@@ -76,7 +76,7 @@ pub(super) fn error(error: &Ec2Error, request_id: &str) -> String {
     xml.element("Response", |xml| {
         xml.element("Errors", |xml| {
             xml.element("Error", |xml| {
-                xml.text("Code", error.code);
+                xml.text("Code", &error.code);
                 xml.text("Message", &error.message);
             });
         });

@@ -5,8 +5,11 @@ mod tests;
 mod tokens;
 mod tree;
 
-use super::cloud::Cloud;
-use crate::vpc::{InstanceId, Time};
+use super::{cloud::Cloud, hangup};
+use crate::vpc::{
+    InstanceId, Time,
+    fault::{Listing, Reply},
+};
 use axum::{
     Router,
     body::Body,
@@ -77,6 +80,9 @@ async fn handle(
         tracing::debug!(%from, "metadata asked for by nobody's address");
         return refused(StatusCode::NOT_FOUND);
     };
+    if service.arrives(&instance) == Reply::Lost {
+        return hangup::no_answer();
+    }
     if uri.path() == TOKEN_PATH {
         return service.token(&method, &headers, instance, now);
     }
@@ -93,6 +99,17 @@ async fn handle(
 }
 
 impl Service {
+    /// Counts a request, and says whether it is answered.
+    fn arrives(&self, instance: &InstanceId) -> Reply {
+        let (node, reply) = self.cloud.with(|vpc, now| {
+            let node = vpc.node_of_instance(instance).unwrap_or_default().to_owned();
+            let reply = vpc.metadata_read(now, &node);
+            (node, reply)
+        });
+        self.cloud.with_calls(|log, _| log.count_metadata(&node));
+        reply
+    }
+
     fn token(
         &self,
         method: &Method,
@@ -132,12 +149,36 @@ impl Service {
     fn read(&self, instance: &InstanceId, path: &str) -> Option<String> {
         let clock = self.cloud.clock();
         let tree = self.cloud.with(|vpc, now| {
+            let listing = match Tree::lists_interfaces(path) {
+                true => {
+                    let node = vpc.node_of_instance(instance)?.to_owned();
+                    vpc.metadata_listing(now, &node)
+                }
+                false => Listing::Whole,
+            };
             let found = vpc.instances().get(instance)?;
             let view = vpc.metadata(now, instance)?;
-            Some(Tree::of(vpc, found, &view, &clock))
+            let tree = Tree::of(vpc, found, &view, &clock);
+            Some((tree.with_ghosts(vpc.ghosts(now, instance)), listing))
         });
-        tree?.read(path)
+        let (tree, listing) = tree?;
+        tree.read(path)
+            .map(|text| if Tree::lists_interfaces(path) { spoil(&text, listing) } else { text })
     }
+}
+
+/// The list of interfaces, as a fault leaves it.
+fn spoil(list: &str, listing: Listing) -> String {
+    let mut entries: Vec<&str> = list.lines().collect();
+    match listing {
+        Listing::Whole => {}
+        Listing::Short(_) if entries.is_empty() => {}
+        Listing::Short(number) => {
+            entries.remove(number as usize % entries.len());
+        }
+        Listing::Empty => entries.clear(),
+    }
+    entries.join("\n")
 }
 
 fn refused(status: StatusCode) -> Response<Body> {

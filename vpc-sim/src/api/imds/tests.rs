@@ -1,7 +1,14 @@
 //! IMDS over HTTP, as the instance sees it.
 
 use super::*;
-use crate::vpc::{Launch, Spec, Vpc, assign::Reassignment, assign::Wanted, spec::ImdsSpec};
+use crate::vpc::{
+    Launch, Spec, Vpc,
+    assign::{Reassignment, Wanted},
+    attach::{Attach, Detach},
+    create::CreateInterface,
+    fault::{FaultSpec, Kind},
+    spec::ImdsSpec,
+};
 use axum::{body::to_bytes, http::Request};
 use std::net::Ipv4Addr;
 use tower::ServiceExt as _;
@@ -204,4 +211,74 @@ async fn an_address_that_no_instance_has_reads_nothing() {
     let reply = world.send(Method::GET, "/latest/meta-data/instance-id", &[]).await;
 
     assert_eq!(reply.status, 404);
+}
+
+impl World {
+    fn fault(&self, spec: FaultSpec) {
+        self.cloud.with(|vpc, now| vpc.add_fault(now, spec)).unwrap();
+    }
+
+    /// Attaches an interface and, when its device is there, takes it away; its hardware address.
+    fn come_and_go(&self) -> String {
+        self.cloud.with(|vpc, now| {
+            let instance = vpc.instances().values().next().unwrap();
+            let (instance_id, subnet_id) = (instance.id.0.clone(), instance.subnet_id.clone());
+            let create = CreateInterface { subnet_id, ..CreateInterface::default() };
+            let eni = vpc.create_network_interface(now, &create).unwrap().clone();
+            let interface_id = eni.id.0.clone();
+            let attach = Attach { interface_id, instance_id, device_index: 1, card_index: None };
+            let attachment = vpc.attach_network_interface(now, &attach).unwrap().id.0.clone();
+            vpc.detach_network_interface(now, &attachment, Detach::Forced).unwrap();
+            eni.mac.to_string()
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_ghost_is_listed_and_there_is_nothing_below_it() {
+    let world = world(false);
+    world.fault(FaultSpec::new(Kind::ImdsGhosts));
+
+    let ghost = world.come_and_go();
+
+    let list = world.read(MACS).await.body;
+    assert!(list.lines().any(|line| line == format!("{ghost}/")), "{list}");
+    for child in ["", "/", "/device-number", "/interface-id"] {
+        assert_eq!(world.read(&format!("{MACS}{ghost}{child}")).await.status, 404, "{child}");
+    }
+}
+
+#[tokio::test]
+async fn the_list_of_interfaces_can_be_short_or_empty_while_the_rest_is_there() {
+    let world = world(false);
+    let device = format!("{MACS}{}/device-number", world.mac);
+
+    world.fault(FaultSpec { calls: Some(1), ..FaultSpec::new(Kind::ImdsEmpty) });
+    let (number, empty) = (world.read(&device).await, world.read(MACS).await);
+    let whole = world.read(MACS).await;
+    world.fault(FaultSpec { calls: Some(1), ..FaultSpec::new(Kind::ImdsShort) });
+    let short = world.read(MACS).await;
+
+    assert_eq!((number.status, number.body.as_str()), (200, "0"));
+    assert_eq!((empty.status, empty.body.as_str()), (200, ""));
+    assert_eq!(whole.body, format!("{}/", world.mac));
+    assert_eq!((short.status, short.body.as_str()), (200, ""));
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_node_and_may_go_without_an_answer() {
+    let world = world(true);
+    world.fault(FaultSpec { calls: Some(1), ..FaultSpec::new(Kind::ImdsUnavailable) });
+    let request = || {
+        let from = SocketAddr::from((world.address, 40_000));
+        let request = Request::get("/latest/meta-data/mac").extension(ConnectInfo(from));
+        world.router.clone().oneshot(request.body(Body::empty()).unwrap())
+    };
+
+    let (lost, answered) = (request().await.unwrap(), request().await.unwrap());
+
+    assert!(crate::api::hangup::is_no_answer(&lost));
+    assert_eq!(answered.status(), StatusCode::OK);
+    let counts = world.cloud.with_calls(|log, _| log.metadata_reads().clone());
+    assert_eq!(counts["a"], 2);
 }

@@ -4,6 +4,7 @@ use crate::{
     api::cloud::{Clock, iso_time},
     vpc::{Instance, Interface, Role, Vpc, metadata::View},
 };
+use net::Mac;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
@@ -16,9 +17,16 @@ const CREDENTIALS_TTL: Duration = Duration::from_secs(6 * 3600);
 /// The image that every instance says it runs.
 const IMAGE_ID: &str = "ami-0123456789abcdef0";
 
+/// The folder that has a folder for each interface.
+const MACS: &str = "meta-data/network/interfaces/macs";
+
 /// Paths, without the version before them, and what they hold.
 #[derive(Debug, Default)]
-pub(super) struct Tree(BTreeMap<String, String>);
+pub(super) struct Tree {
+    leaves: BTreeMap<String, String>,
+    /// Interfaces that are listed, and there is nothing in their folders.
+    ghosts: Vec<Mac>,
+}
 
 impl Tree {
     /// Everything that an instance can read, with interfaces as they are shown to it.
@@ -57,7 +65,7 @@ impl Tree {
     }
 
     fn interface(&mut self, vpc: &Vpc, interface: &Interface) {
-        let folder = format!("meta-data/network/interfaces/macs/{}", interface.mac);
+        let folder = format!("{MACS}/{}", interface.mac);
         let mut put = |name: &str, text: String| self.put(&format!("{folder}/{name}"), text);
         if let Some(attachment) = &interface.attachment {
             put("device-number", attachment.device_index.to_string());
@@ -91,7 +99,18 @@ impl Tree {
     }
 
     fn put(&mut self, path: &str, text: impl Display) {
-        self.0.insert(path.into(), text.to_string());
+        self.leaves.insert(path.into(), text.to_string());
+    }
+
+    /// The same with interfaces that are gone, and listed still.
+    pub(super) fn with_ghosts(self, ghosts: Vec<Mac>) -> Self {
+        Self { ghosts, ..self }
+    }
+
+    /// Whether a path is the list of interfaces.
+    pub(super) fn lists_interfaces(path: &str) -> bool {
+        let inside = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+        inside.is_some_and(|(_, path)| path.trim_end_matches('/') == MACS)
     }
 
     /// The text of a leaf, without a line end, or the entries of a folder, one a line, folders
@@ -101,20 +120,23 @@ impl Tree {
         if !is_version(version) {
             return None;
         }
-        if let Some(text) = self.0.get(path) {
+        if let Some(text) = self.leaves.get(path) {
             return Some(text.clone());
         }
         let folder = match path.trim_end_matches('/') {
             "" => String::new(),
             path => format!("{path}/"),
         };
-        let inside = self.0.keys().filter_map(|path| path.strip_prefix(&folder));
-        let entries: BTreeSet<String> = inside
+        let inside = self.leaves.keys().filter_map(|path| path.strip_prefix(&folder));
+        let mut entries: BTreeSet<String> = inside
             .map(|rest| match rest.split_once('/') {
                 Some((folder, _)) => format!("{folder}/"),
                 None => rest.into(),
             })
             .collect();
+        if path.trim_end_matches('/') == MACS {
+            entries.extend(self.ghosts.iter().map(|mac| format!("{mac}/")));
+        }
         (!entries.is_empty()).then(|| lines(entries))
     }
 }

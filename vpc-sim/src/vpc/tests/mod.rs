@@ -293,3 +293,19 @@ fn zones_have_the_same_id_in_every_account() {
 
     assert_eq!(world.vpc.zone_id("us-west-2b"), "usw2-az2");
 }
+
+#[test]
+fn calls_are_throttled_over_all_nodes_together() {
+    let mut world = world();
+    let lookup = Lookup { max_results: Some(5), ..Lookup::default() };
+    let request = request::Request::DescribeInterfaces(lookup);
+    let mut call = |now, who| world.vpc.admit(now, who, &request);
+
+    let first: Vec<_> = (0..50).flat_map(|_| [call(NOW, "a"), call(NOW, "b")]).collect();
+    let refused = call(NOW, "c").unwrap_err();
+    let later = call(Time(Duration::from_millis(50)), "c");
+
+    assert!(first.iter().all(Result::is_ok));
+    assert_eq!(refused.to_string(), "RequestLimitExceeded: Request limit exceeded.");
+    assert_eq!((refused.status, later.is_ok()), (503, true));
+}

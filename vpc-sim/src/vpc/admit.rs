@@ -1,0 +1,118 @@
+//! The way of a call into EC2, before its rules: who may call, how often, and what goes wrong.
+
+use super::{
+    Vpc,
+    error::Ec2Error,
+    fault::{FaultError, FaultSpec, FaultStatus, Listing, Refused, Reply},
+    lag::Lagging,
+    request::{Action, Request},
+    time::Time,
+};
+use std::time::Duration;
+
+/// Who called when no instance did.
+pub const OUTSIDE: &str = "outside";
+
+/// How a call goes that is not refused at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Course {
+    /// How long it takes.
+    pub latency: Duration,
+    /// How old what it reads is.
+    pub lag: Duration,
+    /// Whether its answer arrives.
+    pub reply: Reply,
+}
+
+impl Vpc {
+    /// Lets a call in, or not. `caller` is the name of a node, or [`OUTSIDE`].
+    ///
+    /// # Errors
+    /// As EC2, when it is throttled; or as a fault says.
+    pub fn admit(
+        &mut self,
+        now: Time,
+        caller: &str,
+        request: &Request,
+    ) -> Result<Course, Ec2Error> {
+        let action = request.action();
+        if !self.throttle.admit(&self.spec.throttle, now, request) {
+            return Err(Ec2Error::throttled());
+        }
+        let trouble =
+            self.faults.on_call(now, caller, action).map_err(|refused| match refused {
+                Refused::With(error) => error,
+                Refused::Denied => self.denied(caller, action),
+            })?;
+        let usual = match action.changes() {
+            true => self.spec.latency.change,
+            false => self.spec.latency.read,
+        };
+        let latency = usual.saturating_mul(trouble.factor);
+        Ok(Course { latency, lag: trouble.lag, reply: trouble.reply })
+    }
+
+    /// Adds a fault; its number.
+    ///
+    /// # Errors
+    /// It means nothing.
+    pub fn add_fault(&mut self, now: Time, spec: FaultSpec) -> Result<u32, FaultError> {
+        let id = self.faults.add(now, spec)?;
+        self.watch_for_lag(now);
+        Ok(id)
+    }
+
+    /// Removes a fault, or all of them; how many there were.
+    pub fn clear_faults(&mut self, now: Time, id: Option<u32>) -> usize {
+        let cleared = self.faults.clear(id);
+        self.watch_for_lag(now);
+        cleared
+    }
+
+    /// The faults that can act still.
+    #[must_use]
+    pub fn faults(&self, now: Time) -> Vec<FaultStatus> {
+        self.faults.list(now)
+    }
+
+    /// Whether a node's read of its metadata is answered.
+    pub fn metadata_read(&mut self, now: Time, node: &str) -> Reply {
+        self.faults.on_metadata(now, node)
+    }
+
+    /// How a node's read of the list of its interfaces is answered.
+    pub fn metadata_listing(&mut self, now: Time, node: &str) -> Listing {
+        self.faults.on_listing(now, node)
+    }
+
+    // Only while something can lag is the past kept.
+    pub(super) fn watch_for_lag(&mut self, now: Time) {
+        match (self.faults.longest_lag(now), &self.lagging) {
+            (Some(_), None) => self.lagging = Some(Lagging::new(self.interfaces.clone())),
+            (None, Some(_)) => self.lagging = None,
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+
+    // The text of an IAM denial, as the page "Identity and access management for Amazon EC2" and
+    // logs of clients show it.
+    fn denied(&self, caller: &str, action: Action) -> Ec2Error {
+        let account = &self.spec.account;
+        let user = match self.instance_by_node(caller) {
+            Some(instance) => {
+                let role = instance.role.as_ref().map_or("none", |role| role.name.as_str());
+                format!("arn:aws:sts::{account}:assumed-role/{role}/{}", instance.id)
+            }
+            None => format!("arn:aws:iam::{account}:user/{caller}"),
+        };
+        let message = format!(
+            "You are not authorized to perform this operation. User: {user} is not authorized to \
+             perform: ec2:{action} because no identity-based policy allows the ec2:{action} \
+             action. Encoded authorization failure message: {ENCODED}"
+        );
+        Ec2Error { message, ..Ec2Error::known("UnauthorizedOperation") }
+    }
+}
+
+/// What stands for the message that only `sts:DecodeAuthorizationMessage` can read.
+const ENCODED: &str = "dnBjLXNpbSBoYXMgYSBmYXVsdCBvZiBraW5kIGRlbnk";
