@@ -3,7 +3,7 @@
 use crate::{http, world::World};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use vpc_sim::world::control::Call;
+use vpc_sim::world::calls::Call;
 
 /// Where ENIConfigs are.
 const ENICONFIGS: &str = "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs";
@@ -11,7 +11,7 @@ const ENICONFIGS: &str = "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs";
 impl World {
     /// The calls of EC2 with a node's credentials: action and outcome.
     pub(crate) fn calls(&self, node: &str) -> Vec<Call> {
-        let calls: Vec<Call> = serde_json::from_str(&self.sim(&["calls", "--json"])).unwrap();
+        let calls: Vec<Call> = serde_json::from_str(&self.sim(&["calls", "--log", "--json"])).unwrap();
         calls.into_iter().filter(|call| call.who == node).collect()
     }
 

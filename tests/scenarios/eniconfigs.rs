@@ -4,7 +4,7 @@ use crate::{
     command::until,
     world::{CUSTOM, World, ZONES},
 };
-use vpc_sim::world::control::Call;
+use vpc_sim::world::calls::Call;
 
 /// An ADD that does not wait long for what cannot come.
 const IMPATIENT: &[&str] = &["ENI_CNI_ADD_WAIT=1"];
