@@ -64,7 +64,10 @@ fn the_daemonset_mounts_where_the_settings_point() {
 
     for mount in daemonset["containers"][0]["volumeMounts"].as_array().unwrap() {
         let path = mount["mountPath"].as_str().unwrap();
-        assert!(settings.contains(path), "{path}: no default in ipamd/src/settings/table.rs lies there");
+        assert!(
+            settings.contains(path),
+            "{path}: no default in ipamd/src/settings/table.rs lies there"
+        );
     }
 }
 

@@ -5,8 +5,8 @@ use aws_sdk_ec2::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
     types::{
-        Filter, NetworkInterface, NetworkInterfaceAttachmentChanges, ResourceType, Tag,
-        TagSpecification,
+        AttachmentStatus, Filter, NetworkInterface, NetworkInterfaceAttachment,
+        NetworkInterfaceAttachmentChanges, ResourceType, Tag, TagSpecification,
     },
 };
 use ipnetwork::Ipv4Network;
@@ -313,11 +313,16 @@ fn described(action: &'static str, eni: &NetworkInterface) -> Result<Described, 
         groups: eni.groups().iter().filter_map(|group| group.group_id()).map(Into::into).collect(),
         subnet: parse(action, "subnetId", eni.subnet_id())?,
         tags: eni.tag_set().iter().filter_map(tag).collect(),
-        attachment: eni.attachment().and_then(|it| {
+        attachment: eni.attachment().filter(|it| !ends(it)).and_then(|it| {
             let index = it.device_index().and_then(|index| u32::try_from(index).ok());
             it.attachment_id().map(Into::into).zip(index)
         }),
     })
+}
+
+/// An attachment that is being undone is none any more.
+fn ends(attachment: &NetworkInterfaceAttachment) -> bool {
+    matches!(attachment.status(), Some(AttachmentStatus::Detaching | AttachmentStatus::Detached))
 }
 
 fn tag(tag: &Tag) -> Option<(String, String)> {

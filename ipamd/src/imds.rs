@@ -1,14 +1,21 @@
 //! Who this node is and what is attached to it, as the instance metadata service shows it.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use aws_config::{
     imds::{self, client::error::ImdsError},
     provider_config::ProviderConfig,
 };
 use ipnetwork::Ipv4Network;
 use net::Mac;
-use std::{net::Ipv4Addr, str::FromStr};
+use serde::{Deserialize, Serialize};
+use std::{net::Ipv4Addr, str::FromStr, time::Duration};
 use tracing::info;
+
+/// Times that a key is asked for before that counts as a failure.
+const ATTEMPTS: u32 = 5;
+
+/// The pause after the first failure; each further one is longer by as much.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The instance metadata service.
 #[derive(Clone, Debug)]
@@ -16,8 +23,8 @@ pub(crate) struct Imds {
     client: imds::Client,
 }
 
-/// What does not change while the instance runs.
-#[derive(Clone, Debug)]
+/// What does not change while the instance runs, but for the VPC's blocks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
     /// `i-…`.
     pub instance: String,
@@ -26,6 +33,7 @@ pub(crate) struct Identity {
     /// `us-west-2`, …
     pub region: String,
     /// Hardware address of the primary interface.
+    #[serde(with = "crate::journal::mac_text")]
     pub mac: Mac,
     /// Blocks of the VPC.
     pub vpc_cidrs: Vec<Ipv4Network>,
@@ -72,7 +80,7 @@ impl Imds {
     }
 
     /// Every interface that is shown.
-    pub(crate) async fn interfaces(&self) -> Result<Vec<Shown>> {
+    async fn interfaces(&self) -> Result<Vec<Shown>> {
         let mut shown = vec![];
         for entry in self.text("network/interfaces/macs/").await?.lines() {
             let mac = entry.trim_end_matches('/').parse()?;
@@ -86,6 +94,19 @@ impl Imds {
                 Err(error) => return Err(error),
             }
         }
+        Ok(shown)
+    }
+
+    /// Every interface that is shown, the primary one among them: a list without it is not worth
+    /// listening to.
+    pub(crate) async fn interfaces_of(&self, identity: &Identity) -> Result<Vec<Shown>> {
+        let shown = self.interfaces().await?;
+        let primary = shown.iter().any(|eni| eni.mac == identity.mac && !eni.addresses.is_empty());
+        ensure!(
+            primary,
+            "the instance metadata does not list the primary interface {}",
+            identity.mac
+        );
         Ok(shown)
     }
 
@@ -111,14 +132,20 @@ impl Imds {
         })
     }
 
+    /// One key. The service drops packets of an instance that asks much, and cuts answers short
+    /// (`facts/ec2-facts.md` §2), so that one failure says little.
     async fn text(&self, key: &str) -> Result<String> {
         let path = format!("/latest/meta-data/{key}");
-        let text = self
-            .client
-            .get(path)
-            .await
-            .with_context(|| format!("read {key} of the instance metadata"))?;
-        Ok(text.as_ref().trim().to_owned())
+        let mut attempt = 1;
+        loop {
+            let read = self.client.get(path.as_str()).await;
+            match read.with_context(|| format!("read {key} of the instance metadata")) {
+                Ok(text) => return Ok(text.as_ref().trim().to_owned()),
+                Err(error) if attempt == ATTEMPTS || is_absent(&error) => return Err(error),
+                Err(_) => tokio::time::sleep(PAUSE * attempt).await,
+            }
+            attempt += 1;
+        }
     }
 
     async fn value<T>(&self, key: &str) -> Result<T>

@@ -1,6 +1,8 @@
 //! What must survive a restart: an append-only file of records, each with a checksum.
 
+use crate::imds::Identity;
 use anyhow::{Context, Result};
+use ipnetwork::Ipv4Network;
 use pool::{Assigned, Block, EniId, Owner, Source, Supply, Time};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -103,6 +105,8 @@ pub(crate) struct Interface {
     pub device_index: u32,
     /// Id of its subnet.
     pub subnet: String,
+    /// The subnet's block, once it is known.
+    pub subnet_cidr: Option<Ipv4Network>,
     /// Its primary address.
     pub primary: Ipv4Addr,
     /// Ids of its security groups.
@@ -145,15 +149,15 @@ impl Interface {
 }
 
 /// A hardware address as its usual text.
-mod mac_text {
+pub(crate) mod mac_text {
     use net::Mac;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(super) fn serialize<S: Serializer>(mac: &Mac, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(mac: &Mac, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(mac)
     }
 
-    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Mac, D::Error> {
+    pub(crate) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Mac, D::Error> {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
@@ -186,6 +190,8 @@ enum Record {
         device_index: u32,
         now: Option<Intent>,
     },
+    /// Who this node is.
+    Identity(Identity),
     /// What an interface is now; `None` when it is gone.
     Interface {
         id: String,
@@ -204,6 +210,8 @@ pub(crate) struct Book {
     pub intents: BTreeMap<u32, Intent>,
     /// Interfaces of this node by id.
     pub interfaces: BTreeMap<String, Interface>,
+    /// Who this node is.
+    pub identity: Option<Identity>,
     config: Option<KnownConfig>,
 }
 
@@ -229,6 +237,7 @@ impl Book {
                 self.resting.insert(address, time(since_ms));
             }
             Record::Config(config) => self.config = config,
+            Record::Identity(identity) => self.identity = Some(identity),
             Record::Intent { device_index, now: Some(now) } => {
                 drop(self.intents.insert(device_index, now))
             }
@@ -245,6 +254,7 @@ impl Book {
         let resting = resting
             .map(|(address, since)| Record::Resting { address: *address, since_ms: ms(*since) });
         let config = self.config.clone().map(|config| Record::Config(Some(config)));
+        let identity = self.identity.clone().map(Record::Identity);
         let intents = self.intents.iter();
         let intents = intents.map(|(index, intent)| Record::Intent {
             device_index: *index,
@@ -253,7 +263,13 @@ impl Book {
         let interfaces = self.interfaces.iter();
         let interfaces = interfaces
             .map(|(id, now)| Record::Interface { id: id.clone(), now: Some(now.clone()) });
-        attachments.chain(resting).chain(config).chain(intents).chain(interfaces).collect()
+        attachments
+            .chain(resting)
+            .chain(identity)
+            .chain(config)
+            .chain(intents)
+            .chain(interfaces)
+            .collect()
     }
 }
 
@@ -319,6 +335,14 @@ impl Journal {
     /// Notes that an interface is about to be made, or that it is made or given up.
     pub(crate) fn intent(&mut self, device_index: u32, now: Option<Intent>) -> Result<()> {
         self.append(Record::Intent { device_index, now })
+    }
+
+    /// Notes who this node is.
+    pub(crate) fn identity(&mut self, identity: &Identity) -> Result<()> {
+        if self.book.identity.as_ref() == Some(identity) {
+            return Ok(());
+        }
+        self.append(Record::Identity(identity.clone()))
     }
 
     /// Notes what an interface is now; `None` when it is gone.
@@ -417,6 +441,7 @@ mod tests {
             journal.interface(&EniId(id.into()), Some(interface())).unwrap();
         }
         journal.interface(&EniId("eni-2".into()), None).unwrap();
+        journal.identity(&identity()).unwrap();
 
         let book = Journal::open(&folder.0).unwrap().book;
 
@@ -425,6 +450,7 @@ mod tests {
         assert_eq!(book.source(), Some(source()));
         assert_eq!(book.intents, [(1, intent())].into());
         assert_eq!(book.interfaces, [("eni-1".into(), interface())].into());
+        assert_eq!(book.identity, Some(identity()));
     }
 
     #[test]
@@ -496,11 +522,22 @@ mod tests {
         Source::EniConfig { name: "us-west-2a".into(), supply }
     }
 
+    fn identity() -> Identity {
+        Identity {
+            instance: "i-1".into(),
+            instance_type: "m5.large".into(),
+            region: "us-west-2".into(),
+            mac: net::Mac([6, 0, 0, 0, 0, 1]),
+            vpc_cidrs: vec!["10.0.0.0/16".parse().unwrap()],
+        }
+    }
+
     fn interface() -> Interface {
         Interface {
             mac: net::Mac([6, 0, 0, 0, 0, 1]),
             device_index: 1,
             subnet: "subnet-1".into(),
+            subnet_cidr: Some("10.0.0.0/24".parse().unwrap()),
             primary: [10, 0, 0, 4].into(),
             groups: ["sg-1".to_owned()].into(),
             addresses: [[10, 0, 0, 5].into()].into(),

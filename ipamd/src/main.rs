@@ -13,6 +13,7 @@ mod reconcile;
 mod serve;
 mod settings;
 mod start;
+mod views;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};

@@ -1,16 +1,17 @@
 //! From nothing to serving: who am I, what is attached, who holds what.
 
 use crate::{
-    carry_out::{self, CarryOut},
-    ec2::{Described, Ec2},
-    handle, imds,
-    imds::{Identity, Imds, Shown},
+    carry_out::CarryOut,
+    ec2::Ec2,
+    handle,
+    imds::{Identity, Imds},
     install,
     journal::{Attachment, Interface, Journal},
     limits,
     node::{Attached, Node, now},
     reconcile, serve,
     settings::{Networking, Settings},
+    views,
 };
 use anyhow::{Context, Result};
 use aws_config::{
@@ -18,9 +19,8 @@ use aws_config::{
 };
 use aws_smithy_http_client::tls;
 use net::{Link, Netlink, Op, firewall::Firewall, host::Host, nft};
-use pool::{Block, EniId, Pool, Source, Supply};
+use pool::{EniId, Pool, Source, Supply};
 use std::{
-    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Arc, mpsc},
     thread,
@@ -58,25 +58,41 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
         .build_https();
     let imds = Imds::new(&ProviderConfig::without_region().with_http_client(http.clone()));
-    let identity = patiently("ask the metadata service who this node is", || imds.identity()).await;
-    info!(?identity, "this node");
-    let shown = patiently("ask the metadata service what is attached", || imds.interfaces()).await;
+    // With a record the node is served at once, whoever else is down; without one, who this node is
+    // and what is attached must be known first.
+    let recorded = journal.book().identity.clone();
+    let identity = match recorded.clone() {
+        Some(identity) => identity,
+        None => patiently("ask the metadata service who this node is", || imds.identity()).await,
+    };
+    info!(?identity, recorded = recorded.is_some(), "this node");
     let ec2 = Ec2::new(client(http, &identity).await, &identity);
+    if recorded.is_none() {
+        let ask = || imds.interfaces_of(&identity);
+        let shown = patiently("ask the metadata service what is attached", ask).await;
+        for (id, is) in shown.into_iter().filter_map(views::from_shown) {
+            journal.interface(&id, Some(is))?;
+        }
+        journal.identity(&identity)?;
+    }
     let limits = {
         let of = || limits::of(&identity.instance_type, settings.max_enis, &ec2);
         patiently("ask EC2 for the limits of this instance type", of).await
     };
     info!(?limits, "what the instance type allows");
 
+    let interfaces = journal.book().interfaces.values();
+    let primary = interfaces.clone().find(|eni| eni.device_index == 0).cloned();
+    let primary = primary.context("the record has no primary interface: remove the journal")?;
     let mut kernel = Netlink::open().context("open a netlink socket")?;
-    let primary = set_up_host(&mut kernel, &settings, &identity, &shown).await?;
-    let source = source(&settings, &journal, primary);
-    let primary_groups = primary.groups.clone();
-    let attached = attached(shown, &mut journal, &ec2).await?;
-    let mut pool = Pool::new(settings.targets, limits, source);
+    set_up_host(&mut kernel, &settings, &identity, &primary).await?;
+    let mut pool = Pool::new(settings.targets, limits, source(&settings, &journal, &primary));
     restore(&mut pool, &journal);
+    let recorded_interfaces = journal.book().interfaces.clone().into_iter();
+    let attached = recorded_interfaces.map(|(id, is)| (EniId(id), Attached::new(is))).collect();
     let reaper = start_reaper()?;
     let state = (pool, journal, attached);
+    let primary_groups = primary.groups.into_iter().collect();
     let node = Arc::new(Node::new(settings, identity, primary_groups, state, kernel, reaper));
 
     node.set_cluster_size(1);
@@ -88,7 +104,12 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     install::conflist(&node.settings)?;
     info!("serving");
     follow_kubernetes(&node)?;
-    tokio::spawn(reconcile::run(node.clone(), hands));
+    tokio::spawn(async move {
+        if recorded.is_some() {
+            patiently("compare the record with what is attached", || views::compare(&hands)).await;
+        }
+        reconcile::run(hands.node.clone(), hands).await;
+    });
     Ok(node)
 }
 
@@ -112,7 +133,7 @@ async fn client(
 }
 
 /// Tries until it works, with growing pauses and a line in the log for each.
-async fn patiently<T, E, F>(what: &str, attempt: impl Fn() -> F) -> T
+pub(crate) async fn patiently<T, E, F>(what: &str, attempt: impl Fn() -> F) -> T
 where
     E: Into<anyhow::Error>,
     F: Future<Output = Result<T, E>>,
@@ -131,33 +152,25 @@ where
     }
 }
 
-/// The node's own rules and filters; returns the primary interface.
-async fn set_up_host<'a>(
+/// The node's own rules and filters.
+async fn set_up_host(
     kernel: &mut Netlink,
     settings: &Settings,
     identity: &Identity,
-    shown: &'a [Shown],
-) -> Result<&'a Shown> {
-    let primary = shown.iter().find(|eni| eni.mac == identity.mac);
-    let primary = primary
-        .with_context(|| format!("no interface {} in the instance metadata", identity.mac))?;
-    let address = *primary
-        .addresses
-        .first()
-        .context("the primary interface has no address in the instance metadata")?;
+    primary: &Interface,
+) -> Result<()> {
     let link = primary_link(kernel, identity).await?;
     let host = Host { primary: link.index, mtu: settings.eni_mtu, mark: settings.mark };
     kernel.apply(&host.ops()).context("set up the node's rules")?;
     let firewall = Firewall {
         primary_link: link.name,
-        primary: address,
+        primary: primary.primary,
         direct: identity.vpc_cidrs.iter().chain(&settings.exclude_snat).copied().collect(),
         mark: settings.mark,
         snat: settings.snat,
         node_port: settings.node_port,
     };
-    nft::apply(&firewall.script()).context("set up the node's filter rules")?;
-    Ok(primary)
+    nft::apply(&firewall.script()).context("set up the node's filter rules")
 }
 
 async fn primary_link(kernel: &mut Netlink, identity: &Identity) -> Result<Link> {
@@ -172,94 +185,16 @@ async fn primary_link(kernel: &mut Netlink, identity: &Identity) -> Result<Link>
     }
 }
 
-fn source(settings: &Settings, journal: &Journal, primary: &Shown) -> Source {
+fn source(settings: &Settings, journal: &Journal, primary: &Interface) -> Source {
     match settings.networking {
         Networking::Node => Source::Node(Supply {
             subnets: vec![primary.subnet.clone()],
-            groups: primary.groups.iter().cloned().collect(),
+            groups: primary.groups.clone(),
         }),
         Networking::Custom => journal.book().source().unwrap_or_else(|| Source::Missing {
             why: "custom networking is on, but the Kubernetes API has not said yet which ENIConfig this node uses".into(),
         }),
     }
-}
-
-/// What is attached. The metadata service confirms what is on record; where it does not, it may be
-/// late or the record old, and EC2 is asked.
-async fn attached(
-    shown: Vec<Shown>,
-    journal: &mut Journal,
-    ec2: &Ec2,
-) -> Result<BTreeMap<EniId, Attached>> {
-    let shown: BTreeMap<EniId, Attached> = shown.into_iter().filter_map(from_shown).collect();
-    let recorded = journal.book().interfaces.clone();
-    let differs = |id: &String, now: &Interface| match shown.get(&EniId(id.clone())) {
-        Some(shown) => shown.is.blocks() != now.blocks(),
-        None => true,
-    };
-    let held = journal.book().attachments.values();
-    let unknown = held.filter(|it| {
-        !recorded.contains_key(&it.eni) && !shown.contains_key(&EniId(it.eni.clone()))
-    });
-    let questions = recorded.iter().filter(|(id, now)| differs(id, now)).count() + unknown.count();
-    let mut attached = shown;
-    if questions > 0 {
-        info!(questions, "the instance metadata differs from the record: ask EC2");
-        match ec2.attached().await {
-            Ok(described) => take_over(&mut attached, &described),
-            Err(refused) => {
-                warn!(error = %refused, "ask EC2 what is attached; go on with the record");
-                for (id, is) in recorded.clone() {
-                    let cidr = attached.get(&EniId(id.clone())).and_then(|eni| eni.subnet_cidr);
-                    attached.insert(EniId(id), Attached::new(is, cidr));
-                }
-            }
-        }
-    }
-    let gone = recorded.keys().map(|id| EniId(id.clone())).filter(|id| !attached.contains_key(id));
-    for id in gone {
-        journal.interface(&id, None)?;
-    }
-    for (id, eni) in &mut attached {
-        if let Some(known) = recorded.get(&id.0) {
-            eni.is.attachment = eni.is.attachment.take().or_else(|| known.attachment.clone());
-            eni.is.foreign |= known.foreign;
-        }
-        journal.interface(id, Some(eni.is.clone()))?;
-    }
-    Ok(attached)
-}
-
-/// EC2's word: what it lists is attached, and nothing else is.
-fn take_over(attached: &mut BTreeMap<EniId, Attached>, described: &[Described]) {
-    attached.retain(|id, _| described.iter().any(|eni| eni.id == id.0));
-    for eni in described {
-        let Some((attachment, device_index)) = &eni.attachment else { continue };
-        let id = EniId(eni.id.clone());
-        let subnet_cidr = attached.get(&id).and_then(|eni| eni.subnet_cidr);
-        attached.insert(
-            id,
-            Attached::new(carry_out::interface(eni, attachment, *device_index), subnet_cidr),
-        );
-    }
-}
-
-fn from_shown(eni: imds::Shown) -> Option<(EniId, Attached)> {
-    let (primary, secondary) = eni.addresses.split_first()?;
-    let mut is = Interface {
-        mac: eni.mac,
-        device_index: eni.device_index,
-        subnet: eni.subnet,
-        primary: *primary,
-        groups: eni.groups.into_iter().collect(),
-        addresses: BTreeSet::new(),
-        prefixes: BTreeSet::new(),
-        attachment: None,
-        foreign: false,
-    };
-    is.add(secondary.iter().copied().map(Block::Address));
-    is.add(eni.prefixes.iter().map(|prefix| Block::Prefix(prefix.network())));
-    Some((EniId(eni.id), Attached::new(is, Some(eni.subnet_cidr))))
 }
 
 fn restore(pool: &mut Pool, journal: &Journal) {

@@ -11,7 +11,8 @@ const ENICONFIGS: &str = "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs";
 impl World {
     /// The calls of EC2 with a node's credentials: action and outcome.
     pub(crate) fn calls(&self, node: &str) -> Vec<Call> {
-        let calls: Vec<Call> = serde_json::from_str(&self.sim(&["calls", "--log", "--json"])).unwrap();
+        let calls: Vec<Call> =
+            serde_json::from_str(&self.sim(&["calls", "--log", "--json"])).unwrap();
         calls.into_iter().filter(|call| call.who == node).collect()
     }
 

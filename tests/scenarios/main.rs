@@ -12,6 +12,7 @@ mod traffic;
 mod world;
 
 mod attachments;
+mod bad_days;
 mod daemon_down;
 mod eniconfigs;
 mod full_node;

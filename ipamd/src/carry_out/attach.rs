@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
-use pool::{Amount, EniId};
+use pool::{Amount, Cause, EniId};
 use sha1::{Digest, Sha1};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -101,9 +101,9 @@ impl CarryOut {
         info!(eni = %id, device_index = intent.device_index, blocks = eni.blocks.len(), "attached");
         // When this is a repetition, pods may have addresses of it already.
         if self.node.interface(&id).is_none() {
-            let is = interface(&eni, &attachment, intent.device_index);
-            let subnet_cidr = self.node.subnet_cidr(&is.subnet);
-            self.node.keep_interface(id, Attached::new(is, subnet_cidr));
+            let mut is = interface(&eni, &attachment, intent.device_index);
+            is.subnet_cidr = self.node.subnet_cidr(&is.subnet);
+            self.node.keep_interface(id, Attached::new(is));
         }
         // Last, as pods do not wait for it; what it prevents is a leak when the instance ends.
         let marked = self.ec2.delete_on_termination(&eni.id, &attachment).await;
@@ -111,10 +111,9 @@ impl CarryOut {
         marked.context("attached, but")
     }
 
-    /// Takes the intent off the record once there is nothing to repeat. A call whose answer was
-    /// lost may have been carried out or not.
+    /// Takes the intent off the record once there is nothing to repeat.
     fn forget_intent(&self, intent: &Intent, refused: Option<&Refused>) -> Result<()> {
-        if refused.is_some_and(|refused| refused.code.is_empty()) {
+        if refused.is_some_and(|refused| !is_final(refused)) {
             return Ok(());
         }
         self.node.state().journal.intent(intent.device_index, None)
@@ -145,7 +144,7 @@ impl CarryOut {
         match self.ec2.attach(&eni.id, intent.device_index).await {
             Ok(attachment) => Ok((eni, attachment)),
             Err(refused) => {
-                if !refused.code.is_empty() {
+                if is_final(&refused) {
                     self.delete(&eni.id).await;
                 }
                 Err(refused)
@@ -161,9 +160,9 @@ impl CarryOut {
             let Some((attachment, device_index)) = eni.attachment.clone() else { continue };
             if self.node.interface(&id).is_none() {
                 info!(eni = %id, device_index, "take over an interface that EC2 says is attached");
-                let is = interface(&eni, &attachment, device_index);
-                let subnet_cidr = self.node.subnet_cidr(&is.subnet);
-                self.node.keep_interface(id, Attached::new(is, subnet_cidr));
+                let mut is = interface(&eni, &attachment, device_index);
+                is.subnet_cidr = self.node.subnet_cidr(&is.subnet);
+                self.node.keep_interface(id, Attached::new(is));
             }
         }
         Ok(())
@@ -189,6 +188,7 @@ pub(crate) fn interface(eni: &Described, attachment: &str, device_index: u32) ->
         mac: eni.mac,
         device_index,
         subnet: eni.subnet.clone(),
+        subnet_cidr: None,
         primary: eni.primary,
         groups: eni.groups.clone(),
         addresses: BTreeSet::new(),
@@ -198,6 +198,12 @@ pub(crate) fn interface(eni: &Described, attachment: &str, device_index: u32) ->
     };
     interface.add(eni.blocks.iter().copied());
     interface
+}
+
+/// Whether a refusal will be the same next time. A call whose answer was lost may have been carried
+/// out or not, and one that was throttled goes on where it stopped.
+fn is_final(refused: &Refused) -> bool {
+    !matches!(refused.cause(), Cause::Unavailable | Cause::Throttled)
 }
 
 /// EC2 counts interfaces of this instance that we do not know of.

@@ -28,7 +28,7 @@ impl CarryOut {
                 Ok(Some(kernel)) => {
                     info!(eni = %id, link = kernel.link, table = kernel.table, "interface is ready");
                     self.node.change_interface(&id, |eni| {
-                        eni.subnet_cidr = Some(kernel.subnet);
+                        eni.is.subnet_cidr = Some(kernel.subnet);
                         eni.kernel = Some(kernel);
                     });
                 }
@@ -48,7 +48,7 @@ impl CarryOut {
     /// Sets up an interface in the kernel; `None` while its device or metadata is not there.
     async fn set_up(&self, eni: &Attached) -> Result<Option<net::eni::Eni>> {
         let Some(link) = self.node.kernel().link_by_mac(eni.is.mac)? else { return Ok(None) };
-        let subnet = match eni.subnet_cidr {
+        let subnet = match eni.is.subnet_cidr {
             Some(subnet) => subnet,
             None => match self.imds.subnet_cidr(eni.is.mac).await {
                 Ok(subnet) => subnet,

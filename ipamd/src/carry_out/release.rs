@@ -40,7 +40,6 @@ impl CarryOut {
             self.ec2.detach(&attachment).await?;
         }
         info!(eni = %id, "detached");
-        self.node.drop_interface(id);
         if let Some(kernel) = &eni.kernel {
             for failure in self.node.kernel().apply_each(&kernel.leftovers())? {
                 warn!(eni = %id, error = %failure, "remove what a detached interface left");
@@ -48,6 +47,8 @@ impl CarryOut {
         }
         self.vanished(eni.is.mac).await?;
         self.delete(&id.0).await;
+        // Not before: EC2 counts it, and its device index is taken, until it is detached.
+        self.node.drop_interface(id);
         Ok(())
     }
 

@@ -28,8 +28,6 @@ use tracing::warn;
 pub(crate) struct Attached {
     /// What EC2 told us; this part is on record.
     pub is: Interface,
-    /// Its subnet's block, once it is known.
-    pub subnet_cidr: Option<Ipv4Network>,
     /// The interface in the kernel, once it is set up; the primary one needs nothing.
     pub kernel: Option<net::eni::Eni>,
     /// Since when the daemon waits for its device.
@@ -38,8 +36,8 @@ pub(crate) struct Attached {
 
 impl Attached {
     /// An interface whose device has not been looked for yet.
-    pub(crate) fn new(is: Interface, subnet_cidr: Option<Ipv4Network>) -> Self {
-        Self { is, subnet_cidr, kernel: None, since: Instant::now() }
+    pub(crate) fn new(is: Interface) -> Self {
+        Self { is, kernel: None, since: Instant::now() }
     }
 
     fn readiness(&self) -> Readiness {
@@ -220,7 +218,11 @@ impl Node {
     /// The block of a subnet in which an interface of this node is already.
     pub(crate) fn subnet_cidr(&self, subnet: &str) -> Option<Ipv4Network> {
         let state = self.state();
-        state.attached.values().find(|eni| eni.is.subnet == subnet).and_then(|eni| eni.subnet_cidr)
+        state
+            .attached
+            .values()
+            .find(|eni| eni.is.subnet == subnet)
+            .and_then(|eni| eni.is.subnet_cidr)
     }
 
     /// What should change now; from here on it counts as under way.

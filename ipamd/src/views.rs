@@ -1,0 +1,94 @@
+//! What is attached, seen by three: the record, the metadata service, and EC2 where they differ.
+
+use crate::{
+    carry_out::{self, CarryOut},
+    ec2::Described,
+    imds::Shown,
+    journal::Interface,
+    node::Attached,
+};
+use anyhow::{Result, ensure};
+use pool::{Block, EniId};
+use std::collections::{BTreeMap, BTreeSet};
+use tracing::info;
+
+/// Compares the record with what the metadata service shows. Where they differ, one of them is late,
+/// and EC2 decides. Nothing is changed on the word of the metadata service alone.
+///
+/// # Errors
+/// One of them does not answer, or the record is another instance's.
+pub(crate) async fn compare(hands: &CarryOut) -> Result<()> {
+    let node = &hands.node;
+    let identity = hands.imds.identity().await?;
+    ensure!(
+        identity.instance == node.identity.instance,
+        "the record is that of {}, this is {}: stop the daemon, remove the journal in {}, start it again",
+        node.identity.instance,
+        identity.instance,
+        node.settings.run_dir.display()
+    );
+    let shown = hands.imds.interfaces_of(&identity).await?;
+    let shown: BTreeMap<EniId, Interface> = shown.into_iter().filter_map(from_shown).collect();
+    let recorded: BTreeMap<EniId, Interface> = {
+        let state = node.state();
+        state.attached.iter().map(|(id, eni)| (id.clone(), eni.is.clone())).collect()
+    };
+    let same = |(id, is): (&EniId, &Interface)| {
+        shown.get(id).is_some_and(|shown| shown.blocks() == is.blocks())
+    };
+    if recorded.len() == shown.len() && recorded.iter().all(same) {
+        return Ok(());
+    }
+    info!("the instance metadata differs from the record: ask EC2");
+    take_over(hands, &hands.ec2.attached().await?, &shown);
+    Ok(())
+}
+
+/// Takes over what EC2 lists, as it lists it.
+fn take_over(hands: &CarryOut, described: &[Described], shown: &BTreeMap<EniId, Interface>) {
+    let node = &hands.node;
+    let mut listed = BTreeSet::new();
+    for eni in described {
+        let Some((attachment, device_index)) = &eni.attachment else { continue };
+        let id = EniId(eni.id.clone());
+        let mut is = carry_out::interface(eni, attachment, *device_index);
+        listed.insert(id.clone());
+        match node.interface(&id) {
+            Some(known) => node.change_interface(&id, |it| {
+                is.subnet_cidr = known.is.subnet_cidr;
+                is.foreign = known.is.foreign;
+                it.is = is;
+            }),
+            None => {
+                is.subnet_cidr = shown.get(&id).and_then(|eni| eni.subnet_cidr);
+                node.keep_interface(id, Attached::new(is));
+            }
+        }
+    }
+    let known: Vec<EniId> = node.state().attached.keys().cloned().collect();
+    // EC2's lists lag behind as well: only what neither of the two knows is gone.
+    for id in known.iter().filter(|id| !listed.contains(id) && !shown.contains_key(id)) {
+        info!(eni = %id, "neither EC2 nor the instance metadata knows this interface any more");
+        node.drop_interface(id);
+    }
+}
+
+/// What the metadata service shows, for the record; `None` for an interface without addresses.
+pub(crate) fn from_shown(eni: Shown) -> Option<(EniId, Interface)> {
+    let (primary, secondary) = eni.addresses.split_first()?;
+    let mut is = Interface {
+        mac: eni.mac,
+        device_index: eni.device_index,
+        subnet: eni.subnet,
+        subnet_cidr: Some(eni.subnet_cidr),
+        primary: *primary,
+        groups: eni.groups.into_iter().collect(),
+        addresses: BTreeSet::new(),
+        prefixes: BTreeSet::new(),
+        attachment: None,
+        foreign: false,
+    };
+    is.add(secondary.iter().copied().map(Block::Address));
+    is.add(eni.prefixes.iter().map(|prefix| Block::Prefix(prefix.network())));
+    Some((EniId(eni.id), is))
+}

@@ -1,0 +1,142 @@
+//! Bad days of AWS: lost answers, throttling, denial, late devices, metadata that is wrong.
+
+use crate::{
+    command::until,
+    world::{CUSTOM, World, ZONES},
+};
+
+#[test]
+fn a_lost_answer_of_any_call_costs_no_interface_and_no_pod() {
+    for action in
+        ["CreateNetworkInterface", "AttachNetworkInterface", "ModifyNetworkInterfaceAttribute"]
+    {
+        let world = custom_world();
+        world.sim(&["fault", "add", "lost-reply", "--action", action, "--calls", "1"]);
+
+        world.daemon_start("n1", CUSTOM);
+        let pods: Vec<_> = (0..2).map(|pod| world.pod_add("n1", &format!("p{pod}"))).collect();
+
+        world.everybody_reaches_everybody(&pods);
+        world.settled("n1");
+        nothing_is_left_over(&world);
+    }
+}
+
+#[test]
+fn throttled_calls_are_repeated_until_there_is_an_address() {
+    let world = custom_world();
+    world.sim(&["fault", "add", "throttle", "--calls", "8"]);
+
+    world.daemon_start("n1", CUSTOM);
+    let pod = world.pod_add("n1", "p");
+
+    world.everybody_reaches_everybody(&[pod]);
+    let throttled =
+        world.calls("n1").iter().filter(|it| it.outcome == "RequestLimitExceeded").count();
+    assert_eq!(throttled, 8);
+}
+
+#[test]
+fn a_role_that_may_not_create_interfaces_is_what_the_pod_is_told() {
+    let world = custom_world();
+    world.sim(&["fault", "add", "deny", "--action", "CreateNetworkInterface"]);
+
+    world.daemon_start("n1", &[CUSTOM, &["ENI_CNI_ADD_WAIT=1"]].concat());
+    let error = world.try_pod_add("n1", "p").unwrap_err();
+
+    assert!(error.contains("CreateNetworkInterface: UnauthorizedOperation"), "{error}");
+    assert!(error.contains("ENIConfig us-west-2a, subnet subnet-"), "{error}");
+}
+
+#[test]
+fn a_device_that_comes_late_is_waited_for() {
+    let world = custom_world();
+    world.sim(&["fault", "add", "device-late", "--by", "3s", "--calls", "1"]);
+
+    world.daemon_start("n1", CUSTOM);
+    let pod = world.pod_add("n1", "p");
+
+    world.everybody_reaches_everybody(&[pod]);
+}
+
+// Users' pain: the peer forgets the addresses of running pods when the metadata service is stale at
+// a restart, and then gives them away.
+#[test]
+fn pods_keep_their_network_when_the_metadata_is_wrong_at_a_restart() {
+    for fault in [&["imds-short"][..], &["imds-empty", "--calls", "3"], &["imds-lag", "--by", "1h"]]
+    {
+        let world = custom_world();
+        world.daemon_start("n1", CUSTOM);
+        let pods: Vec<_> = (0..3).map(|pod| world.pod_add("n1", &format!("p{pod}"))).collect();
+        world.settled("n1");
+        world.daemon_stop("n1");
+        world.sim(&[&["fault", "add"], fault].concat());
+
+        world.daemon_start("n1", CUSTOM);
+        let after: Vec<_> = (0..3).map(|pod| world.pod_add("n1", &format!("q{pod}"))).collect();
+
+        let all = [pods, after].concat();
+        let addresses: std::collections::BTreeSet<_> = all.iter().map(|pod| pod.address).collect();
+        assert_eq!(addresses.len(), all.len(), "{fault:?}: {all:?}");
+        world.everybody_reaches_everybody(&all);
+    }
+}
+
+#[test]
+fn interfaces_that_are_gone_and_still_listed_do_not_stop_the_daemon() {
+    let world = custom_world();
+    world.sim(&["fault", "add", "imds-ghosts", "--by", "1h"]);
+    world.daemon_start("n1", &[]);
+    let before = world.pod_add("n1", "before");
+    world.settled("n1");
+    world.daemon_stop("n1");
+    // The interface in the node's subnet goes, and its ghost stays.
+    world.daemon_start("n1", CUSTOM);
+    let pod = world.pod_add("n1", "p");
+    world.settled("n1");
+
+    world.daemon_kill("n1");
+    world.daemon_start("n1", CUSTOM);
+    let more = world.pod_add("n1", "q");
+
+    world.everybody_reaches_everybody(&[before, pod, more]);
+}
+
+#[test]
+fn after_a_day_of_everything_going_wrong_all_is_well() {
+    let world = custom_world();
+    world.sim(&["fault", "add", "chaos", "--probability", "0.3"]);
+    let env = [CUSTOM, &["WARM_IP_TARGET=1"]].concat();
+    world.daemon_start("n1", &env);
+
+    let mut pods = vec![];
+    for round in 0..3 {
+        for pod in 0..4 {
+            // A failed ADD is the runtime's to repeat.
+            let name = format!("p{round}-{pod}");
+            until("a pod", || world.try_pod_add("n1", &name).map(|pod| pods.push(pod)));
+        }
+        world.daemon_kill("n1");
+        world.daemon_start("n1", &env);
+    }
+    world.sim(&["fault", "clear"]);
+
+    world.everybody_reaches_everybody(&pods);
+    world.settled("n1");
+    nothing_is_left_over(&world);
+}
+
+fn custom_world() -> World {
+    let world = World::up();
+    world.eniconfig_create(ZONES[0], "pods-a", &["pods"]);
+    world.node_add("n1", ZONES[0], &[]);
+    world
+}
+
+/// EC2 has no interface that is attached to nothing.
+fn nothing_is_left_over(world: &World) {
+    until("every interface belongs to a node", || {
+        let all = world.ec2("Action=DescribeNetworkInterfaces");
+        if all.contains("<status>available</status>") { Err(all) } else { Ok(()) }
+    });
+}
