@@ -29,6 +29,7 @@ fn world() -> World {
         cidr: "10.0.0.0/24".parse().unwrap(),
         zone: "us-west-2a".into(),
         public_ips: true,
+        prefix_reservations: Vec::new(),
     };
     let spec = Spec { subnets: vec![subnet], latency: Latency::NONE, ..Spec::default() };
     let cloud = Cloud::new(Vpc::new(spec).unwrap());
