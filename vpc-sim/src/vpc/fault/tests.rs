@@ -212,7 +212,7 @@ fn a_description_that_lags_does_not_know_what_was_just_made_and_knows_what_is_go
 }
 
 #[test]
-fn only_descriptions_of_interfaces_lag() {
+fn only_descriptions_that_tell_about_interfaces_lag() {
     let mut world = world_with(Kind::DescribeLag, |_| {});
     let subnets = Request::DescribeSubnets(Lookup::default());
 
