@@ -148,7 +148,7 @@ impl Faults {
             spec: fault.spec.clone(),
             acted: fault.acted,
             calls_left: fault.calls_left,
-            time_left: fault.until.map(|until| Span(until.0.saturating_sub(now.0))),
+            time_left: fault.until.map(|until| whole_seconds(until.0.saturating_sub(now.0))),
         };
         self.active.iter().filter(|fault| !fault.is_over(now)).map(status).collect()
     }
@@ -293,6 +293,11 @@ impl Active {
         self.calls_left = self.calls_left.map(|left| left.saturating_sub(1));
         Some(effect)
     }
+}
+
+/// For people: rounded up, so that what can act still has some time left.
+fn whole_seconds(left: Duration) -> Span {
+    Span(Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0)))
 }
 
 fn always(_: &FaultSpec) -> bool {
