@@ -80,6 +80,7 @@ impl World {
                 cidr: cidr.parse()?,
                 zone: "us-west-2a".into(),
                 public_ips: false,
+                prefix_reservations: Vec::new(),
             })
         };
         let spec = Spec {

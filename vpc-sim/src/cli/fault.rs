@@ -1,6 +1,6 @@
 //! `fault`: what goes wrong, and for whom.
 
-use super::print;
+use super::{examples, print};
 use crate::{
     vpc::{
         fault::{FaultSpec, FaultStatus, Kind, Span},
@@ -20,48 +20,22 @@ use clap::{
 #[derive(Debug, Subcommand)]
 pub(super) enum FaultCommand {
     /// Add a fault and print its number
-    #[command(after_help = ADD_EXAMPLES)]
+    #[command(after_help = examples::FAULT_ADD)]
     Add(FaultArgs),
     /// Show the faults that can act still
-    #[command(after_help = LIST_EXAMPLES)]
+    #[command(after_help = examples::FAULT_LIST)]
     List {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
     /// Remove a fault, or all of them
-    #[command(after_help = CLEAR_EXAMPLES)]
+    #[command(after_help = examples::FAULT_CLEAR)]
     Clear {
         /// Number of the fault; all of them without one
         id: Option<u32>,
     },
 }
-
-const ADD_EXAMPLES: &str = "\
-Examples:
-  The next three attachments are throttled, whichever node makes them:
-    vpc-sim fault add throttle --action AttachNetworkInterface --calls 3
-  For a minute, half of what node n1 asks of EC2 fails:
-    vpc-sim fault add error --code InternalError --node n1 --for 1m --probability 0.5
-  The role may not create interfaces:
-    vpc-sim fault add deny --action CreateNetworkInterface
-  An assignment takes effect, and its answer is lost:
-    vpc-sim fault add lost-reply --action AssignPrivateIpAddresses --calls 1
-  Metadata is a minute behind, and lists what was detached for five:
-    vpc-sim fault add imds-lag --by 1m
-    vpc-sim fault add imds-ghosts --by 5m
-  Whatever AWS does on bad days, at random, but the same for the same seed:
-    vpc-sim fault add chaos --probability 0.05 --seed 7";
-
-const LIST_EXAMPLES: &str = "\
-Examples:
-  vpc-sim fault list
-  vpc-sim fault list --json | jq '.[] | {id, kind, acted}'";
-
-const CLEAR_EXAMPLES: &str = "\
-Examples:
-  vpc-sim fault clear      a good day again
-  vpc-sim fault clear 2    only without fault 2";
 
 #[derive(Debug, Args)]
 pub(super) struct FaultArgs {

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod demo;
+mod examples;
 mod exec;
 mod fault;
 mod print;
@@ -14,7 +15,8 @@ use crate::{
     },
 };
 use anyhow::{Result, anyhow};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use fault::FaultCommand;
 use std::{collections::BTreeMap, ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
@@ -23,7 +25,7 @@ const DEFAULT_NAME: &str = "default";
 
 /// A VPC on one Linux machine: EC2, instance metadata, a Kubernetes API, and real packets.
 #[derive(Debug, Parser)]
-#[command(version, name = "vpc-sim")]
+#[command(version, name = "vpc-sim", after_help = examples::PROGRAM)]
 struct Cli {
     /// Name of the world
     #[arg(long, global = true, default_value = DEFAULT_NAME, env = "VPC_SIM_NAME")]
@@ -35,14 +37,17 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a world in the foreground; print one line of JSON when it is ready
+    #[command(after_help = examples::UP)]
     Up {
         /// Description of the world; without one, the default world
         #[arg(long)]
         world: Option<PathBuf>,
     },
     /// End a world and remove what it left
+    #[command(after_help = examples::DOWN)]
     Down,
     /// Show the world
+    #[command(after_help = examples::STATUS)]
     Status {
         /// As JSON
         #[arg(long)]
@@ -58,6 +63,7 @@ enum Command {
     #[command(subcommand)]
     Pod(PodCommand),
     /// Run a command in the network of a node or a pod
+    #[command(after_help = examples::EXEC)]
     Exec {
         /// NODE, NODE/POD or NODE/NAMESPACE/POD
         place: String,
@@ -66,12 +72,20 @@ enum Command {
         command: Vec<OsString>,
     },
     /// Tell the story of custom networking in a world of its own, with checks
+    #[command(after_help = examples::DEMO)]
     Demo,
     /// Let things go wrong
     #[command(subcommand)]
     Fault(FaultCommand),
     /// Show the calls of EC2, counted by action and node
+    #[command(after_help = examples::CALLS)]
     Calls(CallsArgs),
+    /// Print a script that completes this program's commands in a shell
+    #[command(after_help = examples::COMPLETION)]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +110,7 @@ struct CallsArgs {
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
     /// Boot an instance and register it as a node
+    #[command(after_help = examples::NODE_ADD)]
     Add {
         /// Name of the node
         node: String,
@@ -113,6 +128,7 @@ enum NodeCommand {
         labels: Vec<(String, String)>,
     },
     /// Terminate a node, as EC2 does
+    #[command(after_help = examples::NODE_RM)]
     Rm {
         /// Name of the node
         node: String,
@@ -122,6 +138,7 @@ enum NodeCommand {
 #[derive(Debug, Subcommand)]
 enum DaemonCommand {
     /// Start it and print its process id
+    #[command(after_help = examples::DAEMON_START)]
     Start {
         /// Name of the node
         node: String,
@@ -129,11 +146,13 @@ enum DaemonCommand {
         how: DaemonArgs,
     },
     /// Ask it to end
+    #[command(after_help = examples::DAEMON_STOP)]
     Stop {
         /// Name of the node
         node: String,
     },
     /// Kill it
+    #[command(after_help = examples::DAEMON_KILL)]
     Kill {
         /// Name of the node
         node: String,
@@ -153,6 +172,7 @@ struct DaemonArgs {
 #[derive(Debug, Subcommand)]
 enum PodCommand {
     /// Start a pod and print its CNI result
+    #[command(after_help = examples::POD_ADD)]
     Add {
         /// Name of the node
         node: String,
@@ -166,6 +186,7 @@ enum PodCommand {
         serve: bool,
     },
     /// Stop a pod
+    #[command(after_help = examples::POD_RM)]
     Rm {
         /// Name of the node
         node: String,
@@ -205,6 +226,11 @@ fn run(cli: Cli) -> Result<()> {
             }
         }
         Command::Calls(args) => calls(&folder, args),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "vpc-sim", &mut script);
+            print::bytes(&script)
+        }
         Command::Fault(command) => fault::run(&folder, command),
         Command::Node(command) => print::answer(&control::ask(&folder, &node(command))?),
         Command::Daemon(command) => print::answer(&control::ask(&folder, &daemon(command))?),
@@ -266,11 +292,57 @@ fn pair(text: &str) -> Result<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Every command that does something, with its words.
+    fn commands(command: &clap::Command, words: &str) -> Vec<(String, String)> {
+        let path = format!("{words}{} ", command.get_name());
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let inner = command.get_subcommands().flat_map(|inner| commands(inner, &path));
+        let inner: Vec<_> = inner.collect();
+        if inner.is_empty() { vec![(path, help)] } else { inner }
+    }
+
+    #[test]
+    fn every_command_teaches_by_examples_that_can_be_typed() {
+        let mut all = commands(&Cli::command(), "");
+        all.push(("vpc-sim ".into(), examples::PROGRAM.into()));
+
+        for (words, help) in all {
+            let lines = help.lines().map(str::trim).filter(|line| line.starts_with("vpc-sim "));
+            let mut count = 0;
+            for line in lines {
+                // What is behind spaces is an explanation, what is behind `|` another program.
+                let line = line.split("   ").next().unwrap_or_default();
+                let typed =
+                    line.split(['|', '>', '&']).next().unwrap_or_default().split_whitespace();
+
+                let parsed = Cli::try_parse_from(typed);
+
+                assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+                assert!(line.starts_with(words.trim_end()), "{line} is no example of {words}");
+                count += 1;
+            }
+            assert!(count > 0, "{words}has no example");
+        }
+    }
+
+    #[test]
+    fn shells_can_complete_commands() {
+        for shell in ["bash", "zsh", "fish"] {
+            let cli = Cli::try_parse_from(["vpc-sim", "completion", shell]).unwrap();
+            let Command::Completion { shell } = cli.command else { panic!("{shell}") };
+            let mut script = Vec::new();
+
+            clap_complete::generate(shell, &mut Cli::command(), "vpc-sim", &mut script);
+
+            let script = String::from_utf8(script).unwrap();
+            assert!(script.contains("fault") && script.contains("lost-reply"), "{script}");
+        }
     }
 
     #[test]

@@ -112,8 +112,13 @@ fn describe_fault(fault: &FaultStatus) -> String {
 }
 
 fn write(text: &str) -> Result<()> {
+    bytes(text.as_bytes())
+}
+
+/// What is made elsewhere.
+pub(super) fn bytes(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("write to standard output")
+    out.write_all(bytes).and_then(|()| out.flush()).context("write to standard output")
 }
 
 fn describe(status: &Status) -> Result<String, std::fmt::Error> {

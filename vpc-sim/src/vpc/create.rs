@@ -6,7 +6,6 @@ use super::{
     error::Ec2Error,
     ids::{EniId, Kind},
     interface::Interface,
-    limits::INTERFACES_PER_REGION,
     tags,
     time::Time,
 };
@@ -76,7 +75,7 @@ impl Vpc {
         }
         let groups = self.resolve_groups(&request.groups)?;
         tags::check(&request.tags, 0)?;
-        if self.interfaces.len() >= INTERFACES_PER_REGION {
+        if self.interfaces.len() >= self.spec.quotas.interfaces_per_region {
             let message = "The maximum number of network interfaces has been reached.";
             return Err(Ec2Error::new("NetworkInterfaceLimitExceeded", message));
         }

@@ -1,8 +1,9 @@
 //! Security groups: who may talk with whom.
 
 use super::{
+    check::SpecError,
     ids::Kind,
-    spec::{GroupSpec, PermissionSpec, SpecError},
+    spec::{GroupSpec, PermissionSpec},
 };
 use crate::layout::{Peer, Permission};
 use ipnetwork::Ipv4Network;

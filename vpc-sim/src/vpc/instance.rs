@@ -6,7 +6,7 @@ use super::{
     error::Ec2Error,
     ids::{AttachmentId, EniId, InstanceId, Kind},
     interface::{Attachment, AttachmentState},
-    limits::{GROUPS_PER_INTERFACE, InstanceType},
+    limits::InstanceType,
     metadata::{Ghost, History, View},
     spec::Launch,
     time::Time,
@@ -221,7 +221,7 @@ impl Vpc {
                 unique.push(id.clone());
             }
         }
-        if unique.len() > GROUPS_PER_INTERFACE {
+        if unique.len() > self.spec.quotas.groups_per_interface {
             let message = "The maximum number of security groups per interface has been reached.";
             return Err(Ec2Error::new("SecurityGroupsPerInterfaceLimitExceeded", message));
         }

@@ -8,12 +8,6 @@ static TABLE: &str = include_str!("../../../conf/instance-types.tsv");
 /// Addresses in a prefix that EC2 delegates over IPv4: a /28.
 pub const PREFIX_SIZE: u32 = 16;
 
-/// Security groups that an interface may have; EC2's default quota.
-pub const GROUPS_PER_INTERFACE: usize = 5;
-
-/// Interfaces that a region may have; EC2's default quota.
-pub const INTERFACES_PER_REGION: usize = 5_000;
-
 /// Tags that a resource may have.
 pub const TAGS_PER_RESOURCE: usize = 50;
 

@@ -16,6 +16,7 @@ pub mod request;
 pub mod spec;
 pub mod throttle;
 
+mod check;
 mod error;
 mod fields;
 mod filter;
@@ -30,13 +31,14 @@ mod tags;
 mod tests;
 mod time;
 
+pub use check::SpecError;
 pub use error::Ec2Error;
 pub use filter::Filter;
 pub use groups::Group;
 pub use ids::{AttachmentId, EniId, InstanceId};
 pub use instance::{Instance, Role};
 pub use interface::{Attachment, AttachmentState, Interface};
-pub use spec::{Launch, Spec, SpecError};
+pub use spec::{Launch, Spec};
 pub use subnet::Subnet;
 pub use time::Time;
 
@@ -132,7 +134,7 @@ impl Vpc {
                 cidr: subnet.cidr,
                 zone: subnet.zone,
                 public_ips: subnet.public_ips,
-                space: Space::new(subnet.cidr),
+                space: Space::new(subnet.cidr, &subnet.prefix_reservations),
             };
             vpc.subnets.insert(id, subnet);
         }

@@ -53,15 +53,19 @@ pub(super) struct Space {
     last: u32,
     single: BTreeMap<u32, EniId>,
     prefixes: BTreeMap<u32, EniId>,
+    /// First and last address of blocks that are for prefixes only.
+    reserved: Vec<(u32, u32)>,
 }
 
 impl Space {
-    pub(super) fn new(cidr: Ipv4Network) -> Self {
+    pub(super) fn new(cidr: Ipv4Network, reserved: &[Ipv4Network]) -> Self {
+        let bounds = |block: &Ipv4Network| (block.network().into(), block.broadcast().into());
         Self {
             first: cidr.network().into(),
             last: cidr.broadcast().into(),
             single: BTreeMap::new(),
             prefixes: BTreeMap::new(),
+            reserved: reserved.iter().map(bounds).collect(),
         }
     }
 
@@ -120,8 +124,11 @@ impl Space {
 
     fn pick_one(&self, without: &BTreeSet<u32>, rng: &mut impl Rng) -> Option<u32> {
         let usable = self.first + RESERVED_AT_START..self.last;
-        let is_free =
-            |address: &u32| !without.contains(address) && self.owner((*address).into()).is_none();
+        let is_free = |address: &u32| {
+            !without.contains(address)
+                && self.owner((*address).into()).is_none()
+                && !self.reserved.iter().any(|(first, last)| (first..=last).contains(&address))
+        };
         let blind = (0..BLIND_PICKS).map(|_| rng.random_range(usable.clone())).find(is_free);
         blind.or_else(|| usable.filter(is_free).choose(rng))
     }
@@ -144,10 +151,15 @@ impl Space {
 
     fn pick_block(&self, without: &BTreeSet<u32>, rng: &mut impl Rng) -> Option<u32> {
         let is_free = |start: &u32| !without.contains(start) && self.free_block(*start);
+        // EC2, "Subnet CIDR reservations": prefixes come from the reserved blocks while there are
+        // any, and from the rest of the subnet then.
+        let reserved = self.reserved.iter().flat_map(|(first, last)| blocks(*first, *last));
+        if let Some(start) = reserved.filter(is_free).choose(rng) {
+            return Some(start);
+        }
         let any = |_| rng.random_range(self.first..=self.last) & !(PREFIX_SIZE - 1);
         let blind = (0..BLIND_PICKS).map(any).find(is_free);
-        let all = (self.first..=self.last).step_by(PREFIX_SIZE as usize);
-        blind.or_else(|| all.filter(is_free).choose(rng))
+        blind.or_else(|| blocks(self.first, self.last).filter(is_free).choose(rng))
     }
 
     // A block with a reserved address in it, the first and the last of the subnet, is not free.
@@ -161,13 +173,17 @@ impl Space {
     }
 }
 
+fn blocks(first: u32, last: u32) -> impl Iterator<Item = u32> {
+    (first..=last).step_by(PREFIX_SIZE as usize)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use rand::{SeedableRng, rngs::StdRng};
 
     fn space(cidr: &str) -> Space {
-        Space::new(cidr.parse().unwrap())
+        Space::new(cidr.parse().unwrap(), &[])
     }
 
     fn eni() -> EniId {
@@ -214,6 +230,25 @@ mod tests {
         check_prefixes("10.0.0.0/26", 2);
         check_prefixes("10.0.0.0/27", 0);
         check_prefixes("10.0.0.0/28", 0);
+    }
+
+    #[test]
+    fn a_reserved_block_is_for_prefixes_which_come_from_it_first() {
+        let reserved = "10.0.0.64/27".parse().unwrap();
+        let mut space = Space::new("10.0.0.0/24".parse().unwrap(), &[reserved]);
+        let mut rng = StdRng::seed_from_u64(1);
+
+        let prefixes = space.pick_prefixes(3, &mut rng).unwrap();
+        let single = space.pick(251 - 32, &mut rng).unwrap();
+        for address in &single {
+            space.take(*address, &eni());
+        }
+        let left = space.pick(1, &mut rng);
+
+        let inside: Vec<bool> = prefixes.iter().map(|it| reserved.contains(it.ip())).collect();
+        assert_eq!(inside, [true, true, false]);
+        assert!(single.iter().all(|address| !reserved.contains(*address)));
+        assert_eq!((space.free(), left), (32, None));
     }
 
     #[test]

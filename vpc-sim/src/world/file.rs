@@ -1,6 +1,7 @@
 //! The file that describes a world.
 
-use crate::vpc::{Spec, fault::FaultSpec};
+use super::place;
+use crate::vpc::{Spec, Vpc, fault::FaultSpec};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::{net::SocketAddrV4, ops::Range, path::Path};
@@ -93,8 +94,15 @@ impl WorldFile {
     }
 
     /// What must agree between the parts of a file; each part by itself has been checked by its
-    /// type, and the VPC checks itself when it is made.
+    /// type.
     fn check(&self, text: &str) -> Result<()> {
+        // Only the VPC knows what makes one.
+        if let Err(error) = Vpc::new(self.vpc.clone()) {
+            match place::of(text, &error) {
+                Some(span) => bail!("{}: {error}", at(text, &span)),
+                None => bail!(error),
+            }
+        }
         let Services { kubernetes, ec2 } = &self.services;
         for service in [kubernetes, ec2] {
             let address = *service.get_ref().ip();
@@ -163,6 +171,31 @@ mod tests {
 
         assert_eq!(file.vpc.subnets.len(), 6);
         assert!(crate::vpc::Vpc::new(file.vpc).is_ok());
+    }
+
+    #[test]
+    fn an_entry_that_makes_no_vpc_is_named_with_its_place() {
+        let subnet = |name: &str, cidr: &str, more: &str| {
+            format!(
+                "[[vpc.subnets]]\nname = '{name}'\nzone = 'us-west-2a'\ncidr = '{cidr}'\n{more}"
+            )
+        };
+        let a = subnet("a", "10.0.0.0/24", "");
+        let file = |more: &str| format!("[vpc]\ncidrs = ['10.0.0.0/16']\n{a}{more}");
+
+        check(&file(&subnet("b", "10.0.0.0/25", "")), &["line 10, column 8", "overlap"]);
+        check(&file(&subnet("b", "10.1.0.0/24", "")), &["line 10, column 8", "outside"]);
+        check(&file(&subnet("a", "10.0.1.0/24", "")), &["line 8, column 8", "`a` names two"]);
+        check(&file(&subnet("b", "10.0.1.0/29", "")), &["line 10, column 8", "/16 and /28"]);
+        check(
+            &file(&subnet("b", "10.0.1.0/24", "prefix_reservations = ['10.0.2.0/28']\n")),
+            &["line 11, column 23", "prefix reservation 10.0.2.0/28"],
+        );
+        check(
+            &file("[[vpc.groups]]\nname = 'web'\ningress = [{ group = 'db' }]\n"),
+            &["line 9, column 11", "group web permits `db`"],
+        );
+        check("[vpc]\ncidrs = []\n", &["line 2, column 9", "no address block"]);
     }
 
     #[track_caller]

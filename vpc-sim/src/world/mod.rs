@@ -7,6 +7,7 @@ mod daemon;
 mod fault;
 mod metadata;
 mod node;
+mod place;
 mod pod;
 mod serve;
 mod wires;

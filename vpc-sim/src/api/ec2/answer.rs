@@ -45,12 +45,13 @@ pub(super) fn content(
                 Some(past) => vpc.describe_interfaces_among(past, lookup)?,
                 None => vpc.describe_network_interfaces(lookup)?,
             };
-            let describe = Describe { vpc, clock };
+            let describe = Describe { vpc, clock, past: None };
             Ok(page("networkInterfaceSet", &found, |xml, item| describe.interface(xml, item)))
         }
         Request::DescribeInstances(lookup) => {
+            let past = vpc.interfaces_as_of(now, lag);
             let found = vpc.describe_instances(lookup)?;
-            let describe = Describe { vpc, clock };
+            let describe = Describe { vpc, clock, past: past.as_ref() };
             Ok(page("reservationSet", &found, |xml, item| describe.reservation(xml, item)))
         }
         Request::DescribeInstanceTypes(lookup) => {
@@ -59,17 +60,17 @@ pub(super) fn content(
         }
         Request::DescribeSubnets(lookup) => {
             let found = vpc.describe_subnets(lookup)?;
-            let describe = Describe { vpc, clock };
+            let describe = Describe { vpc, clock, past: None };
             Ok(page("subnetSet", &found, |xml, item| describe.subnet(xml, item)))
         }
         Request::DescribeSecurityGroups(lookup) => {
             let found = vpc.describe_security_groups(lookup)?;
-            let describe = Describe { vpc, clock };
+            let describe = Describe { vpc, clock, past: None };
             Ok(page("securityGroupInfo", &found, |xml, item| describe.group(xml, item)))
         }
         Request::DescribeVpcs(lookup) => {
             let found = vpc.describe_vpcs(lookup)?;
-            let describe = Describe { vpc, clock };
+            let describe = Describe { vpc, clock, past: None };
             Ok(page("vpcSet", &found, |xml, _| describe.vpc(xml)))
         }
     }
@@ -82,7 +83,7 @@ fn create(
     request: &CreateInterface,
 ) -> Result<Xml, Ec2Error> {
     let interface = vpc.create_network_interface(now, request)?.clone();
-    let describe = Describe { vpc, clock };
+    let describe = Describe { vpc, clock, past: None };
     let mut xml = Xml::default();
     xml.element("networkInterface", |xml| describe.interface(xml, &interface));
     xml.optional("clientToken", request.client_token.as_ref());

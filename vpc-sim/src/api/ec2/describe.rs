@@ -5,11 +5,12 @@ use crate::{
     api::cloud::{Clock, iso_time},
     layout::{Peer, Permission, Protocol},
     vpc::{
-        Attachment, Group, Instance, Interface, Subnet, Time, Vpc,
+        Attachment, EniId, Group, Instance, Interface, Subnet, Time, Vpc,
         describe::Page,
         limits::{Hypervisor, InstanceType},
     },
 };
+use std::collections::BTreeMap;
 
 /// The image that every instance says it runs.
 const IMAGE_ID: &str = "ami-0123456789abcdef0";
@@ -18,6 +19,8 @@ const IMAGE_ID: &str = "ami-0123456789abcdef0";
 pub(super) struct Describe<'a> {
     pub(super) vpc: &'a Vpc,
     pub(super) clock: &'a Clock,
+    /// Interfaces as they were some time ago, when the description of instances lags.
+    pub(super) past: Option<&'a BTreeMap<EniId, Interface>>,
 }
 
 /// A page of descriptions.
@@ -148,8 +151,8 @@ impl Describe<'_> {
         xml.text("privateDnsName", self.vpc.private_dns_name(instance.private_ip));
         xml.text("subnetId", &instance.subnet_id);
         xml.text("vpcId", self.vpc.id());
-        let interfaces = instance.interfaces.iter().filter_map(|id| self.vpc.interfaces().get(id));
-        let primary = interfaces.clone().find(|interface| interface.primary == instance.private_ip);
+        let interfaces = self.interfaces_of(instance);
+        let primary = interfaces.iter().find(|interface| interface.primary == instance.private_ip);
         self.group_set(xml, primary.map_or(&[], |interface| &interface.groups));
         xml.optional("ipAddress", primary.and_then(|interface| interface.public));
         xml.set("networkInterfaceSet", interfaces, |xml, interface| {
@@ -158,6 +161,15 @@ impl Describe<'_> {
                 xml.element("attachment", |xml| self.attachment(xml, attachment));
             }
         });
+    }
+
+    fn interfaces_of(&self, instance: &Instance) -> Vec<&Interface> {
+        let Some(past) = self.past else {
+            let current = |id| self.vpc.interfaces().get(id);
+            return instance.interfaces.iter().filter_map(current).collect();
+        };
+        let is_of = |attachment: &Attachment| attachment.instance_id == instance.id;
+        past.values().filter(|it| it.attachment.as_ref().is_some_and(is_of)).collect()
     }
 
     pub(super) fn subnet(&self, xml: &mut Xml, subnet: &Subnet) {

@@ -3,6 +3,8 @@
 use super::*;
 use crate::vpc::{
     Launch, Spec, Vpc,
+    attach::Attach,
+    create::CreateInterface,
     fault::{FaultSpec, Kind},
     spec::{Latency, SubnetSpec},
 };
@@ -29,6 +31,7 @@ fn world() -> World {
         cidr: "10.0.0.0/24".parse().unwrap(),
         zone: "us-west-2a".into(),
         public_ips: true,
+        prefix_reservations: Vec::new(),
     };
     let spec = Spec { subnets: vec![subnet], latency: Latency::NONE, ..Spec::default() };
     let cloud = Cloud::new(Vpc::new(spec).unwrap());
@@ -338,6 +341,27 @@ async fn an_interface_is_not_found_right_after_it_was_made_when_reads_lag() {
     assert_eq!((lagging.status, fresh.status), (400, 200));
     let code = "<Code>InvalidNetworkInterfaceID.NotFound</Code>";
     assert!(lagging.body.contains(code), "{}", lagging.body);
+}
+
+#[tokio::test]
+async fn an_instance_does_not_show_an_interface_right_after_it_was_attached_when_reads_lag() {
+    let world = world();
+    world.fault(FaultSpec::new(Kind::DescribeLag));
+    let count = |reply: &Reply| reply.body.matches("<networkInterfaceId>").count();
+
+    world.cloud.with(|vpc, now| {
+        let instance_id = vpc.instances().keys().next().unwrap().0.clone();
+        let subnet_id = "subnet-1".into();
+        let create = CreateInterface { subnet_id, ..CreateInterface::default() };
+        let interface_id = vpc.create_network_interface(now, &create).unwrap().id.0.clone();
+        let attach = Attach { interface_id, instance_id, device_index: 1, card_index: None };
+        vpc.attach_network_interface(now, &attach).unwrap();
+    });
+    let lagging = world.post("Action=DescribeInstances").await;
+    world.cloud.with(|vpc, now| vpc.clear_faults(now, None));
+    let fresh = world.post("Action=DescribeInstances").await;
+
+    assert_eq!((count(&lagging), count(&fresh)), (1, 2), "{}", lagging.body);
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,8 +24,10 @@ const CHAOS_PROBABILITY: f64 = 0.1;
 /// what waits for them still gets on.
 const CHAOS_LAG: Duration = Duration::from_secs(3);
 
-/// The action whose answers can lag behind.
-const LAGGING: Action = Action::DescribeNetworkInterfaces;
+/// Whether answers to an action tell about interfaces, and so can lag behind.
+fn can_lag(action: Action) -> bool {
+    matches!(action, Action::DescribeNetworkInterfaces | Action::DescribeInstances)
+}
 
 /// A fault, as it is now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -146,7 +148,7 @@ impl Faults {
             spec: fault.spec.clone(),
             acted: fault.acted,
             calls_left: fault.calls_left,
-            time_left: fault.until.map(|until| Span(until.0.saturating_sub(now.0))),
+            time_left: fault.until.map(|until| whole_seconds(until.0.saturating_sub(now.0))),
         };
         self.active.iter().filter(|fault| !fault.is_over(now)).map(status).collect()
     }
@@ -179,7 +181,7 @@ impl Faults {
         let mut trouble = Trouble { factor: 1, lag: Duration::ZERO, reply: Reply::Sent };
         let about = |fault: &FaultSpec| fault.action.is_none_or(|wanted| wanted == action);
         for effect in self.strike(now, caller, about, |effect, rng| match effect {
-            Effect::Call(OnCall::DescribeLag(_)) if action != LAGGING => None,
+            Effect::Call(OnCall::DescribeLag(_)) if !can_lag(action) => None,
             Effect::Call(effect) => Some(effect.clone()),
             Effect::Chaos => chaos_of_calls(action).choose(rng).cloned(),
             Effect::Attach(_) | Effect::Show(_) | Effect::Read | Effect::List(_) => None,
@@ -293,6 +295,11 @@ impl Active {
     }
 }
 
+/// For people: rounded up, so that what can act still has some time left.
+fn whole_seconds(left: Duration) -> Span {
+    Span(Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0)))
+}
+
 fn always(_: &FaultSpec) -> bool {
     true
 }
@@ -306,7 +313,7 @@ fn chaos_of_calls(action: Action) -> Vec<OnCall> {
         OnCall::LostReply,
         OnCall::Slow(effect::FACTOR),
     ];
-    if action == LAGGING {
+    if can_lag(action) {
         effects.push(OnCall::DescribeLag(CHAOS_LAG));
     }
     effects

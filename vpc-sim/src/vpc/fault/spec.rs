@@ -18,7 +18,7 @@ pub enum Kind {
     LostReply,
     /// Calls take longer.
     Slow,
-    /// `DescribeNetworkInterfaces` shows what was true some time ago.
+    /// Descriptions of interfaces, also those of instances, show what was true some time ago.
     DescribeLag,
     /// The metadata service learns of changes later.
     ImdsLag,
@@ -87,7 +87,9 @@ impl Kind {
             Self::Deny => "calls are answered with UnauthorizedOperation",
             Self::LostReply => "calls take effect, and the connection closes without an answer",
             Self::Slow => "calls take longer",
-            Self::DescribeLag => "DescribeNetworkInterfaces shows what was true some time ago",
+            Self::DescribeLag => {
+                "descriptions of interfaces and instances show what was true some time ago"
+            }
             Self::ImdsLag => "the metadata service learns of changes later",
             Self::ImdsGhosts => "interfaces that are gone stay listed in the metadata",
             Self::ImdsShort => "the metadata service leaves an interface out of its list",

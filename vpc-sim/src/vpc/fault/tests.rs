@@ -109,11 +109,11 @@ fn a_fault_acts_for_a_time_and_is_over() {
     let request = describe();
 
     let before = world.call(at(29), "a", &request);
-    let left = world.vpc.faults(at(29))[0].time_left;
+    let left = world.vpc.faults(Time(Duration::from_millis(28_700)))[0].time_left;
     let after = world.call(at(30), "a", &request);
 
     assert_eq!((before, after), (Err("RequestLimitExceeded".into()), Ok(())));
-    assert_eq!(left, span(1));
+    assert_eq!(left, span(2));
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_description_that_lags_does_not_know_what_was_just_made_and_knows_what_is_go
 }
 
 #[test]
-fn only_descriptions_of_interfaces_lag() {
+fn only_descriptions_that_tell_about_interfaces_lag() {
     let mut world = world_with(Kind::DescribeLag, |_| {});
     let subnets = Request::DescribeSubnets(Lookup::default());
 

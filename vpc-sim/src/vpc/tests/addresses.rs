@@ -122,6 +122,44 @@ fn small_subnet(prefix: u8) -> impl FnOnce(&mut Spec) {
             cidr: Ipv4Network::new(Ipv4Addr::new(10, 0, 9, 0), prefix).unwrap(),
             zone: "us-west-2a".into(),
             public_ips: false,
+            prefix_reservations: Vec::new(),
         });
     }
+}
+
+#[test]
+fn an_address_moves_only_when_the_caller_allows_it() {
+    let mut world = world();
+    let (from, to) = (world.attached(Wanted::Nothing), world.create("pods-a", Wanted::Nothing));
+    let to = to.unwrap();
+    let address = world.assign(&from, Wanted::Count(1)).unwrap().addresses[0];
+    let wanted = Wanted::Addresses(vec![address]);
+
+    let refusal = world.assign(&to, wanted.clone());
+    let moved =
+        world.vpc.assign_private_ip_addresses(NOW, &to, &wanted, Reassignment::Allowed).unwrap();
+
+    let text = refused(refusal, "InvalidParameterValue");
+    assert_eq!(text, format!("Some of [{address}] is assigned, but move is not allowed."));
+    assert_eq!(moved.addresses, [address]);
+    assert_eq!(world.interface(&from).secondary, Vec::<Ipv4Addr>::new());
+    assert_eq!(world.interface(&to).secondary, [address]);
+}
+
+#[test]
+fn only_what_is_assigned_can_be_unassigned_and_never_the_primary_address() {
+    let mut world = world();
+    let interface = world.attached(Wanted::Count(1));
+    let (primary, secondary) =
+        (world.interface(&interface).primary, world.interface(&interface).secondary[0]);
+    let mut unassign = |addresses: Vec<Ipv4Addr>| {
+        let gone = Assigned { addresses, prefixes: Vec::new() };
+        world.vpc.unassign_private_ip_addresses(NOW, &interface, &gone)
+    };
+
+    refused(unassign(vec![primary]), "InvalidParameterValue");
+    let text = refused(unassign(vec![secondary, Ipv4Addr::BROADCAST]), "InvalidParameterValue");
+    let expected = "Some of the specified addresses are not assigned to interface ";
+    assert!(text.starts_with(expected), "{text}");
+    unassign(vec![secondary]).unwrap();
 }

@@ -124,3 +124,41 @@ fn detach_refuses_the_primary_interface() {
 
     refused(result, "OperationNotPermitted");
 }
+
+#[test]
+fn each_network_card_has_a_limit_and_device_indexes_of_its_own() {
+    let mut world = world();
+    // c6in.32xlarge: two cards of eight interfaces.
+    world.instance = world.launch("big", "c6in.32xlarge", "nodes-a").unwrap();
+    let mut attach = |card_index, device_index| {
+        let interface_id = world.create("pods-a", Wanted::Nothing).unwrap();
+        let instance_id = world.instance.0.clone();
+        let card_index = Some(card_index);
+        let request = Attach { interface_id, instance_id, device_index, card_index };
+        world.vpc.attach_network_interface(NOW, &request).map(|at| at.card_index)
+    };
+
+    let first: Vec<_> = (1..8).map(|index| attach(0, index)).collect();
+    let full = attach(0, 8);
+    let second: Vec<_> = (0..8).map(|index| attach(1, index)).collect();
+    let taken = attach(1, 3);
+    let none = attach(2, 0);
+
+    assert!(first.iter().all(|card| *card == Ok(0)), "{first:?}");
+    assert!(second.iter().all(|card| *card == Ok(1)), "{second:?}");
+    let text = refused(full, "AttachmentLimitExceeded");
+    assert_eq!(text, "Interface count 9 exceeds the limit for c6in.32xlarge");
+    refused(taken, "InvalidParameterValue");
+    refused(none, "InvalidParameterValue");
+}
+
+#[test]
+fn an_interface_is_attached_once() {
+    let mut world = world();
+    let interface = world.attached(Wanted::Nothing);
+
+    let again = world.attach(&interface, 2);
+
+    let text = refused(again, "InvalidNetworkInterface.InUse");
+    assert_eq!(text, format!("Interface: [{interface}] in use."));
+}

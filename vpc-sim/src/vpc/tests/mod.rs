@@ -2,6 +2,7 @@
 
 mod addresses;
 mod attach;
+mod describe;
 
 use super::{
     assign::{Assigned, Reassignment, Wanted},
@@ -308,4 +309,45 @@ fn calls_are_throttled_over_all_nodes_together() {
     assert!(first.iter().all(Result::is_ok));
     assert_eq!(refused.to_string(), "RequestLimitExceeded: Request limit exceeded.");
     assert_eq!((refused.status, later.is_ok()), (503, true));
+}
+
+#[test]
+fn a_client_token_with_other_parameters_is_a_mistake() {
+    let mut world = world();
+    let request = CreateInterface {
+        subnet_id: world.subnet("pods-a"),
+        client_token: Some("token".into()),
+        ..CreateInterface::default()
+    };
+    let other = CreateInterface { description: "other".into(), ..request.clone() };
+
+    world.vpc.create_network_interface(NOW, &request).unwrap();
+    let mismatch = world.vpc.create_network_interface(NOW, &other).cloned();
+
+    refused(mismatch, "IdempotentParameterMismatch");
+}
+
+#[test]
+fn quotas_are_settings() {
+    let mut world = world_with(|spec| {
+        let group = |id: &str| spec::GroupSpec {
+            name: format!("group {id}"),
+            id: Some(id.into()),
+            ingress: Vec::new(),
+            egress: None,
+        };
+        spec.groups = vec![group("sg-1"), group("sg-2")];
+        spec.quotas.groups_per_interface = 1;
+        spec.quotas.interfaces_per_region = 2;
+    });
+    let groups = vec!["sg-1".to_owned(), "sg-2".to_owned()];
+    let request =
+        CreateInterface { subnet_id: world.subnet("pods-a"), groups, ..CreateInterface::default() };
+
+    let groups = world.vpc.create_network_interface(NOW, &request).cloned();
+    world.create("pods-a", Wanted::Nothing).unwrap();
+    let third = world.create("pods-a", Wanted::Nothing);
+
+    refused(groups, "SecurityGroupsPerInterfaceLimitExceeded");
+    refused(third, "NetworkInterfaceLimitExceeded");
 }

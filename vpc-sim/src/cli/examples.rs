@@ -1,0 +1,114 @@
+//! What `--help` says at its end: for each command, lines that can be typed.
+
+pub(super) const PROGRAM: &str = "\
+First steps, as root:
+  vpc-sim up &                                   a world: VPC, EC2, metadata, Kubernetes
+  vpc-sim node add n1 --zone us-west-2a          a machine in it
+  vpc-sim daemon start n1                        the daemon of its CNI plugin
+  vpc-sim pod add n1 web --serve                 a pod, as kubelet and containerd start it
+  vpc-sim exec n1/web -- ip addr                 what the pod has
+  vpc-sim calls                                  what that asked of EC2
+  vpc-sim fault add throttle --calls 5           a bad day
+  vpc-sim down                                   all of it is gone";
+
+pub(super) const UP: &str = "\
+Examples:
+  vpc-sim up
+  vpc-sim up --world world.toml --name second
+
+A commented file with everything that can be said about a world is conf/world.toml of the sources.
+The line that is printed names the folder with kubeconfig and sockets, and the endpoints.";
+
+pub(super) const DOWN: &str = "\
+Examples:
+  vpc-sim down
+  vpc-sim down --name second    also what a killed world of this name left";
+
+pub(super) const STATUS: &str = "\
+Examples:
+  vpc-sim status
+  vpc-sim status --json | jq .outside.ec2";
+
+pub(super) const NODE_ADD: &str = "\
+Examples:
+  vpc-sim node add n1 --zone us-west-2a
+  vpc-sim node add n2 --subnet nodes-b --type c5.xlarge --label team=a";
+
+pub(super) const NODE_RM: &str = "\
+Examples:
+  vpc-sim node rm n1    as EC2 terminates it: nobody on it is asked";
+
+pub(super) const DAEMON_START: &str = "\
+Examples:
+  vpc-sim daemon start n1
+  vpc-sim daemon start n1 --bin ./ipamd --env ENABLE_PREFIX_DELEGATION=true";
+
+pub(super) const DAEMON_STOP: &str = "\
+Examples:
+  vpc-sim daemon stop n1    as SIGTERM does";
+
+pub(super) const DAEMON_KILL: &str = "\
+Examples:
+  vpc-sim daemon kill n1    as the kernel does when memory is short";
+
+pub(super) const POD_ADD: &str = "\
+Examples:
+  vpc-sim pod add n1 web
+  vpc-sim pod add n1 web --namespace shop --serve";
+
+pub(super) const POD_RM: &str = "\
+Examples:
+  vpc-sim pod rm n1 web
+  vpc-sim pod rm n1 web --namespace shop";
+
+pub(super) const EXEC: &str = "\
+Examples:
+  vpc-sim exec n1 -- ip rule
+  vpc-sim exec n1/web -- ping -c 1 10.0.0.2
+  vpc-sim exec n1/shop/web -- curl -s http://198.18.0.1/";
+
+pub(super) const DEMO: &str = "\
+Examples:
+  vpc-sim demo";
+
+pub(super) const CALLS: &str = "\
+Examples:
+  vpc-sim calls                                     how often, by action and node
+  vpc-sim calls --node n1 --since 30s
+  vpc-sim calls --log --action CreateNetworkInterface
+  vpc-sim calls --json | jq .ec2
+
+The latest 10000 calls are kept one by one; without --since all are counted. Of instance metadata
+only the number of requests is known.";
+
+pub(super) const COMPLETION: &str = "\
+Examples:
+  vpc-sim completion bash > /etc/bash_completion.d/vpc-sim
+  vpc-sim completion zsh > /usr/local/share/zsh/site-functions/_vpc-sim
+  vpc-sim completion fish > /etc/fish/completions/vpc-sim.fish";
+
+pub(super) const FAULT_ADD: &str = "\
+Examples:
+  The next three attachments are throttled, whichever node makes them:
+    vpc-sim fault add throttle --action AttachNetworkInterface --calls 3
+  For a minute, half of what node n1 asks of EC2 fails:
+    vpc-sim fault add error --code InternalError --node n1 --for 1m --probability 0.5
+  The role may not create interfaces:
+    vpc-sim fault add deny --action CreateNetworkInterface
+  An assignment takes effect, and its answer is lost:
+    vpc-sim fault add lost-reply --action AssignPrivateIpAddresses --calls 1
+  Metadata is a minute behind, and lists what was detached for five:
+    vpc-sim fault add imds-lag --by 1m
+    vpc-sim fault add imds-ghosts --by 5m
+  Whatever AWS does on bad days, at random, but the same for the same seed:
+    vpc-sim fault add chaos --probability 0.05 --seed 7";
+
+pub(super) const FAULT_LIST: &str = "\
+Examples:
+  vpc-sim fault list
+  vpc-sim fault list --json | jq '.[] | {id, kind, acted}'";
+
+pub(super) const FAULT_CLEAR: &str = "\
+Examples:
+  vpc-sim fault clear      a good day again
+  vpc-sim fault clear 2    only without fault 2";

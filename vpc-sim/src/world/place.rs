@@ -1,0 +1,65 @@
+//! Where in a world file the entry is that makes no VPC.
+
+use crate::vpc::SpecError;
+use serde::Deserialize;
+use std::{collections::BTreeMap, ops::Range};
+use toml::{Spanned, Value};
+
+type Table = Spanned<BTreeMap<String, Spanned<Value>>>;
+
+/// The parts of a file that an error can be about, with their places.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Places {
+    vpc: VpcPlaces,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct VpcPlaces {
+    cidrs: Option<Spanned<Vec<Spanned<Value>>>>,
+    subnets: Vec<Table>,
+    groups: Vec<Table>,
+}
+
+/// The place of the entry that is wrong, unless it is one that the file does not have.
+pub(super) fn of(text: &str, error: &SpecError) -> Option<Range<usize>> {
+    let Places { vpc } = toml::from_str(text).ok()?;
+    match error {
+        SpecError::NoBlock => vpc.cidrs.as_ref().map(Spanned::span),
+        // Of two that overlap the later one is wrong.
+        SpecError::Block(block) | SpecError::Overlap(_, block) => vpc.block(&block.to_string()),
+        SpecError::Outside { name, .. } => entry(&vpc.subnets, name, "cidr"),
+        SpecError::Reservation { name, .. } => entry(&vpc.subnets, name, "prefix_reservations"),
+        SpecError::Zone { name, .. } => entry(&vpc.subnets, name, "zone"),
+        SpecError::Twice(name) => {
+            let tables = vpc.subnets.iter().chain(&vpc.groups).rev();
+            let named = |key| tables.clone().find_map(|table| value(table, key, name));
+            named("name").or_else(|| named("id"))
+        }
+        SpecError::Peer(group) | SpecError::UnknownGroup { group, .. } => {
+            entry(&vpc.groups, group, "ingress").or_else(|| entry(&vpc.groups, group, "egress"))
+        }
+    }
+}
+
+impl VpcPlaces {
+    fn block(&self, block: &str) -> Option<Range<usize>> {
+        let in_subnets = self.subnets.iter().rev().find_map(|it| value(it, "cidr", block));
+        let blocks = self.cidrs.iter().flat_map(|blocks| blocks.get_ref()).rev();
+        let mut in_vpc = blocks.filter(|it| it.get_ref().as_str() == Some(block));
+        in_subnets.or_else(|| in_vpc.next().map(Spanned::span))
+    }
+}
+
+/// The value of a key in the table of a name.
+fn entry(tables: &[Table], name: &str, key: &str) -> Option<Range<usize>> {
+    let table = tables.iter().find(|table| value(table, "name", name).is_some())?;
+    Some(table.get_ref().get(key).map_or_else(|| table.span(), Spanned::span))
+}
+
+/// The place of a key's value in a table, when that is the value.
+fn value(table: &Table, key: &str, wanted: &str) -> Option<Range<usize>> {
+    let value = table.get_ref().get(key)?;
+    (value.get_ref().as_str() == Some(wanted)).then(|| value.span())
+}
