@@ -13,6 +13,7 @@ mod http;
 #[expect(dead_code, reason = "the scenarios use all of it")]
 mod world;
 
+mod daemon;
 mod python;
 
 use world::World;
@@ -34,8 +35,30 @@ fn boto3_finds_aws_behaviour() {
 }
 
 #[test]
+fn what_the_daemon_and_ec2_say_to_each_other_is_in_the_model_of_ec2() {
+    let records = daemon::records_of_a_life("ec2", &[]);
+
+    let judge = python::run(&[&["recorded.py"], &paths(&records)[..]].concat(), &[]);
+
+    assert_eq!(judge.err(), None);
+}
+
+#[test]
+fn moto_understands_the_daemon_and_the_daemon_understands_moto() {
+    let records = daemon::records_of_a_life("moto", &["--moto"]);
+
+    let judge = python::run(&[&["recorded.py", "--moto"], &paths(&records)[..]].concat(), &[]);
+
+    assert_eq!(judge.err(), None);
+}
+
+#[test]
 fn the_judges_find_mistakes() {
     let tests = python::run(&["-m", "unittest", "--quiet", "test_model"], &[]);
 
     assert_eq!(tests.err(), None);
+}
+
+fn paths(records: &[std::path::PathBuf]) -> Vec<&str> {
+    records.iter().map(|record| record.to_str().unwrap()).collect()
 }

@@ -34,7 +34,7 @@ fn command() -> Command {
 }
 
 /// The whole environment of the programs: they are to write nothing into the repository.
-const ENVIRONMENT: [(&str, &str); 2] =
+pub(crate) const ENVIRONMENT: [(&str, &str); 2] =
     [("HOME", env!("CARGO_TARGET_TMPDIR")), ("PYTHONDONTWRITEBYTECODE", "1")];
 
 /// The Python of a virtual environment that is made once and kept among the build products, under
