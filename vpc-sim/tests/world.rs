@@ -5,6 +5,8 @@
 
 #[path = "world/life.rs"]
 mod life;
+#[path = "world/packets.rs"]
+mod packets;
 #[path = "world/pods.rs"]
 mod pods;
 #[path = "world/services.rs"]
