@@ -41,6 +41,7 @@ pub(crate) struct World {
     name: String,
     process: Child,
     folder: Folder,
+    description: Option<PathBuf>,
 }
 
 /// A pod that serves.
@@ -56,20 +57,26 @@ pub(crate) struct Pod {
 impl World {
     /// A world as `conf/world.toml` describes it.
     pub(crate) fn up() -> Self {
+        Self::described_by(None)
+    }
+
+    /// A world as a file describes it.
+    pub(crate) fn described_by(file: Option<&Path>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("t{}-{count}", std::process::id());
         let folder = Folder::of(&name).unwrap();
-        let process = start(&name);
+        let description = file.map(Path::to_owned);
+        let process = start(&name, file);
         // From here on it is ended in any case.
-        let mut world = Self { name, process, folder };
+        let mut world = Self { name, process, folder, description };
         world.wait_until_ready();
         world
     }
 
     /// Makes the world again under its name, after it was killed.
     pub(crate) fn restart(&mut self) {
-        self.process = start(&self.name);
+        self.process = start(&self.name, self.description.as_deref());
         self.wait_until_ready();
     }
 
@@ -301,9 +308,10 @@ pub(crate) fn address(result: &Value) -> Ipv4Addr {
     cidr.trim_end_matches("/32").parse().unwrap_or_else(|error| panic!("{error}: {result}"))
 }
 
-fn start(world: &str) -> Child {
+fn start(world: &str, description: Option<&Path>) -> Child {
     Command::new(tests::binary("vpc-sim"))
         .args(["up", "--name", world])
+        .args(description.into_iter().flat_map(|file| [Path::new("--world"), file]))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(fs::File::create(log_path(world)).unwrap())

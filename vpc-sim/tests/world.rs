@@ -7,6 +7,8 @@
 mod faults;
 #[path = "world/life.rs"]
 mod life;
+#[path = "world/packets.rs"]
+mod packets;
 #[path = "world/pods.rs"]
 mod pods;
 #[path = "world/program.rs"]

@@ -24,6 +24,59 @@ fn a_source_that_the_interface_does_not_own_is_dropped_and_counted() {
 }
 
 #[test]
+fn an_address_of_another_interface_of_the_same_machine_is_foreign_too() {
+    let mut world = World::of_two();
+    let mut second = eni("a", "10.0.2.9");
+    second.device = "ens6".into();
+    second.boot = false;
+    world.layout.enis.insert("eni-a2".into(), second);
+    world.apply();
+    let (a, b) = (world.node("a"), world.node("b"));
+    own(&a, "10.0.2.9");
+
+    // The machine has no route by source: this leaves by its primary interface.
+    assert_eq!(ask((&a, "10.0.2.9"), (&b, "10.0.2.5")), Outcome::Silence);
+
+    assert_eq!(world.dropped(Reason::SourceCheck), [("eni-a".into(), addr("10.0.2.9"))]);
+}
+
+#[test]
+fn a_prefix_may_send_from_each_of_its_addresses_and_from_none_beside_it() {
+    let mut world = World::of_two();
+    world.eni("eni-a").prefixes = vec!["10.0.1.32/28".parse().unwrap()];
+    world.apply();
+    let (a, b) = (world.node("a"), world.node("b"));
+    for address in ["10.0.1.31", "10.0.1.32", "10.0.1.47", "10.0.1.48"] {
+        own(&a, address);
+    }
+
+    for address in ["10.0.1.32", "10.0.1.47"] {
+        assert_eq!(ask((&a, address), (&b, "10.0.2.5")), Outcome::Answered(addr(address)));
+    }
+    for address in ["10.0.1.31", "10.0.1.48"] {
+        assert_eq!(ask((&a, address), (&b, "10.0.2.5")), Outcome::Silence);
+    }
+    let spoofed = ["10.0.1.31", "10.0.1.48"].map(|address| ("eni-a".into(), addr(address)));
+    assert_eq!(world.dropped(Reason::SourceCheck), spoofed);
+}
+
+#[test]
+fn an_address_that_was_given_back_may_send_no_more() {
+    let mut world = World::of_two();
+    world.eni("eni-a").secondary = vec![addr("10.0.1.6")];
+    world.apply();
+    let (a, b) = (world.node("a"), world.node("b"));
+    own(&a, "10.0.1.6");
+    assert_eq!(ask((&a, "10.0.1.6"), (&b, "10.0.2.5")), Outcome::Answered(addr("10.0.1.6")));
+
+    world.eni("eni-a").secondary.clear();
+    world.apply();
+
+    assert_eq!(ask((&a, "10.0.1.6"), (&b, "10.0.2.5")), Outcome::Silence);
+    assert_eq!(world.dropped(Reason::SourceCheck), [("eni-a".into(), addr("10.0.1.6"))]);
+}
+
+#[test]
 fn without_source_check_a_foreign_source_passes() {
     let mut world = World::of_two();
     world.eni("eni-a").source_dest_check = false;
@@ -122,6 +175,94 @@ fn what_answers_allowed_traffic_passes_where_nothing_else_may_leave() {
     assert_eq!(ask((&b, "10.0.2.5"), (&a, "10.0.1.5")), Outcome::Silence);
 
     assert_eq!(world.dropped(Reason::Egress), [("eni-b".into(), addr("10.0.2.5"))]);
+}
+
+#[test]
+fn who_lets_nothing_in_hears_the_answers_to_its_own_questions() {
+    let mut world = World::of_two();
+    group(&mut world, "sg-closed", vec![]);
+    world.eni("eni-a").groups = vec!["sg-closed".into()];
+    world.apply();
+    let (a, b) = (world.node("a"), world.node("b"));
+
+    assert_eq!(ask((&a, "10.0.1.5"), (&b, "10.0.2.5")), Outcome::Answered(addr("10.0.1.5")));
+    talk(&a, &b, "10.0.2.5", 80).unwrap();
+    assert!(ping(&a, "10.0.2.5"));
+    assert_eq!(world.fabric.dropped().unwrap(), []);
+
+    assert_eq!(ask((&b, "10.0.2.5"), (&a, "10.0.1.5")), Outcome::Silence);
+    assert!(talk(&b, &a, "10.0.1.5", 80).is_err());
+    assert_eq!(world.dropped(Reason::Ingress), [("eni-a".into(), addr("10.0.2.5"))]);
+}
+
+#[test]
+fn a_group_lets_out_to_the_ports_that_it_allows_and_nothing_else() {
+    let mut world = World::of_two();
+    let there = Peer::Cidr("10.0.2.0/24".parse().unwrap());
+    let egress = vec![permission(Protocol::Tcp(443, 443), there)];
+    world.layout.groups.insert("sg-https".into(), Group { ingress: vec![], egress });
+    world.eni("eni-a").groups = vec!["sg-https".into()];
+    world.apply();
+    let (a, b) = (world.node("a"), world.node("b"));
+
+    talk(&a, &b, "10.0.2.5", 443).unwrap();
+    assert_eq!(world.fabric.dropped().unwrap(), []);
+
+    assert!(talk(&a, &b, "10.0.2.5", 80).is_err());
+    assert_eq!(world.dropped(Reason::Egress), [("eni-a".into(), addr("10.0.1.5"))]);
+}
+
+#[test]
+fn one_of_several_groups_that_allows_it_is_enough() {
+    let mut world = World::of_two();
+    let anyone = Peer::Cidr("0.0.0.0/0".parse().unwrap());
+    group(&mut world, "sg-closed", vec![]);
+    group(&mut world, "sg-web", vec![permission(Protocol::Tcp(80, 80), anyone)]);
+    world.eni("eni-b").groups = vec!["sg-closed".into(), "sg-web".into()];
+    world.apply();
+    let (a, b) = (world.node("a"), world.node("b"));
+
+    talk(&a, &b, "10.0.2.5", 80).unwrap();
+    assert!(talk(&a, &b, "10.0.2.5", 81).is_err());
+}
+
+#[test]
+fn members_of_a_group_that_names_itself_reach_each_other_and_nobody_else_reaches_them() {
+    let mut world = World::of_two();
+    world.fabric.add_node("c").unwrap();
+    world.layout.enis.insert("eni-c".into(), eni("c", "10.0.1.6"));
+    let members = Peer::Group("sg-default".into());
+    group(&mut world, "sg-default", vec![permission(Protocol::Any, members)]);
+    for member in ["eni-a", "eni-b"] {
+        world.eni(member).groups = vec!["sg-default".into()];
+    }
+    world.apply();
+    let (a, b, c) = (world.node("a"), world.node("b"), world.node("c"));
+
+    assert_eq!(ask((&a, "10.0.1.5"), (&b, "10.0.2.5")), Outcome::Answered(addr("10.0.1.5")));
+    assert_eq!(ask((&b, "10.0.2.5"), (&a, "10.0.1.5")), Outcome::Answered(addr("10.0.2.5")));
+    assert_eq!(ask((&c, "10.0.1.6"), (&b, "10.0.2.5")), Outcome::Silence);
+    assert_eq!(world.dropped(Reason::Ingress), [("eni-b".into(), addr("10.0.1.6"))]);
+}
+
+#[test]
+fn a_group_that_names_a_group_follows_its_members() {
+    let mut world = World::of_two();
+    group(&mut world, "sg-client", vec![]);
+    let clients = Peer::Group("sg-client".into());
+    group(&mut world, "sg-server", vec![permission(Protocol::Tcp(80, 80), clients)]);
+    world.eni("eni-b").groups = vec!["sg-server".into()];
+    world.apply();
+    let (a, b) = (world.node("a"), world.node("b"));
+    assert!(talk(&a, &b, "10.0.2.5", 80).is_err(), "not yet a member");
+
+    world.eni("eni-a").groups = vec!["sg-client".into()];
+    world.apply();
+    talk(&a, &b, "10.0.2.5", 80).unwrap();
+
+    world.eni("eni-a").groups = vec![OPEN.into()];
+    world.apply();
+    assert!(talk(&a, &b, "10.0.2.5", 80).is_err(), "no longer a member");
 }
 
 #[test]

@@ -187,16 +187,30 @@ pub(crate) fn ask_through(from: (&Path, &str), to: (&Path, &str), known_as: &str
 }
 
 fn udp(place: &Path, address: SocketAddrV4) -> UdpSocket {
-    let socket = netns::within(place, || UdpSocket::bind(address)).unwrap();
+    let socket = bound(|| netns::within(place, || UdpSocket::bind(address))).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
+}
+
+/// Binds to an address that is free in a moment: between fork and exec, programs that other tests
+/// start hold a copy of every socket, also of those that are closed here.
+fn bound<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            bound => return bound,
+        }
+    }
 }
 
 /// Opens a TCP connection and sends more through it than fits into one packet, and back.
 pub(crate) fn talk(from: &Path, to: &Path, address: &str, port: u16) -> io::Result<()> {
     const BYTES: usize = 100_000;
     let address = SocketAddr::from((addr(address), port));
-    let listener = netns::within(to, || TcpListener::bind(address))?;
+    let listener = bound(|| netns::within(to, || TcpListener::bind(address)))?;
     listener.set_nonblocking(true)?;
     let client = thread::scope(|scope| {
         let client =
