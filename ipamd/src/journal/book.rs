@@ -1,0 +1,271 @@
+//! What is on record, and the records that add up to it.
+
+use crate::imds::Identity;
+use ipnetwork::Ipv4Network;
+use pool::{Assigned, Block, EniId, Owner, Source, Supply, Time};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    time::Duration,
+};
+
+/// One pod's attachment: what its DEL needs, whatever the runtime still knows by then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Attachment {
+    /// Name of the network, from the configuration.
+    pub network: String,
+    /// `CNI_CONTAINERID`.
+    pub container: String,
+    /// `CNI_IFNAME`.
+    pub interface: String,
+    /// Namespace of the pod, for people.
+    pub pod_namespace: String,
+    /// Name of the pod, for people.
+    pub pod_name: String,
+    /// `CNI_NETNS`: when it is gone, so is the pod.
+    pub netns: String,
+    /// Name of the host end of the veth pair.
+    pub host_name: String,
+    /// The pod's address.
+    pub address: Ipv4Addr,
+    /// The interface that the address belongs to.
+    pub eni: String,
+    /// Routing table of that interface.
+    pub table: u32,
+    /// MTU of the pod.
+    pub mtu: u32,
+}
+
+impl Attachment {
+    /// Who owns the address.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner {
+            network: self.network.clone(),
+            container: self.container.clone(),
+            interface: self.interface.clone(),
+        }
+    }
+
+    /// What the owner holds.
+    pub(crate) fn assigned(&self) -> Assigned {
+        Assigned { address: self.address, eni: EniId(self.eni.clone()) }
+    }
+
+    /// The attachment as the kernel has it.
+    pub(crate) fn pod(&self) -> net::pod::Pod {
+        net::pod::Pod {
+            host_name: self.host_name.clone(),
+            pod_name: self.interface.clone(),
+            address: self.address,
+            table: self.table,
+            mtu: self.mtu,
+        }
+    }
+}
+
+/// An interface that is being made: repeated after a crash with the same parameters, EC2 answers
+/// with the interface that the first call made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Intent {
+    /// The client token of the Create call.
+    pub token: String,
+    /// When it began, RFC 3339, for the tag `createdAt`: part of the parameters.
+    pub created_at: String,
+    /// Device index to attach it at.
+    pub device_index: u32,
+    /// Id of the subnet.
+    pub subnet: String,
+    /// Ids of the security groups.
+    pub groups: BTreeSet<String>,
+    /// Secondary addresses.
+    pub addresses: usize,
+    /// Prefixes.
+    pub prefixes: usize,
+}
+
+/// An interface of this node, as EC2 last told us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Interface {
+    /// Its hardware address.
+    #[serde(with = "mac_text")]
+    pub mac: net::Mac,
+    /// Its device index.
+    pub device_index: u32,
+    /// Id of its subnet.
+    pub subnet: String,
+    /// The subnet's block, once it is known.
+    pub subnet_cidr: Option<Ipv4Network>,
+    /// Its primary address.
+    pub primary: Ipv4Addr,
+    /// Ids of its security groups.
+    pub groups: BTreeSet<String>,
+    /// Its secondary addresses.
+    pub addresses: BTreeSet<Ipv4Addr>,
+    /// Its prefixes, by their first addresses.
+    pub prefixes: BTreeSet<Ipv4Addr>,
+    /// Its attachment, where it is known.
+    pub attachment: Option<String>,
+    /// Somebody else attached it: it is not ours to give back.
+    #[serde(default)]
+    pub foreign: bool,
+}
+
+impl Interface {
+    /// Its addresses and prefixes, as the pool counts them.
+    pub(crate) fn blocks(&self) -> BTreeSet<Block> {
+        let addresses = self.addresses.iter().copied().map(Block::Address);
+        addresses.chain(self.prefixes.iter().copied().map(Block::Prefix)).collect()
+    }
+
+    /// Adds blocks that EC2 has assigned.
+    pub(crate) fn add(&mut self, blocks: impl IntoIterator<Item = Block>) {
+        for block in blocks {
+            match block {
+                // EC2's list may begin with the primary address, which no pod can have.
+                Block::Address(address) if address == self.primary => {}
+                Block::Address(address) => drop(self.addresses.insert(address)),
+                Block::Prefix(first) => drop(self.prefixes.insert(first)),
+            }
+        }
+    }
+
+    /// Removes blocks that EC2 has taken back.
+    pub(crate) fn remove(&mut self, blocks: &BTreeSet<Block>) {
+        self.addresses.retain(|address| !blocks.contains(&Block::Address(*address)));
+        self.prefixes.retain(|first| !blocks.contains(&Block::Prefix(*first)));
+    }
+}
+
+/// A hardware address as its usual text.
+pub(crate) mod mac_text {
+    use net::Mac;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(crate) fn serialize<S: Serializer>(mac: &Mac, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(mac)
+    }
+
+    pub(crate) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Mac, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// The ENIConfig that was last known: a restart does not have to wait for Kubernetes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KnownConfig {
+    pub(super) name: String,
+    pub(super) subnets: Vec<String>,
+    pub(super) groups: BTreeSet<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Record {
+    Assigned(Attachment),
+    Released {
+        network: String,
+        container: String,
+        interface: String,
+        at_ms: u64,
+    },
+    Resting {
+        address: Ipv4Addr,
+        since_ms: u64,
+    },
+    Config(Option<KnownConfig>),
+    /// What is being made at a device index; `None` when it is made or given up.
+    Intent {
+        device_index: u32,
+        now: Option<Intent>,
+    },
+    /// Who this node is.
+    Identity(Identity),
+    /// What an interface is now; `None` when it is gone.
+    Interface {
+        id: String,
+        now: Option<Interface>,
+    },
+}
+
+/// What the records add up to.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    /// Attachments whose DEL has not come.
+    pub attachments: BTreeMap<Owner, Attachment>,
+    /// Addresses that were released, and when.
+    pub resting: BTreeMap<Ipv4Addr, Time>,
+    /// Interfaces that were being made, by device index.
+    pub intents: BTreeMap<u32, Intent>,
+    /// Interfaces of this node by id.
+    pub interfaces: BTreeMap<String, Interface>,
+    /// Who this node is.
+    pub identity: Option<Identity>,
+    pub(super) config: Option<KnownConfig>,
+}
+
+impl Book {
+    /// The ENIConfig that was last known.
+    pub(crate) fn source(&self) -> Option<Source> {
+        let KnownConfig { name, subnets, groups } = self.config.clone()?;
+        Some(Source::EniConfig { name, supply: Supply { subnets, groups } })
+    }
+
+    pub(super) fn take(&mut self, record: Record) {
+        match record {
+            Record::Assigned(attachment) => {
+                self.attachments.insert(attachment.owner(), attachment);
+            }
+            Record::Released { network, container, interface, at_ms } => {
+                let owner = Owner { network, container, interface };
+                if let Some(attachment) = self.attachments.remove(&owner) {
+                    self.resting.insert(attachment.address, time(at_ms));
+                }
+            }
+            Record::Resting { address, since_ms } => {
+                self.resting.insert(address, time(since_ms));
+            }
+            Record::Config(config) => self.config = config,
+            Record::Identity(identity) => self.identity = Some(identity),
+            Record::Intent { device_index, now: Some(now) } => {
+                drop(self.intents.insert(device_index, now))
+            }
+            Record::Intent { device_index, now: None } => drop(self.intents.remove(&device_index)),
+            Record::Interface { id, now: Some(now) } => drop(self.interfaces.insert(id, now)),
+            Record::Interface { id, now: None } => drop(self.interfaces.remove(&id)),
+        }
+    }
+
+    /// The fewest records that add up to the same.
+    pub(super) fn records(&self) -> Vec<Record> {
+        let attachments = self.attachments.values().cloned().map(Record::Assigned);
+        let resting = self.resting.iter();
+        let resting = resting
+            .map(|(address, since)| Record::Resting { address: *address, since_ms: ms(*since) });
+        let config = self.config.clone().map(|config| Record::Config(Some(config)));
+        let identity = self.identity.clone().map(Record::Identity);
+        let intents = self.intents.iter();
+        let intents = intents.map(|(index, intent)| Record::Intent {
+            device_index: *index,
+            now: Some(intent.clone()),
+        });
+        let interfaces = self.interfaces.iter();
+        let interfaces = interfaces
+            .map(|(id, now)| Record::Interface { id: id.clone(), now: Some(now.clone()) });
+        attachments
+            .chain(resting)
+            .chain(identity)
+            .chain(config)
+            .chain(intents)
+            .chain(interfaces)
+            .collect()
+    }
+}
+
+pub(super) fn ms(time: Time) -> u64 {
+    u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn time(ms: u64) -> Time {
+    Time(Duration::from_millis(ms))
+}
