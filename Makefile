@@ -14,7 +14,7 @@ export CARGO_BUILD_JOBS ?= 1
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench image clean
+.PHONY: help demo test check bench soak image clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -43,9 +43,15 @@ check: ## format, lints, licences and sources of dependencies, shape of the repo
 	cargo deny --locked check bans licenses sources
 	cargo test --quiet --package tests --test tidy --test manifests
 
-bench: ## measure the API calls a second that the simulated VPC takes in virtual time
+bench: ## measure the simulated VPC's calls a second, and what a cluster costs in EC2 calls
 	@scripts/need cargo cc
 	cargo bench --quiet --package vpc-sim --bench calls
+	cargo run --quiet --package tests --example cluster-cost
+
+SECONDS ?= 600
+soak: ## run new histories of simulated nodes for SECONDS=600; a failing one prints itself
+	@scripts/need cargo cc
+	SIM_SECONDS=$(SECONDS) cargo test --quiet --package tests --test sim
 
 image: ## build the container image with docker or podman
 	@scripts/need engine

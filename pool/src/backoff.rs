@@ -72,6 +72,10 @@ struct Pause {
     in_a_row: u32,
 }
 
+/// The part of a refused amount that is asked for next: the third call finds the last free address
+/// of a subnet for an interface with fifteen, within the time that an ADD waits.
+const LESS: usize = 4;
+
 /// Everything that is left alone for now.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Backoff {
@@ -79,6 +83,8 @@ pub(crate) struct Backoff {
     by_kind: BTreeMap<Kind, Pause>,
     /// Subnets without free addresses, or without free prefixes.
     by_subnet: BTreeMap<(String, Cause), Pause>,
+    /// Most single addresses to ask for at once in subnets that had fewer than were asked for.
+    portions: BTreeMap<String, usize>,
     /// How throttled calls are spread: nodes in the cluster, and this node's place among them.
     spread: Spread,
 }
@@ -103,14 +109,21 @@ impl Backoff {
     pub(crate) fn refused(
         &mut self,
         kind: Kind,
-        subnet: Option<&str>,
+        growth: Option<(&str, Amount)>,
         refusal: Refusal,
         now: Time,
     ) {
         let cause = refusal.cause;
+        let asked = match (cause, growth) {
+            (Cause::NoAddresses, Some((subnet, Amount::Addresses(asked)))) => {
+                self.portions.insert(subnet.to_owned(), (asked / LESS).max(1));
+                asked
+            }
+            _ => 1,
+        };
         let spread = self.spread;
-        let pause = match (cause, subnet) {
-            (Cause::NoAddresses | Cause::NoPrefixes, Some(subnet)) => self
+        let pause = match (cause, growth) {
+            (Cause::NoAddresses | Cause::NoPrefixes, Some((subnet, _))) => self
                 .by_subnet
                 .entry((subnet.to_owned(), cause))
                 .or_insert_with(|| Pause::none(&refusal)),
@@ -126,16 +139,25 @@ impl Backoff {
             | Cause::Denied
             | Cause::Wrong => grown,
         };
-        *pause = Pause { refusal, until: now + length, in_a_row: pause.in_a_row.saturating_add(1) };
+        // Where fewer may be had, the next try is another one.
+        let in_a_row = if asked > 1 { pause.in_a_row } else { pause.in_a_row.saturating_add(1) };
+        *pause = Pause { refusal, until: now + length, in_a_row };
     }
 
     /// An action of this kind went well; in this subnet there are addresses of this kind.
-    pub(crate) fn succeeded(&mut self, kind: Kind, subnet: Option<(&str, Amount)>) {
+    pub(crate) fn succeeded(&mut self, kind: Kind, growth: Option<(&str, Amount)>) {
         self.by_kind.remove(&kind);
-        if let Some((subnet, amount)) = subnet {
+        if let Some((subnet, amount)) = growth {
             self.by_subnet.remove(&(subnet.to_owned(), Cause::NoAddresses));
-            if matches!(amount, Amount::Prefixes(_)) {
-                self.by_subnet.remove(&(subnet.to_owned(), Cause::NoPrefixes));
+            match amount {
+                Amount::Prefixes(_) => {
+                    drop(self.by_subnet.remove(&(subnet.to_owned(), Cause::NoPrefixes)));
+                }
+                Amount::Addresses(got) => {
+                    if let Some(portion) = self.portions.get_mut(subnet) {
+                        *portion = (*portion).max(got.saturating_mul(2));
+                    }
+                }
             }
         }
     }
@@ -144,6 +166,12 @@ impl Backoff {
     pub(crate) fn forget(&mut self) {
         self.by_kind.clear();
         self.by_subnet.clear();
+        self.portions.clear();
+    }
+
+    /// Most single addresses to ask for at once in a subnet.
+    pub(crate) fn portion(&self, subnet: &str) -> usize {
+        self.portions.get(subnet).copied().unwrap_or(usize::MAX)
     }
 
     /// The pause of a kind of action, if it lasts.
@@ -221,7 +249,8 @@ mod tests {
     fn an_exhausted_subnet_blocks_neither_other_subnets_nor_the_action_elsewhere() {
         let mut backoff = Backoff::default();
 
-        backoff.refused(Kind::Attach, Some("subnet-1"), refusal(Cause::NoAddresses), AT);
+        let one = Some(("subnet-1", Amount::Addresses(1)));
+        backoff.refused(Kind::Attach, one, refusal(Cause::NoAddresses), AT);
 
         assert!(backoff.of_subnet("subnet-1", Cause::NoAddresses, AT).is_some());
         assert_eq!(backoff.of_subnet("subnet-2", Cause::NoAddresses, AT), None);

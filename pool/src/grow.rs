@@ -173,6 +173,10 @@ impl Asking<'_> {
                 groups: supply.groups.clone(),
                 amount,
             });
+            // Interfaces are few: where there may be no more, the next one has to wait and see.
+            if amount == Amount::Addresses(pool.backoff.portion(subnet)) {
+                return;
+            }
             self.missing = self.missing.saturating_sub(amount.addresses());
         }
     }
@@ -226,6 +230,6 @@ impl Asking<'_> {
         // A target in interfaces asks for whole ones: one call instead of many.
         let whole = targets.mode == Mode::Addresses && !targets.in_addresses();
         let wanted = if whole { self.missing.max(room) } else { self.missing };
-        Some(Amount::Addresses(wanted.min(room)))
+        Some(Amount::Addresses(wanted.min(room).min(backoff.portion(subnet))))
     }
 }

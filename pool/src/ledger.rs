@@ -118,6 +118,11 @@ impl Ledger {
         }
     }
 
+    /// Whether somebody has an address of an interface, also one that is not seen there now.
+    pub(crate) fn uses(&self, eni: &EniId) -> bool {
+        self.by_owner.values().any(|assigned| assigned.eni == *eni)
+    }
+
     pub(crate) fn is_in_use(&self, address: Ipv4Addr) -> bool {
         self.by_address.contains_key(&address)
     }

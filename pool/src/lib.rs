@@ -208,7 +208,8 @@ impl Pool {
     pub fn refused(&mut self, action: &Action, refusal: Refusal, now: Time) {
         self.underway.remove(&action.place());
         let subnet = self.subnet_of(action);
-        self.backoff.refused(action.kind(), subnet.as_deref(), refusal, now);
+        let growth = subnet.as_deref().zip(action.amount());
+        self.backoff.refused(action.kind(), growth, refusal, now);
     }
 
     /// Works out what should change. Changes nothing itself.

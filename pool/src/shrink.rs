@@ -12,7 +12,7 @@ pub(crate) fn leftovers(pool: &Pool, now: Time) -> Vec<Action> {
         return vec![];
     }
     let leftover = |(id, eni): &(&EniId, &Eni)| {
-        !pool.source.serves(eni) && is_releasable(pool, id, eni) && is_empty(pool, eni, now)
+        !pool.source.serves(eni) && is_releasable(pool, id, eni) && is_empty(pool, id, eni, now)
     };
     pool.enis
         .iter()
@@ -61,7 +61,7 @@ fn spare(pool: &Pool, now: Time) -> usize {
 fn emptiest(pool: &Pool, now: Time) -> Vec<(EniId, usize)> {
     let mut empty: Vec<(EniId, usize)> = pool
         .serving()
-        .filter(|(id, eni)| is_releasable(pool, id, eni) && is_empty(pool, eni, now))
+        .filter(|(id, eni)| is_releasable(pool, id, eni) && is_empty(pool, id, eni, now))
         .map(|(id, eni)| (id.clone(), eni.blocks.iter().map(|block| block.size()).sum()))
         .collect();
     empty.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
@@ -119,11 +119,11 @@ fn is_releasable(pool: &Pool, id: &EniId, eni: &Eni) -> bool {
         && pool.at_work_on(id).is_none()
 }
 
-fn is_empty(pool: &Pool, eni: &Eni, now: Time) -> bool {
-    eni.blocks
-        .iter()
-        .flat_map(|block| block.addresses())
-        .all(|address| !pool.is_taken(address, now))
+/// Nobody has, had a moment ago or may have an address of an interface. What the ledger has is asked
+/// first: the observation may lack an address that a pod holds.
+fn is_empty(pool: &Pool, id: &EniId, eni: &Eni, now: Time) -> bool {
+    let mut addresses = eni.blocks.iter().flat_map(|block| block.addresses());
+    !pool.ledger.uses(id) && addresses.all(|address| !pool.is_taken(address, now))
 }
 
 fn is_paused(pool: &Pool, kind: Kind, now: Time) -> bool {

@@ -151,3 +151,12 @@ fn an_interface_that_is_not_to_be_touched_only_takes_up_a_slot() {
     assert_eq!(pool.assign(owner("more"), AT), Err(NoAddress { in_use: 9, resting: 0 }));
     assert_eq!(pool.plan(AT).actions, [attach(2, "subnet-node", Amount::Addresses(9))]);
 }
+
+#[test]
+fn no_pod_gets_an_address_while_the_eniconfig_is_unknown() {
+    let mut pool = pool(config(&["subnet-pods"]), [primary(2), secondary(1, "subnet-pods", 2)]);
+
+    pool.draw_from(Source::Missing { why: "no ENIConfig us-west-2a".into() });
+
+    assert!(pool.assign(owner("a"), AT).is_err());
+}

@@ -220,7 +220,8 @@ fn when_every_subnet_is_full_the_plan_says_so_and_when_it_tries_again() {
     let until = Time(Duration::from_secs(10));
     assert_eq!(reason, Reason::BackingOff { refusal: refusal(Cause::NoAddresses), until });
     assert_eq!(wake_at, Some(until));
-    assert_eq!(pool.plan(until).actions, [action]);
+    let fewer = attach(1, "subnet-1", Amount::Addresses(2));
+    assert_eq!(pool.plan(until).actions, [fewer]);
 }
 
 // Users' pain: the peer retries calls that cannot succeed every five seconds, for ever.
@@ -318,4 +319,23 @@ fn an_interface_that_grows_gets_its_groups_afterwards() {
     pool.observe([primary(0), secondary(1, "subnet-pods", 9)].into(), AT);
     let groups = ["sg-2".to_owned()].into();
     assert_eq!(pool.plan(AT).actions, [Action::SetGroups { eni: id(1), groups }]);
+}
+
+#[test]
+fn a_subnet_with_few_addresses_is_asked_for_fewer_until_it_has_none() {
+    let mut pool = pool(node(), [primary(0)]);
+    let mut asked = vec![];
+    let mut now = AT;
+
+    for _ in 0..4 {
+        let action = pool.plan(now).actions.remove(0);
+        asked.push((now.0.as_secs(), action.amount().unwrap().addresses()));
+        pool.refused(&action, refusal(Cause::NoAddresses), now);
+        assert_eq!(pool.plan(now).actions, [], "a full subnet is left alone for a while");
+        now = pool.plan(now).wake_at.unwrap();
+    }
+
+    assert_eq!(asked, [(0, 9), (10, 2), (20, 1), (30, 1)]);
+    pool.succeeded(&assign(id(0), Amount::Addresses(1)));
+    assert_eq!(pool.plan(now).actions[0], assign(id(0), Amount::Addresses(2)), "step by step");
 }

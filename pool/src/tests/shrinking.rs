@@ -181,3 +181,17 @@ fn what_is_given_back_is_not_asked_for_at_once() {
     assert!(flaps > 0, "{:?}", node.history);
     assert_eq!(node.addresses(), 3);
 }
+
+#[test]
+fn an_interface_stays_while_a_pod_has_an_address_of_it_that_is_not_seen() {
+    let mut pool = pool(node(), [primary(0), secondary(1, "subnet-node", 2)]);
+    pool.assign(owner("a"), AT).unwrap();
+    pool.draw_from(config(&["subnet-pods"]));
+    let release = Action::ReleaseEni { eni: id(1) };
+
+    pool.observe([primary(0), secondary(1, "subnet-node", 0)].into(), AT);
+
+    assert!(!pool.plan(AT).actions.contains(&release), "a view without it is no proof");
+    pool.release(&owner("a"), AT);
+    assert!(pool.plan(AT + TARGETS.cooldown).actions.contains(&release));
+}

@@ -1,0 +1,492 @@
+//! A node: its pods, and a daemon that drives the real pool as ours does.
+
+use crate::{
+    cloud::{Cloud, NO_MANAGE_TAG, NODE_TAG, group_id, node_subnet, subnet_id},
+    history::{Config, Lack, PreAttached, Setup},
+    laws::{self, Broken},
+    work::{Intent, Work},
+};
+use pool::{
+    Assigned, Block, Custody, Eni, EniId, Limits, Observation, Owner, Pool, Readiness, Refusal,
+    Source, Spread, Supply, Time,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    time::Duration,
+};
+use vpc_sim::vpc::{
+    AttachmentState, InstanceId, Interface, Launch, Time as At, attach::Attach,
+    create::CreateInterface,
+};
+
+/// Kubelet starts a pod whose ADD failed again after about so long.
+const RETRY: Duration = Duration::from_secs(13);
+
+/// Plans of one moment: an action may make way for another, but not for ever.
+const ROUNDS: usize = 12;
+
+/// A pod that was started and not ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Pod {
+    /// Sandboxes so far.
+    tries: u32,
+    patience: Duration,
+    state: PodState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum PodState {
+    /// It has an address.
+    Runs,
+    /// Its ADD waits in the daemon.
+    Waits { until: Time },
+    /// Kubelet will try again.
+    Retries { at: Time },
+}
+
+/// What the daemon knows about its node, and keeps on record.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Journal {
+    pub(crate) enis: Observation,
+    pub(crate) assigned: BTreeMap<Owner, Assigned>,
+    pub(crate) resting: BTreeMap<Ipv4Addr, Time>,
+    pub(crate) intents: BTreeMap<u32, Intent>,
+    source: Option<Source>,
+    /// Something was under way: what EC2 has is not known.
+    pub(crate) unsure: bool,
+}
+
+/// A node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) number: usize,
+    pub(crate) instance: InstanceId,
+    pub(crate) limits: Limits,
+    pub(crate) setup: Setup,
+    /// The daemon's memory; `None` while it is down.
+    pub(crate) pool: Option<Pool>,
+    pub(crate) journal: Journal,
+    pub(crate) works: Vec<Work>,
+    pub(crate) pods: BTreeMap<u32, Pod>,
+    /// What runs, whatever the daemon believes.
+    pub(crate) live: BTreeMap<Owner, Assigned>,
+    /// Devices appear to the daemon only then.
+    pub(crate) late: BTreeMap<EniId, Time>,
+    pub(crate) late_by: Duration,
+    pub(crate) tokens: u64,
+    pub(crate) laws: laws::OfNode,
+    /// What ended while the daemon was down.
+    spool: Vec<Owner>,
+    source: Source,
+    back_at: Option<Time>,
+    stale: Option<(Lack, Time)>,
+    quarantined: BTreeMap<Ipv4Addr, Time>,
+    wake_at: Option<Time>,
+    pub(crate) patient: bool,
+}
+
+impl Node {
+    pub(crate) fn new(number: usize, setup: &Setup, cloud: &mut Cloud, now: Time) -> Self {
+        let launch = Launch {
+            node: format!("node-{number}"),
+            instance_type: setup.instance_type.into(),
+            subnet_id: node_subnet(),
+            groups: vec![group_id(0)],
+            role: None,
+        };
+        let instance = cloud.vpc.run_instance(At(now.0), &launch).expect("room for a node");
+        let kind = cloud.vpc.instances()[&instance].instance_type;
+        let limits = Limits {
+            enis: kind.interfaces as usize,
+            blocks_per_eni: kind.ipv4_per_interface as usize - 1,
+            max_pods: setup.max_pods,
+        };
+        let mut node = Self {
+            number,
+            instance,
+            limits,
+            setup: setup.clone(),
+            pool: None,
+            journal: Journal::default(),
+            works: vec![],
+            pods: BTreeMap::new(),
+            live: BTreeMap::new(),
+            late: BTreeMap::new(),
+            late_by: Duration::ZERO,
+            tokens: 0,
+            laws: laws::OfNode::default(),
+            spool: vec![],
+            source: first_source(setup),
+            back_at: None,
+            stale: None,
+            quarantined: BTreeMap::new(),
+            wake_at: None,
+            patient: false,
+        };
+        node.born_with(cloud, now);
+        node.look(cloud);
+        node.start(cloud, now);
+        node
+    }
+
+    fn born_with(&self, cloud: &mut Cloud, now: Time) {
+        for (kind, device_index) in self.setup.attached.iter().zip(1..) {
+            let tags = match kind {
+                PreAttached::Foreign => BTreeMap::new(),
+                PreAttached::Unmanaged => [(NO_MANAGE_TAG.into(), "true".into())].into(),
+            };
+            let request = CreateInterface {
+                subnet_id: subnet_id(0),
+                groups: vec![group_id(0)],
+                tags,
+                ..CreateInterface::default()
+            };
+            let made = cloud.vpc.create_network_interface(At(now.0), &request);
+            let interface_id = made.expect("room for an interface").id.0.clone();
+            let instance_id = self.instance.0.clone();
+            let request = Attach { interface_id, instance_id, device_index, card_index: None };
+            cloud.vpc.attach_network_interface(At(now.0), &request).expect("room for a device");
+        }
+    }
+
+    /// Begins a daemon from what is on record.
+    fn start(&mut self, cloud: &mut Cloud, now: Time) {
+        let journal = &self.journal;
+        let source = journal.source.clone().unwrap_or_else(|| self.source.clone());
+        let mut pool = Pool::new(self.setup.targets, self.limits, source);
+        pool.set_spread(Spread {
+            nodes: self.setup.nodes as u32,
+            seed: self.setup.seed.wrapping_add(self.number as u64),
+        });
+        for (owner, assigned) in &journal.assigned {
+            pool.restore(owner.clone(), assigned.clone(), now).expect("on record once");
+        }
+        for (address, since) in &journal.resting {
+            pool.restore_resting(*address, *since);
+        }
+        for address in self.quarantined.keys() {
+            pool.quarantine(*address);
+        }
+        self.pool = Some(pool);
+        self.back_at = None;
+        self.laws.restarted();
+        for owner in std::mem::take(&mut self.spool) {
+            self.release(&owner, now);
+        }
+        self.draw_from(self.source.clone());
+        self.resume(cloud, now);
+    }
+
+    pub(crate) fn kill(&mut self, down: Duration, cloud: &mut Cloud, now: Time) {
+        if self.pool.take().is_none() {
+            return;
+        }
+        self.abandon_works(cloud);
+        for pod in self.pods.values_mut() {
+            if matches!(pod.state, PodState::Waits { .. }) {
+                pod.state = PodState::Retries { at: now + RETRY };
+            }
+        }
+        self.back_at = Some(now + down);
+    }
+
+    pub(crate) fn configure(&mut self, config: &Config) {
+        self.source = match config {
+            Config::Missing => Source::Missing { why: "no ENIConfig".into() },
+            Config::Supply { subnets, groups } => Source::EniConfig {
+                name: "us-west-2a".into(),
+                supply: Supply {
+                    subnets: subnets.iter().map(|nth| subnet_id(*nth)).collect(),
+                    groups: groups.iter().map(|nth| group_id(*nth)).collect(),
+                },
+            },
+        };
+        if self.pool.is_some() {
+            self.draw_from(self.source.clone());
+        }
+    }
+
+    fn draw_from(&mut self, source: Source) {
+        if !matches!(source, Source::Missing { .. }) {
+            self.journal.source = Some(source.clone());
+        }
+        let pool = self.pool.as_mut().expect("the daemon runs");
+        if *pool.source() != source {
+            self.laws.changed();
+        }
+        pool.draw_from(source);
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    pub(crate) fn add(&mut self, pod: u32, patience: Duration, now: Time) -> Result<(), Broken> {
+        let fresh = Pod { tries: 0, patience, state: PodState::Retries { at: now } };
+        self.pods.entry(pod).or_insert(fresh);
+        self.try_add(pod, now)
+    }
+
+    pub(crate) fn add_again(&mut self, pod: u32, now: Time) -> Result<(), Broken> {
+        let Some(owner) = self.pods.get(&pod).map(|it| owner(pod, it.tries)) else { return Ok(()) };
+        let (Some(pool), Some(has)) = (self.pool.as_mut(), self.live.get(&owner)) else {
+            return Ok(());
+        };
+        match pool.assign(owner, now) {
+            Ok(assigned) if assigned == *has => Ok(()),
+            other => Err(Broken::new("same answer", format!("{has:?} at first, then {other:?}"))),
+        }
+    }
+
+    fn try_add(&mut self, number: u32, now: Time) -> Result<(), Broken> {
+        let (patient, cooldown) = (self.patient, self.setup.targets.cooldown);
+        let Some(pod) = self.pods.get_mut(&number) else { return Ok(()) };
+        let Some(pool) = self.pool.as_mut() else {
+            pod.state = PodState::Retries { at: now + RETRY };
+            return Ok(());
+        };
+        let name = owner(number, pod.tries);
+        match pool.assign(name.clone(), now) {
+            Ok(assigned) => {
+                pod.state = PodState::Runs;
+                self.laws.handed_out(&assigned, &self.source, cooldown, now)?;
+                self.journal.assigned.insert(name.clone(), assigned.clone());
+                self.live.insert(name, assigned);
+            }
+            Err(_) => match pod.state {
+                PodState::Waits { until } if now < until || patient => {}
+                PodState::Waits { .. } => {
+                    pod.tries += 1;
+                    pod.state = PodState::Retries { at: now + RETRY };
+                    // Kubelet cleans up after the sandbox that failed.
+                    let released = pool.release(&name, now);
+                    Broken::check(released.is_none(), "del of unknown", || {
+                        format!("{released:?}")
+                    })?;
+                }
+                PodState::Runs | PodState::Retries { .. } => {
+                    pod.state = PodState::Waits { until: now + pod.patience };
+                }
+            },
+        }
+        Ok(())
+    }
+
+    pub(crate) fn del(&mut self, pod: u32, now: Time) {
+        let Some(gone) = self.pods.remove(&pod) else {
+            return self.release(&owner(pod, 0), now);
+        };
+        let owner = owner(pod, gone.tries);
+        if let Some(had) = self.live.remove(&owner) {
+            self.laws.let_go(had.address, now);
+        }
+        self.release(&owner, now);
+    }
+
+    fn release(&mut self, owner: &Owner, now: Time) {
+        let Some(pool) = self.pool.as_mut() else {
+            self.spool.push(owner.clone());
+            return;
+        };
+        pool.release(owner, now);
+        if let Some(had) = self.journal.assigned.remove(owner) {
+            self.journal.resting.insert(had.address, now);
+        }
+    }
+
+    pub(crate) fn quarantine(&mut self, until: Time, now: Time) {
+        let Some(pool) = self.pool.as_mut() else { return };
+        let addresses = self.journal.enis.values().flat_map(|eni| &eni.blocks);
+        let used: BTreeSet<Ipv4Addr> = self.live.values().map(|it| it.address).collect();
+        let free = addresses.flat_map(|block| block.addresses()).find(|it| {
+            !used.contains(it) && !self.laws.rests(*it, self.setup.targets.cooldown, now)
+        });
+        if let Some(address) = free {
+            pool.quarantine(address);
+            self.quarantined.insert(address, until);
+            self.laws.quarantined(address);
+        }
+    }
+
+    pub(crate) fn see_less(&mut self, lack: Lack, until: Time) {
+        self.stale = Some((lack, until));
+    }
+
+    pub(crate) fn see_all(&mut self) {
+        self.stale = None;
+        self.late_by = Duration::ZERO;
+        self.late.clear();
+    }
+
+    /// When something is due here.
+    pub(crate) fn next(&self) -> Option<Time> {
+        let pods = self.pods.values().filter_map(|pod| match pod.state {
+            PodState::Runs => None,
+            PodState::Waits { until } => (!self.patient).then_some(until),
+            PodState::Retries { at } => Some(at),
+        });
+        let works = self.works.iter().map(|work| work.due);
+        let running = self.pool.is_some();
+        let wake = self.wake_at.filter(|_| running);
+        let stale = self.stale.map(|(_, until)| until);
+        let late = self.late.values().copied();
+        let other = [wake, self.back_at, stale].into_iter().flatten();
+        pods.chain(works).chain(other).chain(late).chain(self.quarantined.values().copied()).min()
+    }
+
+    /// Does what is due, and plans.
+    pub(crate) fn turn(&mut self, cloud: &mut Cloud, now: Time) -> Result<(), Broken> {
+        if self.back_at.is_some_and(|at| at <= now) {
+            self.start(cloud, now);
+        }
+        self.stale = self.stale.filter(|(_, until)| *until > now);
+        self.late.retain(|_, until| *until > now);
+        self.acquit(now);
+        self.work(cloud, now);
+        if self.pool.is_some() {
+            self.observe(cloud, now);
+        }
+        let due: Vec<u32> = self
+            .pods
+            .iter()
+            .filter(|(_, pod)| match pod.state {
+                PodState::Runs => false,
+                PodState::Waits { .. } => true,
+                PodState::Retries { at } => at <= now,
+            })
+            .map(|(number, _)| *number)
+            .collect();
+        for pod in due {
+            self.try_add(pod, now)?;
+        }
+        self.plan(cloud, now)
+    }
+
+    fn plan(&mut self, cloud: &mut Cloud, now: Time) -> Result<(), Broken> {
+        let waiting = self.waiting();
+        for _ in 0..ROUNDS {
+            let Some(pool) = self.pool.as_mut() else { return Ok(()) };
+            pool.set_waiting(waiting);
+            let plan = pool.plan(now);
+            laws::plan(self, &plan, now)?;
+            self.wake_at = plan.wake_at;
+            if plan.actions.is_empty() {
+                return Ok(());
+            }
+            for action in plan.actions {
+                self.laws.started(&action, now)?;
+                self.pool.as_mut().expect("the daemon runs").started(&action);
+                self.begin(action, cloud, now);
+            }
+        }
+        Err(Broken::new("plans end", format!("node {} plans for ever", self.number)))
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.pods.values().filter(|pod| matches!(pod.state, PodState::Waits { .. })).count()
+    }
+
+    fn acquit(&mut self, now: Time) {
+        let Some(pool) = self.pool.as_mut() else {
+            // The proof is looked for again once the daemon runs.
+            for until in self.quarantined.values_mut().filter(|until| **until <= now) {
+                *until = now + RETRY;
+            }
+            return;
+        };
+        let over: Vec<Ipv4Addr> = self
+            .quarantined
+            .iter()
+            .filter(|(_, until)| **until <= now)
+            .map(|(it, _)| *it)
+            .collect();
+        for address in over {
+            self.quarantined.remove(&address);
+            pool.acquit(address, now);
+            self.journal.resting.insert(address, now);
+            self.laws.acquitted(address, now);
+        }
+    }
+
+    /// Tells the pool what is attached, as far as that is seen.
+    pub(crate) fn observe(&mut self, cloud: &Cloud, now: Time) {
+        for (id, eni) in &mut self.journal.enis {
+            let truth = cloud.vpc.interface(&id.0).ok().and_then(|it| it.attachment.as_ref());
+            let present = truth.is_some_and(|it| it.device_present);
+            let ready = present && !self.late.contains_key(id);
+            eni.readiness = if ready { Readiness::Ready } else { Readiness::Coming };
+        }
+        let mut seen = self.journal.enis.clone();
+        match self.stale {
+            Some((Lack::Eni(rank), _)) => {
+                if let Some(id) = seen.keys().nth(rank).cloned() {
+                    seen.remove(&id);
+                }
+            }
+            Some((Lack::Blocks(rank), _)) => {
+                seen.values_mut().skip(rank).for_each(|eni| eni.blocks.clear());
+            }
+            None => {}
+        }
+        self.laws.seen = seen.clone();
+        self.pool.as_mut().expect("the daemon runs").observe(seen, now);
+    }
+
+    /// Takes over what EC2 says is attached.
+    pub(crate) fn look(&mut self, cloud: &Cloud) {
+        let attached = cloud.vpc.instances()[&self.instance].interfaces.iter();
+        let seen = attached.filter_map(|id| {
+            let interface = cloud.vpc.interfaces().get(id)?;
+            Some((EniId(id.0.clone()), self.known(interface, cloud)?))
+        });
+        self.journal.enis = seen.collect();
+    }
+
+    /// An interface as the daemon keeps it.
+    pub(crate) fn known(&self, interface: &Interface, cloud: &Cloud) -> Option<Eni> {
+        let attachment = interface.attachment.as_ref()?;
+        let tags = cloud.vpc.tags(interface.id.as_str());
+        let tag = |key: &str| tags.and_then(|tags| tags.get(key)).cloned();
+        let unmanaged = tag(NO_MANAGE_TAG).is_some()
+            // It leaves: all that it does is to take up a slot.
+            || attachment.state == AttachmentState::Detaching;
+        let ours = attachment.is_primary() || tag(NODE_TAG) == Some(self.instance.0.clone());
+        Some(Eni {
+            device_index: attachment.device_index,
+            subnet: interface.subnet_id.clone(),
+            groups: interface.groups.iter().cloned().collect(),
+            blocks: blocks(interface),
+            readiness: Readiness::Coming,
+            custody: match (unmanaged, ours) {
+                (true, _) => Custody::Unmanaged,
+                (false, true) => Custody::Ours,
+                (false, false) => Custody::Foreign,
+            },
+        })
+    }
+
+    pub(crate) fn refuse(&mut self, action: &pool::Action, refusal: Refusal, now: Time) {
+        self.laws.refused(action, refusal.cause, now);
+        self.pool.as_mut().expect("the daemon runs").refused(action, refusal, now);
+    }
+}
+
+/// An interface's secondary addresses and prefixes.
+pub(crate) fn blocks(interface: &Interface) -> BTreeSet<Block> {
+    let addresses = interface.secondary.iter().map(|it| Block::Address(*it));
+    addresses.chain(interface.prefixes.iter().map(|it| Block::Prefix(it.network()))).collect()
+}
+
+fn owner(pod: u32, tries: u32) -> Owner {
+    let container = format!("pod-{pod}-{tries}");
+    Owner { network: "aws-cni".into(), container, interface: "eth0".into() }
+}
+
+fn first_source(setup: &Setup) -> Source {
+    let supply = |subnet| Supply { subnets: vec![subnet], groups: [group_id(0)].into() };
+    match setup.custom {
+        true => Source::EniConfig { name: "us-west-2a".into(), supply: supply(subnet_id(0)) },
+        false => Source::Node(supply(node_subnet())),
+    }
+}
