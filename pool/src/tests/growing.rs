@@ -128,6 +128,17 @@ fn no_interface_is_attached_for_what_one_on_its_way_has_room_for() {
 }
 
 #[test]
+fn an_interface_is_attached_at_once_for_what_one_on_its_way_has_no_room_for() {
+    let targets = Targets { warm_addresses: Some(0), ..TARGETS };
+    let mut pool = with_targets(targets, config(&["subnet-pods"]), [primary(0)]);
+    pool.started(&attach(1, "subnet-pods", Amount::Addresses(7)));
+
+    pool.set_waiting(12);
+
+    assert_eq!(pool.plan(AT).actions, [attach(2, "subnet-pods", Amount::Addresses(3))]);
+}
+
+#[test]
 fn an_interface_whose_device_is_late_can_get_addresses_already() {
     let targets = Targets { warm_addresses: Some(4), ..TARGETS };
     let (id, eni) = secondary(1, "subnet-pods", 2);
