@@ -80,10 +80,16 @@ impl CarryOut {
         Ok(())
     }
 
+    /// Off the record first: a daemon that is killed in between must not hand out what EC2 has
+    /// taken back. What EC2 refuses to take is on record again.
     async fn unassign(&self, id: &EniId, blocks: &BTreeSet<Block>) -> Result<()> {
-        self.ec2.unassign(&id.0, blocks).await?;
-        info!(eni = %id, count = blocks.len(), "gave back");
         self.node.change_interface(id, |eni| eni.is.remove(blocks));
+        let gone = self.ec2.unassign(&id.0, blocks).await;
+        if gone.is_err() {
+            self.node.change_interface(id, |eni| eni.is.add(blocks.iter().copied()));
+        }
+        gone?;
+        info!(eni = %id, count = blocks.len(), "gave back");
         Ok(())
     }
 
