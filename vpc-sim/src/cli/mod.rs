@@ -216,7 +216,7 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Up { world } => up::up(&cli.name, world.as_deref()),
         Command::Down => up::down(&folder),
-        Command::Demo => demo::run(&cli.name),
+        Command::Demo => demo::run(demo_name(&cli.name)),
         Command::Status { json } => {
             let status = control::ask(&folder, &Request::Status)?;
             if json {
@@ -245,6 +245,11 @@ fn run(cli: Cli) -> Result<()> {
         }
         Command::Exec { place, command } => exec::exec(&folder, &place, &command),
     }
+}
+
+/// The demo has a world of its own, beside one that runs under the default name.
+fn demo_name(name: &str) -> &str {
+    if name == DEFAULT_NAME { "demo" } else { name }
 }
 
 fn calls(folder: &Folder, args: CallsArgs) -> Result<()> {
