@@ -28,6 +28,9 @@ pub struct Spec {
     pub throttle: ThrottleSpec,
     /// How much there may be of what AWS raises on request.
     pub quotas: Quotas,
+    /// Packets a second that an interface may send to link-local services; AWS's number cannot be
+    /// raised. 0 is without limit.
+    pub link_local_packets: u32,
     /// Where ids, addresses and everything else that is random begins.
     pub seed: u64,
 }
@@ -177,6 +180,10 @@ impl Default for Quotas {
     }
 }
 
+/// Packets a second that an interface may send to metadata, DNS and time together, as the EC2 user
+/// guide says ("DNS attributes for your VPC", "IMDS throttling").
+const LINK_LOCAL_PACKETS: u32 = 1_024;
+
 /// The instance metadata service.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -225,6 +232,7 @@ impl Default for Spec {
             imds: ImdsSpec::default(),
             throttle: ThrottleSpec::default(),
             quotas: Quotas::default(),
+            link_local_packets: LINK_LOCAL_PACKETS,
             seed: 0,
         }
     }
