@@ -28,6 +28,8 @@ pub struct Spec {
     pub throttle: ThrottleSpec,
     /// How much there may be of what AWS raises on request.
     pub quotas: Quotas,
+    /// What AWS does and does not say.
+    pub undocumented: Undocumented,
     /// Packets a second that an interface may send to link-local services; AWS's number cannot be
     /// raised. 0 is without limit.
     pub link_local_packets: u32,
@@ -184,6 +186,23 @@ impl Default for Quotas {
 /// guide says ("DNS attributes for your VPC", "IMDS throttling").
 const LINK_LOCAL_PACKETS: u32 = 1_024;
 
+/// What AWS does and does not say: a client must not depend on it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Undocumented {
+    /// The code of an attach across zones.
+    pub attach_across_zones: String,
+    /// Addresses and prefixes that an interface may have while it is attached to none; no limit
+    /// when absent: only an instance's type has one.
+    pub addresses_unattached: Option<u32>,
+}
+
+impl Default for Undocumented {
+    fn default() -> Self {
+        Self { attach_across_zones: "InvalidParameterValue".into(), addresses_unattached: None }
+    }
+}
+
 /// The instance metadata service.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -232,6 +251,7 @@ impl Default for Spec {
             imds: ImdsSpec::default(),
             throttle: ThrottleSpec::default(),
             quotas: Quotas::default(),
+            undocumented: Undocumented::default(),
             link_local_packets: LINK_LOCAL_PACKETS,
             seed: 0,
         }

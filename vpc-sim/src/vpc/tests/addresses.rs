@@ -26,6 +26,23 @@ fn an_interface_that_is_attached_nowhere_has_no_limit_until_it_is_attached() {
 }
 
 #[test]
+fn a_limit_for_interfaces_that_are_attached_nowhere_is_a_setting() {
+    let mut world = world_with(|spec| spec.undocumented.addresses_unattached = Some(3));
+    let interface = world.create("pods-a", Wanted::Count(1)).unwrap();
+    let attached = world.attached(Wanted::Nothing);
+
+    let created = world.create("pods-a", Wanted::Count(3));
+    let one = world.assign(&interface, Wanted::Count(1));
+    let one_more = world.assign(&interface, Wanted::PrefixCount(1));
+
+    refused(created, "PrivateIpAddressLimitExceeded");
+    refused(one_more, "PrivateIpAddressLimitExceeded");
+    assert_eq!(one.unwrap().addresses.len(), 1);
+    // One that is attached has the limit of its type.
+    world.assign(&attached, Wanted::Count(9)).unwrap();
+}
+
+#[test]
 fn types_before_nitro_have_no_prefixes() {
     let mut world = world();
     world.instance = world.launch("old", "m4.large", "nodes-a").unwrap();
