@@ -2,6 +2,7 @@
 //!
 //! Every call takes the time. What happens later is queued; [`Vpc::advance`] lets it happen.
 
+pub mod access;
 pub mod admit;
 pub mod assign;
 pub mod attach;

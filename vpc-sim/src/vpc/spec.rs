@@ -1,6 +1,6 @@
 //! What a world is made of, as a file or a test writes it down.
 
-use super::{limits, throttle::ThrottleSpec};
+use super::{access::AccessSpec, limits, throttle::ThrottleSpec};
 use crate::layout::Protocol;
 use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Deserializer};
@@ -28,6 +28,8 @@ pub struct Spec {
     pub throttle: ThrottleSpec,
     /// How much there may be of what AWS raises on request.
     pub quotas: Quotas,
+    /// Whose calls are taken.
+    pub access: AccessSpec,
     /// What AWS does and does not say.
     pub undocumented: Undocumented,
     /// Packets a second that an interface may send to link-local services; AWS's number cannot be
@@ -251,6 +253,7 @@ impl Default for Spec {
             imds: ImdsSpec::default(),
             throttle: ThrottleSpec::default(),
             quotas: Quotas::default(),
+            access: AccessSpec::default(),
             undocumented: Undocumented::default(),
             link_local_packets: LINK_LOCAL_PACKETS,
             seed: 0,
