@@ -16,6 +16,7 @@ from judge import (
     exhausting,
     filtering,
     limits,
+    reserving,
     signing,
     wire,
 )
@@ -23,7 +24,7 @@ from judge.aws import CHECKS, World
 
 # What is checked, in this order.
 TOPICS = [
-    wire, signing, creating, attaching, limits, assigning, exhausting, changing,
+    wire, signing, creating, attaching, limits, assigning, reserving, exhausting, changing,
     describing, filtering,
 ]
 

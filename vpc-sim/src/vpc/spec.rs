@@ -1,6 +1,6 @@
 //! What a world is made of, as a file or a test writes it down.
 
-use super::{access::AccessSpec, limits, throttle::ThrottleSpec};
+use super::{access::AccessSpec, limits, reservation::ReservationType, throttle::ThrottleSpec};
 use crate::layout::Protocol;
 use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Deserializer};
@@ -58,6 +58,21 @@ pub struct SubnetSpec {
     /// first. Subnet CIDR reservations of the type `prefix`.
     #[serde(default)]
     pub prefix_reservations: Vec<Ipv4Network>,
+    /// Blocks that nothing comes from unless it is asked for by name. Subnet CIDR reservations of
+    /// the type `explicit`.
+    #[serde(default)]
+    pub explicit_reservations: Vec<Ipv4Network>,
+}
+
+impl SubnetSpec {
+    /// All reserved blocks.
+    pub(super) fn reservations(&self) -> impl Iterator<Item = (ReservationType, Ipv4Network)> {
+        let of = |kind, blocks: &[Ipv4Network]| {
+            blocks.iter().map(|block| (kind, *block)).collect::<Vec<_>>()
+        };
+        let prefix = of(ReservationType::Prefix, &self.prefix_reservations);
+        prefix.into_iter().chain(of(ReservationType::Explicit, &self.explicit_reservations))
+    }
 }
 
 /// One security group.
@@ -237,6 +252,7 @@ impl Default for Spec {
             zone: zone.into(),
             public_ips,
             prefix_reservations: Vec::new(),
+            explicit_reservations: Vec::new(),
         };
         Self {
             region: "us-west-2".into(),

@@ -8,6 +8,7 @@ use crate::{
         Attachment, EniId, Group, Instance, Interface, Subnet, Time, Vpc,
         describe::Page,
         limits::{Hypervisor, InstanceType},
+        reservation::CidrReservation,
     },
 };
 use std::collections::BTreeMap;
@@ -189,6 +190,16 @@ impl Describe<'_> {
         xml.text("defaultForAz", false);
         xml.text("mapPublicIpOnLaunch", subnet.public_ips);
         self.tags(xml, &subnet.id);
+    }
+
+    pub(super) fn reservation_of_cidr(&self, xml: &mut Xml, it: &CidrReservation) {
+        xml.text("subnetCidrReservationId", &it.id);
+        xml.text("subnetId", &it.subnet_id);
+        xml.text("cidr", it.cidr);
+        xml.text("reservationType", it.kind.as_str());
+        xml.text("ownerId", self.vpc.account());
+        xml.optional("description", Some(&it.description).filter(|text| !text.is_empty()));
+        self.tags(xml, &it.id);
     }
 
     pub(super) fn group(&self, xml: &mut Xml, group: &Group) {

@@ -37,6 +37,7 @@ fn world() -> World {
         zone: "us-west-2a".into(),
         public_ips: true,
         prefix_reservations: Vec::new(),
+        explicit_reservations: Vec::new(),
     };
     let spec = Spec { subnets: vec![subnet], latency: Latency::NONE, ..Spec::default() };
     let cloud = Cloud::new(Vpc::new(spec).unwrap());
