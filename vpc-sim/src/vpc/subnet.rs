@@ -1,6 +1,6 @@
 //! The addresses of a subnet: who has which, and which one is next.
 
-use super::{ids::EniId, limits::PREFIX_SIZE, reservation::ReservationType};
+use super::{ids::EniId, interface::Interface, limits::PREFIX_SIZE, reservation::ReservationType};
 use ipnetwork::Ipv4Network;
 use rand::{Rng, seq::IteratorRandom};
 use std::{
@@ -37,6 +37,15 @@ impl Subnet {
     #[must_use]
     pub fn free(&self) -> u32 {
         self.space.free()
+    }
+
+    /// The same, were these all interfaces of the VPC: what a read sees that lags.
+    pub fn free_beside<'a>(&self, interfaces: impl Iterator<Item = &'a Interface>) -> u32 {
+        let here = interfaces.filter(|interface| interface.subnet_id == self.id);
+        let taken = here.map(|interface| {
+            interface.addresses().count() + interface.prefixes.len() * PREFIX_SIZE as usize
+        });
+        self.space.usable().saturating_sub(u32::try_from(taken.sum::<usize>()).unwrap_or(u32::MAX))
     }
 
     /// The interface that has an address, alone or inside of a prefix.
@@ -79,9 +88,13 @@ impl Space {
     }
 
     pub(super) fn free(&self) -> u32 {
-        let usable = (self.last - self.first + 1).saturating_sub(RESERVED_AT_START + 1);
         let taken = self.single.len() + self.prefixes.len() * PREFIX_SIZE as usize;
-        usable.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
+        self.usable().saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
+    }
+
+    /// Addresses that somebody could have.
+    fn usable(&self) -> u32 {
+        (self.last - self.first + 1).saturating_sub(RESERVED_AT_START + 1)
     }
 
     pub(super) fn owner(&self, address: Ipv4Addr) -> Option<&EniId> {

@@ -75,8 +75,9 @@ pub(super) fn content(
             Ok(page("instanceTypeSet", &found, super::describe::instance_type))
         }
         Request::DescribeSubnets(lookup) => {
+            let past = vpc.interfaces_as_of(now, lag);
             let found = vpc.describe_subnets(lookup)?;
-            let describe = Describe { vpc, clock, past: None };
+            let describe = Describe { vpc, clock, past: past.as_ref() };
             Ok(page("subnetSet", &found, |xml, item| describe.subnet(xml, item)))
         }
         Request::DescribeSecurityGroups(lookup) => {

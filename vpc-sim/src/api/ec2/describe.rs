@@ -20,7 +20,7 @@ const IMAGE_ID: &str = "ami-0123456789abcdef0";
 pub(super) struct Describe<'a> {
     pub(super) vpc: &'a Vpc,
     pub(super) clock: &'a Clock,
-    /// Interfaces as they were some time ago, when the description of instances lags.
+    /// Interfaces as they were some time ago, when the description of what depends on them lags.
     pub(super) past: Option<&'a BTreeMap<EniId, Interface>>,
 }
 
@@ -184,7 +184,9 @@ impl Describe<'_> {
         xml.text("cidrBlock", subnet.cidr);
         xml.text("ipv6CidrBlockAssociationSet", "");
         xml.text("assignIpv6AddressOnCreation", false);
-        xml.text("availableIpAddressCount", subnet.free());
+        let free =
+            self.past.map_or_else(|| subnet.free(), |past| subnet.free_beside(past.values()));
+        xml.text("availableIpAddressCount", free);
         xml.text("availabilityZone", &subnet.zone);
         xml.text("availabilityZoneId", self.vpc.zone_id(&subnet.zone));
         xml.text("defaultForAz", false);

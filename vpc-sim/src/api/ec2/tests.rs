@@ -380,6 +380,23 @@ async fn an_interface_is_not_found_right_after_it_was_made_when_reads_lag() {
 }
 
 #[tokio::test]
+async fn a_subnet_shows_what_was_free_when_reads_lag() {
+    let world = world();
+    world.fault(FaultSpec::new(Kind::DescribeLag));
+    let free = |reply: &Reply| {
+        let after = reply.body.split("<availableIpAddressCount>").nth(1).unwrap();
+        after.split('<').next().unwrap().parse::<u32>().unwrap()
+    };
+
+    world.post("Action=CreateNetworkInterface&SubnetId=subnet-1&Ipv4PrefixCount=1").await;
+    let lagging = world.post("Action=DescribeSubnets").await;
+    world.cloud.with(|vpc, now| vpc.clear_faults(now, None));
+    let fresh = world.post("Action=DescribeSubnets").await;
+
+    assert_eq!((free(&lagging), free(&fresh)), (250, 250 - 17));
+}
+
+#[tokio::test]
 async fn an_instance_does_not_show_an_interface_right_after_it_was_attached_when_reads_lag() {
     let world = world();
     world.fault(FaultSpec::new(Kind::DescribeLag));
