@@ -224,6 +224,8 @@ impl Default for Undocumented {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImdsSpec {
+    /// Whether an instance may use it at all.
+    pub enabled: bool,
     /// Answer requests without a token, as IMDSv1 did.
     pub v1: bool,
     /// TTL of the packets that carry a token: 1 means that it does not reach a pod.
@@ -235,7 +237,7 @@ pub struct ImdsSpec {
 
 impl Default for ImdsSpec {
     fn default() -> Self {
-        Self { v1: false, hop_limit: 1, lag: Duration::from_millis(100) }
+        Self { enabled: true, v1: false, hop_limit: 1, lag: Duration::from_millis(100) }
     }
 }
 
