@@ -17,6 +17,10 @@ use std::time::{Duration, SystemTime};
 /// error codes).
 const SKEW: Duration = Duration::from_secs(15 * 60);
 
+/// The longest that a signed query may say it is good: a week ("Authenticating requests: using
+/// query parameters" of S3's reference, the only place where AWS writes it down).
+const LONGEST_EXPIRY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// The service's name in credential scopes.
 const SERVICE: &str = "ec2";
 
@@ -95,6 +99,7 @@ fn check_time(request: &Signed<'_>, claim: &Claim, now: SystemTime) -> Result<()
     // A query that is signed says itself how long it is good.
     let expires = query_parameters(request.query).get("X-Amz-Expires").cloned();
     let expires = expires.and_then(|text| text.parse().ok()).map_or(SKEW, Duration::from_secs);
+    let expires = expires.min(LONGEST_EXPIRY);
     if time > now + SKEW || time + expires < now {
         let message = format!(
             "Request has expired. Timestamp date is {}, current date is {}.",
@@ -321,6 +326,30 @@ mod tests {
 
         check(|call| named(call, of_nothing), "SignatureDoesNotMatch", 403);
         check(|call| named(call, "UNSIGNED-PAYLOAD"), "OK", 200);
+    }
+
+    #[test]
+    fn a_query_that_claims_to_be_good_for_ever_is_good_for_a_week() {
+        let call = Call::new(Signatures::Required);
+        let time = basic_time(call.now);
+        let query = format!(
+            "X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={}/{}/us-west-2/ec2/{TERMINATOR}\
+             &X-Amz-Date={time}&X-Amz-Expires={}&X-Amz-SignedHeaders=host&X-Amz-Signature=0",
+            KEY.0,
+            &time[..8],
+            u64::MAX
+        );
+        let outcome = |now| {
+            let headers = HeaderMap::new();
+            let request = Signed { method: "GET", query: &query, headers: &headers, body: b"" };
+            of(&call.cloud, &request, now).1.map_err(|error| error.code.into_owned())
+        };
+
+        assert_eq!(outcome(call.now), Err("SignatureDoesNotMatch".into()));
+        assert_eq!(
+            outcome(call.now + LONGEST_EXPIRY + Duration::from_secs(1)),
+            Err("RequestExpired".into())
+        );
     }
 
     fn signature_of(call: &Call) -> (Claim, String) {
