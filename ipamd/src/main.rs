@@ -14,6 +14,7 @@ mod serve;
 mod settings;
 mod start;
 mod views;
+mod vpc_blocks;
 mod wanted;
 
 use anyhow::{Context, Result, bail};
