@@ -6,7 +6,9 @@
 mod apis;
 mod by_hand;
 mod command;
+mod host_settings;
 mod http;
+mod monitor;
 mod packets;
 mod traffic;
 mod world;
@@ -20,5 +22,6 @@ mod interfaces;
 mod isolation;
 mod migration;
 mod restart;
+mod rules;
 mod supply;
 mod worlds;
