@@ -31,7 +31,7 @@ demo: ## run a simulated VPC on this machine, from the first ENI to pods that ta
 	@"$${CARGO_TARGET_DIR:-target}"/debug/vpc-sim demo
 
 test: ## run all tests, in network namespaces and with foreign clients (needs root)
-	@scripts/need root cargo cc nft ip venv
+	@scripts/need root cargo cc nft ip venv iptables plugins cnitool
 	@$(WAIT)
 	$(BUILD)
 	@scripts/test
@@ -41,7 +41,7 @@ check: ## format, lints, licences and sources of dependencies, shape of the repo
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- --deny warnings
 	cargo deny --locked check bans licenses sources
-	cargo test --quiet --package tests --test tidy --test manifests
+	cargo test --quiet --package tests --test tidy --test manifests --test requirements
 
 bench: ## measure calls of the simulated VPC, a cluster's cost in EC2 calls, a packet's cost (needs root)
 	@scripts/need root cargo cc nft

@@ -8,7 +8,7 @@ use crate::{
     install,
     journal::{Interface, Journal},
     limits,
-    node::{Attached, Node, now},
+    node::{self, Attached, Node, now},
     reconcile, serve,
     settings::{Networking, Settings},
     views, vpc_blocks,
@@ -19,14 +19,9 @@ use aws_config::{
     BehaviorVersion, Region, provider_config::ProviderConfig, timeout::TimeoutConfig,
 };
 use aws_smithy_http_client::tls;
-use net::{Link, Netlink, Op};
+use net::{Link, Netlink};
 use pool::{EniId, Pool, Source, Supply};
-use std::{
-    path::Path,
-    sync::{Arc, mpsc},
-    thread,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 use tracing::{error, info, warn};
 
 /// One connection attempt to EC2; the network is near or broken.
@@ -40,9 +35,6 @@ const OPERATION: Duration = Duration::from_secs(40);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest: a node that boots before its metadata service is there is not late by more.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-
-/// Links that wait to be removed: a full node's worth.
-const REAPER_QUEUE: usize = 1024;
 
 /// Starts everything; returns once the node is being served.
 pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
@@ -94,10 +86,11 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     restore(&mut pool, &journal);
     let recorded_interfaces = journal.book().interfaces.clone().into_iter();
     let attached = recorded_interfaces.map(|(id, is)| (EniId(id), Attached::new(is))).collect();
-    let reaper = start_reaper()?;
+    let (reaper, leaving) = node::queue();
     let state = (pool, journal, attached);
     let primary_groups = primary.groups.into_iter().collect();
     let node = Arc::new(Node::new(settings, identity, primary_groups, host, state, kernel, reaper));
+    node.start_reaper(leaving)?;
 
     node.set_cluster_size(1);
     let hands = CarryOut { node: node.clone(), ec2, imds };
@@ -196,20 +189,6 @@ fn restore(pool: &mut Pool, journal: &Journal) {
     }
 }
 
-/// Removes links behind the back of those who asked for it.
-fn start_reaper() -> Result<mpsc::SyncSender<Op>> {
-    let (sender, removals) = mpsc::sync_channel::<Op>(REAPER_QUEUE);
-    let mut kernel = Netlink::open().context("open a netlink socket")?;
-    thread::Builder::new().name("reap".into()).spawn(move || {
-        for removal in removals {
-            if let Err(error) = kernel.apply(&[removal]) {
-                warn!(error = %error, "remove a link");
-            }
-        }
-    })?;
-    Ok(sender)
-}
-
 /// Brings the kernel in line with the record: pods that ended while no daemon ran go, and what
 /// routes to those that live is there.
 fn settle_pods(node: &Node) -> Result<()> {
@@ -221,6 +200,7 @@ fn settle_pods(node: &Node) -> Result<()> {
             std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
         }
     }
+    node.reap_leftovers()?;
     node.choose_ways()?;
     for attachment in node.wanted().pods {
         let pod = attachment.pod();
