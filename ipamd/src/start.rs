@@ -7,10 +7,10 @@ use crate::{
     imds::{Identity, Imds},
     install,
     journal::{Attachment, Interface, Journal},
-    limits,
+    limits, metrics,
     node::{Attached, Node, now},
-    reconcile, serve,
-    settings::{Networking, Settings},
+    reconcile, report, serve,
+    settings::{self, Networking, Settings},
     views,
 };
 use anyhow::{Context, Result};
@@ -24,7 +24,7 @@ use std::{
     path::Path,
     sync::{Arc, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tracing::{error, info, warn};
 
@@ -45,6 +45,7 @@ const REAPER_QUEUE: usize = 1024;
 
 /// Starts everything; returns once the node is being served.
 pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
+    let began = Instant::now();
     // Before anything else, so that two daemons never work on the same node.
     let listener =
         rpc::Listener::bind(&settings.run_dir.join(rpc::SOCKET_NAME)).with_context(|| {
@@ -103,6 +104,8 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     serve::start(node.clone(), listener)?;
     install::conflist(&node.settings)?;
     info!("serving");
+    metrics::serving(began.elapsed());
+    serve_metrics(&node);
     follow_kubernetes(&node)?;
     tokio::spawn(async move {
         if recorded.is_some() {
@@ -261,6 +264,28 @@ fn settle_pods(node: &Node) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Pods do not wait for metrics: a port that somebody else has is asked for again.
+fn serve_metrics(node: &Arc<Node>) {
+    if node.settings.metrics == settings::Metrics::Off {
+        return;
+    }
+    let node = node.clone();
+    let page = move || {
+        let mut page = metrics::page();
+        let now = now();
+        let (counts, reason) = {
+            let state = node.state();
+            (state.pool.counts(now), state.pool.plan(now).reason)
+        };
+        report::show(&mut page, &counts, &reason);
+        report::show_process(&mut page);
+        page
+    };
+    tokio::spawn(async move {
+        patiently("serve metrics", || metrics::serve(page.clone())).await;
+    });
 }
 
 fn follow_kubernetes(node: &Arc<Node>) -> Result<()> {

@@ -18,6 +18,7 @@ mod eniconfigs;
 mod full_node;
 mod interfaces;
 mod isolation;
+mod metrics;
 mod migration;
 mod restart;
 mod supply;

@@ -4,6 +4,7 @@ use super::{TURN, busy, internal, owner};
 use crate::{
     journal::Attachment,
     node::{AssignError, Node, Patience},
+    report,
 };
 use cni::{AddResult, Code, Error, Interface, IpConfig};
 use ipnetwork::{IpNetwork, Ipv4Network};
@@ -79,15 +80,11 @@ fn attachment(
 
 fn no_address(error: AssignError) -> Error {
     match error {
-        AssignError::NoAddress { none, reason, next_try } => {
-            let next_try =
-                next_try.map(|seconds| format!("; next try in {seconds} s")).unwrap_or_default();
-            Error {
-                code: Code::TryAgainLater,
-                msg: format!("{none}: {reason}{next_try}"),
-                details: String::new(),
-            }
-        }
+        AssignError::NoAddress { none, reason, at } => Error {
+            code: Code::TryAgainLater,
+            msg: report::no_address(&none, &reason, at),
+            details: String::new(),
+        },
         AssignError::CallerLeft => internal("wait for an address", "the caller left"),
         AssignError::Journal(error) => internal("note the assigned address", error),
     }

@@ -1,8 +1,8 @@
 //! An address for an attachment: from the pool, after a wait if need be, and on record.
 
 use super::{Node, State, now};
-use crate::journal::Attachment;
-use pool::{Assigned, NoAddress, Owner, Pool, Reason};
+use crate::{journal::Attachment, metrics};
+use pool::{Assigned, NoAddress, Owner, Pool, Reason, Time};
 use std::{sync::MutexGuard, time::Instant};
 
 /// Why no address could be assigned.
@@ -14,8 +14,8 @@ pub(crate) enum AssignError {
         none: NoAddress,
         /// Why there are no more.
         reason: Reason,
-        /// Seconds until more are asked for again, if that is known.
-        next_try: Option<u64>,
+        /// When this was said.
+        at: Time,
     },
     /// Nobody waits for the answer any more.
     CallerLeft,
@@ -49,11 +49,13 @@ impl Node {
         let assigned = match state.pool.assign(owner.clone(), now()) {
             Ok(assigned) => assigned,
             Err(none) => {
+                let since = Instant::now();
                 self.count_waiting(&mut state, 1);
                 self.wake.notify_one();
                 let (woken, assigned) = self.wait_for_address(state, owner, patience, none);
                 state = woken;
                 self.count_waiting(&mut state, -1);
+                metrics::waited(since.elapsed());
                 assigned?
             }
         };
@@ -100,18 +102,7 @@ impl Node {
 }
 
 fn no_address(pool: &Pool, none: NoAddress) -> AssignError {
-    let now = now();
-    let plan = pool.plan(now);
-    let until = match &plan.reason {
-        Reason::BackingOff { until, .. } => Some(*until),
-        Reason::Satisfied
-        | Reason::Surplus
-        | Reason::Settling
-        | Reason::Short(_)
-        | Reason::Coming { .. }
-        | Reason::Full { .. }
-        | Reason::NoSource { .. } => None,
-    };
-    let next_try = until.map(|until| until.0.saturating_sub(now.0).as_secs() + 1);
-    AssignError::NoAddress { none, reason: plan.reason, next_try }
+    metrics::no_address();
+    let at = now();
+    AssignError::NoAddress { none, reason: pool.plan(at).reason, at }
 }
