@@ -38,8 +38,11 @@ pub(crate) fn step(action: &Action) -> &'static str {
         Action::Assign { .. } => "increaseIPPoolAllocIPAddressesFailed",
         Action::Unassign { .. } => "decreaseIPPool",
         Action::ReleaseEni { .. } => "decreaseIPPoolFreeENIFailed",
-        // The peer counts no failure of this.
+        // The peer counts no failures of these.
         Action::SetGroups { .. } => "setGroups",
+        Action::EndWithInstance { .. } => "endWithInstance",
+        Action::Inspect { .. } => "inspect",
+        Action::CountFree { .. } => "countFree",
     }
 }
 
@@ -58,6 +61,7 @@ pub(crate) fn show(page: &mut Page, counts: &Counts, reason: &Reason) {
         (&metrics::RESTING, counts.idle),
         (&metrics::COMING, counts.coming),
         (&metrics::WAITING, counts.waiting),
+        (&metrics::EXPECTED, counts.expected),
     ] {
         page.set(metric, &[], number(value));
     }

@@ -15,7 +15,8 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use aws_config::{
-    BehaviorVersion, Region, provider_config::ProviderConfig, timeout::TimeoutConfig,
+    BehaviorVersion, Region, provider_config::ProviderConfig, retry::RetryConfig,
+    timeout::TimeoutConfig,
 };
 use aws_smithy_http_client::tls;
 use net::{Link, Netlink, Op, firewall::Firewall, host::Host, nft};
@@ -32,8 +33,6 @@ use tracing::{error, info, warn};
 const CONNECT: Duration = Duration::from_secs(2);
 /// One attempt of a call: the slowest that were seen take ten seconds (`facts/ec2-facts.md` §1.6).
 const ATTEMPT: Duration = Duration::from_secs(10);
-/// A call with the SDK's own three attempts.
-const OPERATION: Duration = Duration::from_secs(40);
 
 /// The first pause after something at start did not answer; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -97,7 +96,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let node = Arc::new(Node::new(settings, identity, primary_groups, state, kernel, reaper));
 
     node.set_cluster_size(1);
-    let hands = CarryOut { node: node.clone(), ec2, imds };
+    let hands = CarryOut::new(node.clone(), ec2, imds);
     hands.make_ready().await;
     settle_pods(&node)?;
     install::plugin(&node.settings)?;
@@ -123,12 +122,14 @@ async fn client(
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT)
         .operation_attempt_timeout(ATTEMPT)
-        .operation_timeout(OPERATION)
         .build();
     let config = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(identity.region.clone()))
         .http_client(http)
         .timeout_config(timeouts)
+        // The plan repeats calls, spread over the cluster; the SDK would not know that a call
+        // without a token may have been carried out.
+        .retry_config(RetryConfig::disabled())
         .app_name(aws_config::AppName::new("eni-cni").expect("letters and a hyphen are legal"))
         .load()
         .await;

@@ -32,6 +32,8 @@ pub struct Counts {
     pub short: usize,
     /// Pods that wait for an address.
     pub waiting: usize,
+    /// Pods that will ask for one in a moment.
+    pub expected: usize,
     /// Changes under way that bring addresses.
     pub growing: usize,
     /// Changes under way that give some back.
@@ -72,6 +74,7 @@ pub(crate) fn counts(pool: &Pool, now: Time) -> Counts {
         coming,
         short: grow::short(pool, now),
         waiting: pool.waiting,
+        expected: pool.expected,
         growing: grow::underway(pool).count(),
         shrinking: pool.underway.values().filter(shrinks).count(),
     }

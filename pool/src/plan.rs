@@ -48,6 +48,21 @@ pub enum Action {
         /// Ids of all its security groups from then on.
         groups: BTreeSet<String>,
     },
+    /// Let EC2 delete an interface when the instance ends.
+    EndWithInstance {
+        /// The interface.
+        eni: EniId,
+    },
+    /// Ask EC2 whose an interface is.
+    Inspect {
+        /// The interface.
+        eni: EniId,
+    },
+    /// Ask EC2 how many addresses are free in subnets.
+    CountFree {
+        /// Their ids.
+        subnets: BTreeSet<String>,
+    },
 }
 
 impl Action {
@@ -57,7 +72,11 @@ impl Action {
             Self::Assign { eni, .. }
             | Self::Unassign { eni, .. }
             | Self::ReleaseEni { eni }
-            | Self::SetGroups { eni, .. } => Place::Eni(eni.clone()),
+            | Self::SetGroups { eni, .. }
+            | Self::Inspect { eni } => Place::Eni(eni.clone()),
+            // It is in the way of nothing else.
+            Self::EndWithInstance { eni } => Place::Lifetime(eni.clone()),
+            Self::CountFree { .. } => Place::Subnets,
         }
     }
 
@@ -68,6 +87,9 @@ impl Action {
             Self::Unassign { .. } => Kind::Unassign,
             Self::ReleaseEni { .. } => Kind::Release,
             Self::SetGroups { .. } => Kind::SetGroups,
+            Self::EndWithInstance { .. } => Kind::EndWithInstance,
+            Self::Inspect { .. } => Kind::Inspect,
+            Self::CountFree { .. } => Kind::CountFree,
         }
     }
 
@@ -75,7 +97,12 @@ impl Action {
     pub(crate) fn amount(&self) -> Option<Amount> {
         match self {
             Self::AttachEni { amount, .. } | Self::Assign { amount, .. } => Some(*amount),
-            Self::Unassign { .. } | Self::ReleaseEni { .. } | Self::SetGroups { .. } => None,
+            Self::Unassign { .. }
+            | Self::ReleaseEni { .. }
+            | Self::SetGroups { .. }
+            | Self::EndWithInstance { .. }
+            | Self::Inspect { .. }
+            | Self::CountFree { .. } => None,
         }
     }
 }
@@ -204,6 +231,7 @@ pub(crate) fn plan(pool: &Pool, now: Time) -> Plan {
     let busy: BTreeSet<Place> = actions.iter().map(Action::place).collect();
     let groups = set_groups(pool, supply, now);
     actions.extend(groups.into_iter().filter(|action| !busy.contains(&action.place())));
+    actions.extend(end_with_instance(pool, now));
     Plan { actions, reason, wake_at: wake_at(pool, now) }
 }
 
@@ -230,6 +258,20 @@ fn set_groups(pool: &Pool, supply: &crate::Supply, now: Time) -> Vec<Action> {
     wrong
         .map(|(id, _)| Action::SetGroups { eni: id.clone(), groups: supply.groups.clone() })
         .collect()
+}
+
+/// Interfaces of ours that would stay when the instance ends. Pods do not wait for it.
+fn end_with_instance(pool: &Pool, now: Time) -> Vec<Action> {
+    if pool.backoff.of_kind(Kind::EndWithInstance, now).is_some() {
+        return vec![];
+    }
+    let stays = pool.enis.iter().filter(|(id, eni)| {
+        let leaves = matches!(pool.at_work_on(id), Some(Action::ReleaseEni { .. }));
+        let asked = pool.underway.contains_key(&Place::Lifetime((*id).clone()));
+        let ours = eni.custody == crate::Custody::Ours;
+        ours && eni.lifetime == crate::Lifetime::Own && !leaves && !asked
+    });
+    stays.map(|(id, _)| Action::EndWithInstance { eni: id.clone() }).collect()
 }
 
 fn wake_at(pool: &Pool, now: Time) -> Option<Time> {

@@ -50,6 +50,8 @@ pub(crate) enum PreAttached {
     Foreign,
     /// Tagged `no_manage`.
     Unmanaged,
+    /// In the pods' first subnet, with addresses for pods.
+    Template,
 }
 
 /// Something that happens to a node or its VPC.
@@ -130,6 +132,7 @@ impl Setup {
         let attached = match dice.below(10) {
             0 => vec![PreAttached::Foreign],
             1 => vec![PreAttached::Unmanaged],
+            2 => vec![PreAttached::Template],
             _ => vec![],
         };
         Self {

@@ -1,17 +1,18 @@
-//! A new interface: on record first, then Create, Attach and Modify.
+//! A new interface: on record first, then Create and Attach.
 
-use super::CarryOut;
+use super::{CarryOut, origin};
 use crate::{
     ec2::{Described, NewEni, Refused},
     journal::{Intent, Interface},
     node::Attached,
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
 use pool::{Amount, Cause, EniId};
 use sha1::{Digest, Sha1};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::{MutexGuard, PoisonError},
     time::SystemTime,
 };
 use tracing::{info, warn};
@@ -101,14 +102,14 @@ impl CarryOut {
         info!(eni = %id, device_index = intent.device_index, blocks = eni.blocks.len(), "attached");
         // When this is a repetition, pods may have addresses of it already.
         if self.node.interface(&id).is_none() {
-            let mut is = interface(&eni, &attachment, intent.device_index);
+            let instance = &self.node.identity.instance;
+            let mut is = interface(&eni, &attachment, intent.device_index, instance);
             is.subnet_cidr = self.node.subnet_cidr(&is.subnet);
             self.node.keep_interface(id, Attached::new(is));
         }
-        // Last, as pods do not wait for it; what it prevents is a leak when the instance ends.
-        let marked = self.ec2.delete_on_termination(&eni.id, &attachment).await;
-        self.forget_intent(intent, marked.as_ref().err())?;
-        marked.context("attached, but")
+        // Not before the interface is on record; that it ends with its instance is planned apart,
+        // as pods do not wait for it.
+        self.forget_intent(intent, None)
     }
 
     /// Takes the intent off the record once there is nothing to repeat.
@@ -124,6 +125,19 @@ impl CarryOut {
         intent: &Intent,
         time: Time,
     ) -> Result<(Described, String), Refused> {
+        // What Create made is known to this process: Attach alone is repeated.
+        let made = self.made().remove(&intent.token);
+        if let Some(eni) = made {
+            match self.ec2.attach(&eni.id, intent.device_index).await {
+                Ok(attachment) => return Ok((eni, attachment)),
+                Err(refused) if refused.cause() == Cause::Throttled => {
+                    self.made().insert(intent.token.clone(), eni);
+                    return Err(refused);
+                }
+                // The interface may be gone, or attached: EC2 is asked.
+                Err(_) => {}
+            }
+        }
         let new = NewEni {
             subnet: intent.subnet.clone(),
             groups: intent.groups.clone(),
@@ -146,6 +160,8 @@ impl CarryOut {
             Err(refused) => {
                 if is_final(&refused) {
                     self.delete(&eni.id).await;
+                } else if refused.cause() == Cause::Throttled {
+                    self.made().insert(intent.token.clone(), eni);
                 }
                 Err(refused)
             }
@@ -160,12 +176,17 @@ impl CarryOut {
             let Some((attachment, device_index)) = eni.attachment.clone() else { continue };
             if self.node.interface(&id).is_none() {
                 info!(eni = %id, device_index, "take over an interface that EC2 says is attached");
-                let mut is = interface(&eni, &attachment, device_index);
+                let instance = &self.node.identity.instance;
+                let mut is = interface(&eni, &attachment, device_index, instance);
                 is.subnet_cidr = self.node.subnet_cidr(&is.subnet);
                 self.node.keep_interface(id, Attached::new(is));
             }
         }
         Ok(())
+    }
+
+    fn made(&self) -> MutexGuard<'_, BTreeMap<String, Described>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tags by which interfaces of this node are known, to us and to the peer.
@@ -183,7 +204,12 @@ impl CarryOut {
 }
 
 /// An interface for the record.
-pub(crate) fn interface(eni: &Described, attachment: &str, device_index: u32) -> Interface {
+pub(crate) fn interface(
+    eni: &Described,
+    attachment: &str,
+    device_index: u32,
+    instance: &str,
+) -> Interface {
     let mut interface = Interface {
         mac: eni.mac,
         device_index,
@@ -194,7 +220,8 @@ pub(crate) fn interface(eni: &Described, attachment: &str, device_index: u32) ->
         addresses: BTreeSet::new(),
         prefixes: BTreeSet::new(),
         attachment: Some(attachment.into()),
-        foreign: false,
+        origin: origin(eni, device_index, instance),
+        outlives_instance: !eni.ends_with_instance,
     };
     interface.add(eni.blocks.iter().copied());
     interface

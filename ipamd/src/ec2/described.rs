@@ -29,6 +29,8 @@ pub(crate) struct Described {
     pub tags: BTreeMap<String, String>,
     /// `eni-attach-…` and the device index, when it is attached.
     pub attachment: Option<(String, u32)>,
+    /// EC2 deletes it when its instance ends.
+    pub ends_with_instance: bool,
 }
 
 /// What we keep of an interface.
@@ -51,6 +53,9 @@ pub(super) fn described(
         groups: eni.groups().iter().filter_map(|group| group.group_id()).map(Into::into).collect(),
         subnet: parse(action, "subnetId", eni.subnet_id())?,
         tags: eni.tag_set().iter().filter_map(tag).collect(),
+        ends_with_instance: eni
+            .attachment()
+            .is_some_and(|it| it.delete_on_termination == Some(true)),
         attachment: eni.attachment().filter(|it| !ends(it)).and_then(|it| {
             let index = it.device_index().and_then(|index| u32::try_from(index).ok());
             it.attachment_id().map(Into::into).zip(index)

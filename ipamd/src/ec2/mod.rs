@@ -180,6 +180,26 @@ impl Ec2 {
         Ok(self.describe(filter).await?.pop())
     }
 
+    /// How many addresses are free in subnets.
+    pub(crate) async fn free(
+        &self,
+        subnets: &BTreeSet<String>,
+    ) -> Result<Vec<(String, u32)>, Refused> {
+        const ACTION: &str = "DescribeSubnets";
+        let filter = Filter::builder()
+            .name("subnet-id")
+            .set_values(Some(subnets.iter().cloned().collect()))
+            .build();
+        // As many subnets as an ENIConfig names: one page holds them.
+        let request = self.client.describe_subnets().filters(filter);
+        let reply = call(ACTION, request.send()).await?;
+        let room = reply.subnets().iter().filter_map(|subnet| {
+            let free = u32::try_from(subnet.available_ip_address_count()?).ok()?;
+            Some((subnet.subnet_id()?.to_owned(), free))
+        });
+        Ok(room.collect())
+    }
+
     /// Detaches an interface.
     pub(crate) async fn detach(&self, attachment: &str) -> Result<(), Refused> {
         let request = self.client.detach_network_interface().attachment_id(attachment);

@@ -106,9 +106,27 @@ pub(crate) struct Interface {
     pub prefixes: BTreeSet<Ipv4Addr>,
     /// Its attachment, where it is known.
     pub attachment: Option<String>,
-    /// Somebody else attached it: it is not ours to give back.
+    /// Who attached it, as far as that is known.
     #[serde(default)]
-    pub foreign: bool,
+    pub origin: Origin,
+    /// It would stay when the instance ends: EC2 has not been told otherwise yet.
+    #[serde(default)]
+    pub outlives_instance: bool,
+}
+
+/// Who attached an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Origin {
+    /// This daemon, or the peer's on this node.
+    #[default]
+    Ours,
+    /// Somebody else: it is not ours to give back.
+    Foreign,
+    /// Somebody else, who says that it is not to be touched.
+    Unmanaged,
+    /// It was there before this daemon, and its tags have not been looked at.
+    Unknown,
 }
 
 impl Interface {

@@ -87,7 +87,7 @@ metrics! {
     EC2_CALLS = "awscni_ec2api_req_count", Counter, ["fn"], "Calls of EC2";
     EC2_ERRORS = "awscni_ec2api_error_count", Counter, ["fn"], "Calls of EC2 that failed";
     API_LATENCY_MS = "awscni_aws_api_latency_ms", Summary, ["api", "error", "status"],
-        "How long calls of EC2 took, with the SDK's own repetitions, in milliseconds";
+        "How long calls of EC2 took, in milliseconds";
     API_ERRORS = "awscni_aws_api_error_count", Counter, ["api", "error"],
         "Calls of EC2 that failed, by EC2's code";
     IPAMD_ERRORS = "awscni_ipamd_error_count", Counter, ["fn"],
@@ -106,6 +106,8 @@ metrics! {
         "Addresses that were released a moment ago, or may be in use by somebody unknown";
     COMING = "eni_cni_coming_addresses", Gauge, [], "Addresses that are on their way";
     WAITING = "eni_cni_waiting_pods", Gauge, [], "Pods that wait for an address";
+    EXPECTED = "eni_cni_expected_pods", Gauge, [],
+        "Pending pods of this node that have no address and have not asked for one yet";
     REFUSALS = "eni_cni_refusals_total", Counter, ["cause"], "Changes that EC2 refused, by cause";
     REQUEST_SECONDS = "eni_cni_request_seconds", SECONDS, ["verb", "outcome"],
         "How long requests of the runtime took";

@@ -1,7 +1,7 @@
 //! An address for an attachment: from the pool, after a wait if need be, and on record.
 
-use super::{Node, State, now};
-use crate::{journal::Attachment, metrics};
+use super::{Node, State, Trouble, now};
+use crate::{journal::Attachment, metrics, report};
 use pool::{Assigned, NoAddress, Owner, Pool, Reason, Time};
 use std::{sync::MutexGuard, time::Instant};
 
@@ -65,6 +65,7 @@ impl Node {
             state.pool.release(owner, now());
             return Err(AssignError::Journal(error));
         }
+        state.count_demand();
         drop(state);
         // One free address fewer: perhaps below the target.
         self.wake.notify_one();
@@ -73,8 +74,7 @@ impl Node {
 
     fn count_waiting(&self, state: &mut State, change: isize) {
         state.waiting = state.waiting.saturating_add_signed(change);
-        let waiting = state.waiting;
-        state.pool.set_waiting(waiting);
+        state.count_demand();
     }
 
     fn wait_for_address<'a>(
@@ -89,7 +89,7 @@ impl Node {
                 return (state, Err(AssignError::CallerLeft));
             }
             if Instant::now() >= patience.deadline {
-                let late = no_address(&state.pool, none);
+                let late = self.no_address(&state.pool, none);
                 return (state, Err(late));
             }
             state = self.wait(state, patience.deadline);
@@ -99,10 +99,13 @@ impl Node {
             }
         }
     }
-}
 
-fn no_address(pool: &Pool, none: NoAddress) -> AssignError {
-    metrics::no_address();
-    let at = now();
-    AssignError::NoAddress { none, reason: pool.plan(at).reason, at }
+    fn no_address(&self, pool: &Pool, none: NoAddress) -> AssignError {
+        metrics::no_address();
+        let at = now();
+        let reason = pool.plan(at).reason;
+        let said = report::no_address(&none, &reason, at);
+        self.trouble.send_replace(Some(Trouble { reason: reason.word(), said }));
+        AssignError::NoAddress { none, reason, at }
+    }
 }
