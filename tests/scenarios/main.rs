@@ -11,9 +11,11 @@ mod packets;
 mod traffic;
 mod world;
 
+mod adoption;
 mod attachments;
 mod bad_days;
 mod daemon_down;
+mod demand;
 mod eniconfigs;
 mod full_node;
 mod interfaces;
