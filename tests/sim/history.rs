@@ -99,6 +99,7 @@ pub(crate) enum Fault {
     LostReply,
     Denied,
     Slow,
+    DeviceLate,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,8 +206,14 @@ impl Story<'_> {
             64 => What::DelUnknown,
             65..71 => What::Restart { down: seconds(dice, 20) },
             71..80 => {
-                let all = [Fault::Throttle, Fault::Unavailable, Fault::LostReply];
-                let fault = *dice.one(&[all[0], all[1], all[2], Fault::Denied, Fault::Slow]);
+                let fault = *dice.one(&[
+                    Fault::Throttle,
+                    Fault::Unavailable,
+                    Fault::LostReply,
+                    Fault::Denied,
+                    Fault::Slow,
+                    Fault::DeviceLate,
+                ]);
                 What::Fault { fault, lasts: seconds(dice, 120), all: dice.percent(40) }
             }
             80..86 => What::Config(self.config()),

@@ -1,7 +1,7 @@
 //! A node: its pods, and a daemon that drives the real pool as ours does.
 
 use crate::{
-    cloud::{Cloud, NO_MANAGE_TAG, NODE_TAG, group_id, node_subnet, subnet_id},
+    cloud::{Cloud, NO_MANAGE_TAG, NODE_TAG, group_id, node_name, node_subnet, subnet_id},
     history::{Config, Lack, PreAttached, Setup},
     laws::{self, Broken},
     work::{Intent, Work},
@@ -89,7 +89,7 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(number: usize, setup: &Setup, cloud: &mut Cloud, now: Time) -> Self {
         let launch = Launch {
-            node: format!("node-{number}"),
+            node: node_name(number),
             instance_type: setup.instance_type.into(),
             subnet_id: node_subnet(),
             groups: vec![group_id(0)],
