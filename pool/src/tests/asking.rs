@@ -152,8 +152,10 @@ fn an_interface_of_ours_ends_with_its_instance_and_pods_do_not_wait_for_that() {
     let mut pool = with_targets(targets, config(&["subnet-a"]), enis);
     let end = Action::EndWithInstance { eni: id.clone() };
 
-    // Side by side with what pods wait for.
-    assert_eq!(pool.plan(AT).actions, [assign(id, Amount::Addresses(2)), end.clone()]);
+    // Side by side with what pods wait for, and once.
+    assert_eq!(pool.plan(AT).actions, [assign(id.clone(), Amount::Addresses(2)), end.clone()]);
+    pool.started(&end);
+    assert_eq!(pool.plan(AT).actions, [assign(id, Amount::Addresses(2))]);
 
     pool.refused(&end, refusal(Cause::Throttled), AT);
     assert!(!pool.plan(AT).actions.contains(&end), "its pause lasts");
