@@ -232,6 +232,8 @@ pub(crate) fn plan(pool: &Pool, now: Time) -> Plan {
     let groups = set_groups(pool, supply, now);
     actions.extend(groups.into_iter().filter(|action| !busy.contains(&action.place())));
     actions.extend(end_with_instance(pool, now));
+    let settles = reason == Reason::Satisfied && !actions.is_empty();
+    let reason = if settles { Reason::Settling } else { reason };
     Plan { actions, reason, wake_at: wake_at(pool, now) }
 }
 

@@ -154,12 +154,29 @@ fn an_interface_of_ours_ends_with_its_instance_and_pods_do_not_wait_for_that() {
 
     // Side by side with what pods wait for, and once.
     assert_eq!(pool.plan(AT).actions, [assign(id.clone(), Amount::Addresses(2)), end.clone()]);
+    assert_eq!(pool.plan(AT).reason, Reason::Short(2));
     pool.started(&end);
     assert_eq!(pool.plan(AT).actions, [assign(id, Amount::Addresses(2))]);
 
     pool.refused(&end, refusal(Cause::Throttled), AT);
     assert!(!pool.plan(AT).actions.contains(&end), "its pause lasts");
     assert!(pool.plan(at(60)).actions.contains(&end), "it is not forgotten");
+}
+
+#[test]
+fn a_pool_is_satisfied_when_there_is_nothing_to_do_and_not_before() {
+    let (id, eni) = secondary(1, "subnet-a", 9);
+    let mut pool =
+        pool(config(&["subnet-a"]), [primary(0), (id, Eni { lifetime: Lifetime::Own, ..eni })]);
+
+    let Plan { actions, reason, .. } = pool.plan(AT);
+
+    assert_eq!((actions.len(), reason), (1, Reason::Settling));
+    pool.started(&actions[0]);
+    assert_eq!(pool.plan(AT).reason, Reason::Settling);
+    pool.observe([primary(0), secondary(1, "subnet-a", 9)].into(), AT);
+    pool.succeeded(&actions[0]);
+    assert_eq!(pool.plan(AT).reason, Reason::Satisfied);
 }
 
 #[test]
