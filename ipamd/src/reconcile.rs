@@ -20,7 +20,7 @@ const AT_ONCE: usize = 16;
 /// Runs for ever.
 pub(crate) async fn run(node: Arc<Node>, hands: CarryOut) {
     let mut report = Report::default();
-    hands.resume().await;
+    hands.resume();
     let places = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         let coming = hands.make_ready().await;

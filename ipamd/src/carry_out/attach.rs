@@ -1,6 +1,6 @@
 //! A new interface: on record first, then Create and Attach.
 
-use super::{CarryOut, origin};
+use super::{CarryOut, origin, refusal};
 use crate::{
     ec2::{Described, NewEni, Refused},
     journal::{Intent, Interface},
@@ -8,12 +8,12 @@ use crate::{
 };
 use anyhow::Result;
 use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
-use pool::{Amount, Cause, EniId};
+use pool::{Action, Amount, Cause, EniId};
 use sha1::{Digest, Sha1};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 use tracing::{info, warn};
 
@@ -23,6 +23,12 @@ pub(super) const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
 /// Says when.
 const CREATED_TAG: &str = "node.k8s.amazonaws.com/createdAt";
 
+/// The first pause before what the last daemon began is tried again; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest: the interface may exist, and costs an address and a slot.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 /// Whether a call was perhaps made before.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Time {
@@ -31,19 +37,33 @@ enum Time {
 }
 
 impl CarryOut {
-    /// Finishes the interfaces that were being made when the last daemon ended. If nobody wants them
-    /// any more, the plan gives them back.
-    pub(crate) async fn resume(&self) {
+    /// Finishes the interfaces that were being made when the last daemon ended, side by side with
+    /// everything else. If nobody wants them any more, the plan gives them back.
+    pub(crate) fn resume(&self) {
         let intents: Vec<Intent> =
             self.node.state().journal.book().intents.values().cloned().collect();
         for intent in intents {
-            if let Err(error) = self.attach(&intent, Time::Again).await {
-                warn!(
-                    error = format!("{error:#}"),
-                    "finish an interface that the last daemon began"
-                );
-            }
+            let action = intent.action();
+            self.node.state().pool.started(&action);
+            tokio::spawn(self.clone().finish(intent, action));
         }
+    }
+
+    /// Repeats what is left to do for an interface until it is clear what became of it: nobody else
+    /// would, and it may exist.
+    async fn finish(self, intent: Intent, action: Action) {
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = self.attach(&intent, Time::Again).await {
+            let what = "finish an interface that the last daemon began";
+            warn!(error = format!("{error:#}"), retry_in = ?pause, "{what}");
+            let open = self.node.state().journal.book().intents.get(&intent.device_index).cloned();
+            if open.as_ref() != Some(&intent) {
+                return self.node.ended(&action, Some(refusal(&error, "")));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        self.node.ended(&action, None);
     }
 
     pub(super) async fn attach_new(

@@ -62,10 +62,9 @@ impl CarryOut {
             Action::CountFree { subnets } => self.count_free(subnets).await,
         };
         let refusal = done.err().map(|error| {
-            let cause = error.downcast_ref::<Refused>().map_or(Cause::Unavailable, Refused::cause);
-            let refusal = Refusal { cause, said: format!("{place}{error:#}") };
-            metrics::refused(report::step(&action), cause);
-            warn!(?cause, said = refusal.said, "refused");
+            let refusal = refusal(&error, &place);
+            metrics::refused(report::step(&action), refusal.cause);
+            warn!(cause = ?refusal.cause, said = refusal.said, "refused");
             refusal
         });
         self.node.ended(&action, refusal);
@@ -125,4 +124,10 @@ impl CarryOut {
         self.node.state().pool.note_room(all, now());
         Ok(())
     }
+}
+
+/// Why an action failed. What is not a refusal of EC2 is something of this node's that may pass.
+fn refusal(error: &anyhow::Error, place: &str) -> Refusal {
+    let cause = error.downcast_ref::<Refused>().map_or(Cause::Unavailable, Refused::cause);
+    Refusal { cause, said: format!("{place}{error:#}") }
 }

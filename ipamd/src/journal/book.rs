@@ -2,7 +2,7 @@
 
 use crate::imds::Identity;
 use ipnetwork::Ipv4Network;
-use pool::{Assigned, Block, EniId, Owner, Source, Supply, Time};
+use pool::{Action, Amount, Assigned, Block, EniId, Owner, Source, Supply, Time};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -82,6 +82,22 @@ pub(crate) struct Intent {
     pub addresses: usize,
     /// Prefixes.
     pub prefixes: usize,
+}
+
+impl Intent {
+    /// The action that it is a part of.
+    pub(crate) fn action(&self) -> Action {
+        let amount = match self.prefixes {
+            0 => Amount::Addresses(self.addresses),
+            prefixes => Amount::Prefixes(prefixes),
+        };
+        Action::AttachEni {
+            device_index: self.device_index,
+            subnet: self.subnet.clone(),
+            groups: self.groups.clone(),
+            amount,
+        }
+    }
 }
 
 /// An interface of this node, as EC2 last told us.
