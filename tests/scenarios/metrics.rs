@@ -107,7 +107,7 @@ fn without_metrics_the_port_stays_free() {
 }
 
 /// What a daemon shows: lines by name and labels.
-fn metrics(world: &World, node: &str) -> io::Result<BTreeMap<String, String>> {
+pub(crate) fn metrics(world: &World, node: &str) -> io::Result<BTreeMap<String, String>> {
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 61_678));
     let (status, page) = net::netns::within(&world.namespace(node, None), || {
         http::send(at, "GET /metrics", "", "")

@@ -9,10 +9,14 @@ use std::{
     sync::{MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tracing::info;
+use tracing::{info, warn};
 
 /// How long EC2's lists may show what was taken back, on bad days (`facts/ec2-facts.md` §1.6).
 const LAG: Duration = Duration::from_secs(60);
+
+/// When EC2 is asked what became of a call that it did not answer, if the plan does not ask before;
+/// the pauses double. Its lists are usually right by then.
+const FIRST_QUESTION: Duration = Duration::from_secs(5);
 
 /// A call that was not answered: it may have been carried out.
 #[derive(Clone, Debug)]
@@ -68,7 +72,13 @@ impl CarryOut {
     /// many blocks are new.
     async fn settle(&self, id: &EniId) -> Result<usize> {
         let Some(open) = self.unsure().get(id).cloned() else { return Ok(0) };
-        let Some(described) = self.ec2.one(&id.0).await? else { return Ok(0) };
+        let Some(described) = self.ec2.one(&id.0).await? else {
+            // It was given back meanwhile, or its list is late.
+            if self.node.interface(id).is_none() {
+                self.unsure().remove(id);
+            }
+            return Ok(0);
+        };
         let (blocks, certain) = open.certain(described.blocks, Instant::now());
         let mut added = 0;
         self.node.change_interface(id, |eni| added = change(&mut eni.is, blocks));
@@ -79,12 +89,29 @@ impl CarryOut {
         Ok(added)
     }
 
-    /// Notes that a call was not answered.
+    /// Notes that a call was not answered, and sees to it that EC2 is asked what became of it.
     fn doubt(&self, id: &EniId, leaving: BTreeSet<Block>) {
         let mut unsure = self.unsure();
-        let before = unsure.remove(id).map(|open| open.leaving).unwrap_or_default();
+        let before = unsure.remove(id);
+        let is_new = before.is_none();
+        let before = before.map(|open| open.leaving).unwrap_or_default();
         let leaving = before.union(&leaving).copied().collect();
         unsure.insert(id.clone(), Unanswered { at: Instant::now(), leaving });
+        if is_new {
+            tokio::spawn(self.clone().clear_up(id.clone()));
+        }
+    }
+
+    /// Asks EC2 what an interface has until that is certain, also when nothing is asked for any more.
+    async fn clear_up(self, id: EniId) {
+        let mut pause = FIRST_QUESTION;
+        while self.unsure().contains_key(&id) {
+            tokio::time::sleep(pause).await;
+            if let Err(error) = self.settle(&id).await {
+                warn!(eni = %id, error = format!("{error:#}"), "ask what became of a call");
+            }
+            pause = (pause * 2).min(LAG);
+        }
     }
 
     fn unsure(&self) -> MutexGuard<'_, BTreeMap<EniId, Unanswered>> {
