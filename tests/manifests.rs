@@ -95,13 +95,17 @@ fn the_daemon_runs_on_the_nodes_network_with_one_capability() {
 }
 
 #[test]
-fn the_daemon_only_reads_kubernetes() {
+fn the_daemon_only_reads_kubernetes_and_writes_events() {
     let documents = yaml("conf/rbac.yaml");
 
     let role = documents.iter().find(|it| it["kind"] == "ClusterRole").unwrap();
 
     for rule in role["rules"].as_array().unwrap() {
-        assert_eq!(rule["verbs"], serde_json::json!(["get", "list", "watch"]), "{rule}");
+        let verbs = match rule["resources"][0].as_str() {
+            Some("events") => serde_json::json!(["create", "patch"]),
+            _ => serde_json::json!(["get", "list", "watch"]),
+        };
+        assert_eq!(rule["verbs"], verbs, "{rule}");
     }
 }
 

@@ -7,29 +7,32 @@ use crate::{
     imds::{Identity, Imds},
     install,
     journal::{Interface, Journal},
-    limits,
+    limits, metrics,
     node::{self, Attached, Node, now},
-    reconcile, serve,
-    settings::{Networking, Settings},
+    reconcile, report, serve,
+    settings::{self, Networking, Settings},
     views, vpc_blocks,
     wanted::{self, HostNetwork},
 };
 use anyhow::{Context, Result};
 use aws_config::{
-    BehaviorVersion, Region, provider_config::ProviderConfig, timeout::TimeoutConfig,
+    BehaviorVersion, Region, provider_config::ProviderConfig, retry::RetryConfig,
+    timeout::TimeoutConfig,
 };
 use aws_smithy_http_client::tls;
 use net::{Link, Netlink};
 use pool::{EniId, Pool, Source, Supply};
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tracing::{error, info, warn};
 
 /// One connection attempt to EC2; the network is near or broken.
 const CONNECT: Duration = Duration::from_secs(2);
 /// One attempt of a call: the slowest that were seen take ten seconds (`facts/ec2-facts.md` §1.6).
 const ATTEMPT: Duration = Duration::from_secs(10);
-/// A call with the SDK's own three attempts.
-const OPERATION: Duration = Duration::from_secs(40);
 
 /// The first pause after something at start did not answer; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -38,6 +41,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// Starts everything; returns once the node is being served.
 pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
+    let began = Instant::now();
     // Before anything else, so that two daemons never work on the same node.
     let listener =
         rpc::Listener::bind(&settings.run_dir.join(rpc::SOCKET_NAME)).with_context(|| {
@@ -93,7 +97,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     node.start_reaper(leaving)?;
 
     node.set_cluster_size(1);
-    let hands = CarryOut { node: node.clone(), ec2, imds };
+    let hands = CarryOut::new(node.clone(), ec2, imds);
     settle_pods(&node)?;
     hands.make_ready().await;
     finish_settling(&node)?;
@@ -103,6 +107,8 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let wanted = node.wanted();
     let (interfaces, pods) = (wanted.enis.len(), wanted.pods.len());
     info!(interfaces, pods, direct = ?wanted.host.firewall.direct, "serving");
+    metrics::serving(began.elapsed());
+    serve_metrics(&node);
     follow_kubernetes(&node)?;
     tokio::spawn(vpc_blocks::follow(node.clone(), hands.imds.clone()));
     tokio::spawn(async move {
@@ -121,12 +127,14 @@ async fn client(
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT)
         .operation_attempt_timeout(ATTEMPT)
-        .operation_timeout(OPERATION)
         .build();
     let config = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(identity.region.clone()))
         .http_client(http)
         .timeout_config(timeouts)
+        // The plan repeats calls, spread over the cluster; the SDK would not know that a call
+        // without a token may have been carried out.
+        .retry_config(RetryConfig::disabled())
         .app_name(aws_config::AppName::new("eni-cni").expect("letters and a hyphen are legal"))
         .load()
         .await;
@@ -246,6 +254,28 @@ fn finish_settling(node: &Node) -> Result<()> {
         }
     }
     node.remove_leftovers()
+}
+
+/// Pods do not wait for metrics: a port that somebody else has is asked for again.
+fn serve_metrics(node: &Arc<Node>) {
+    if node.settings.metrics == settings::Metrics::Off {
+        return;
+    }
+    let node = node.clone();
+    let page = move || {
+        let mut page = metrics::page();
+        let now = now();
+        let (counts, reason) = {
+            let state = node.state();
+            (state.pool.counts(now), state.pool.plan(now).reason)
+        };
+        report::show(&mut page, &counts, &reason);
+        report::show_process(&mut page);
+        page
+    };
+    tokio::spawn(async move {
+        patiently("serve metrics", || metrics::serve(page.clone())).await;
+    });
 }
 
 fn follow_kubernetes(node: &Arc<Node>) -> Result<()> {

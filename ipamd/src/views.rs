@@ -4,7 +4,7 @@ use crate::{
     carry_out::{self, CarryOut},
     ec2::Described,
     imds::Shown,
-    journal::Interface,
+    journal::{Interface, Origin},
     node::Attached,
 };
 use anyhow::{Result, ensure};
@@ -51,12 +51,12 @@ fn take_over(hands: &CarryOut, described: &[Described], shown: &BTreeMap<EniId, 
     for eni in described {
         let Some((attachment, device_index)) = &eni.attachment else { continue };
         let id = EniId(eni.id.clone());
-        let mut is = carry_out::interface(eni, attachment, *device_index);
+        let instance = &node.identity.instance;
+        let mut is = carry_out::interface(eni, attachment, *device_index, instance);
         listed.insert(id.clone());
         match node.interface(&id) {
             Some(known) => node.change_interface(&id, |it| {
                 is.subnet_cidr = known.is.subnet_cidr;
-                is.foreign = known.is.foreign;
                 it.is = is;
             }),
             None => {
@@ -87,7 +87,9 @@ pub(crate) fn from_shown(eni: Shown) -> Option<(EniId, Interface)> {
         addresses: BTreeSet::new(),
         prefixes: BTreeSet::new(),
         attachment: None,
-        foreign: false,
+        // The metadata has no tags.
+        origin: if (eni.card, eni.device_index) == (0, 0) { Origin::Ours } else { Origin::Unknown },
+        outlives_instance: false,
     };
     is.add(secondary.iter().copied().map(Block::Address));
     is.add(eni.prefixes.iter().map(|prefix| Block::Prefix(prefix.network())));

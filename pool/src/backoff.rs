@@ -22,6 +22,21 @@ pub enum Cause {
     Wrong,
 }
 
+impl Cause {
+    /// A word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::NoAddresses => "no_addresses",
+            Self::NoPrefixes => "no_prefixes",
+            Self::Limit => "limit",
+            Self::Denied => "denied",
+            Self::Unavailable => "unavailable",
+            Self::Wrong => "wrong",
+        }
+    }
+}
+
 /// A refusal, in EC2's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -63,6 +78,9 @@ pub(crate) enum Kind {
     Unassign,
     Release,
     SetGroups,
+    EndWithInstance,
+    Inspect,
+    CountFree,
 }
 
 #[derive(Clone, Debug)]
@@ -98,8 +116,12 @@ pub struct Spread {
     pub seed: u64,
 }
 
-/// Calls a second that the tightest of EC2's buckets refills (`facts/ec2-facts.md` §1.8).
-const REFILL_PER_SECOND: u64 = 5;
+/// Calls that the tightest of EC2's buckets, that of Attach, holds when it is full
+/// (`facts/ec2-facts.md` §1.8).
+const BUCKET: u32 = 50;
+
+/// Calls a second that it refills.
+const REFILL_PER_SECOND: u32 = 5;
 
 impl Backoff {
     pub(crate) fn spread(&mut self, spread: Spread) {
@@ -206,10 +228,20 @@ impl Pause {
 
 impl Spread {
     /// A pause between half and all of what one node would wait, and up to as long as the bucket
-    /// needs to serve every node once.
+    /// needs for the nodes that found it empty.
+    ///
+    /// The first tries of all use up what the bucket holds: a cluster that fits into it is as fast as
+    /// one node. Who is refused a second time came at a bad moment and comes back soon; who is
+    /// refused again shares the bucket with more than one call of each node. (An eighth and a half
+    /// are what serves 100 to 5,000 nodes with one interface soonest, and costs little with three.)
     fn scaled(self, grown: Duration, in_a_row: u32) -> Duration {
-        let cluster = Duration::from_secs(u64::from(self.nodes) / REFILL_PER_SECOND);
-        let most = grown.max(cluster);
+        let left = self.nodes.saturating_sub(BUCKET);
+        let cluster = Duration::from_secs(1) * left / REFILL_PER_SECOND;
+        let most = grown.max(match in_a_row {
+            0 => cluster,
+            1 => cluster / 8,
+            _ => cluster / 2,
+        });
         let half = grown / 2;
         let range = u64::try_from(most.saturating_sub(half).as_millis()).unwrap_or(u64::MAX);
         half + Duration::from_millis(mix(self.seed, in_a_row) % range.max(1))
@@ -273,6 +305,44 @@ mod tests {
         assert!(ends[4_999] < 1_001, "the last after {} s", ends[4_999]);
         let middle = ends[2_500];
         assert!((450..550).contains(&middle), "half after {middle} s");
+    }
+
+    #[test]
+    fn a_cluster_that_fits_into_the_bucket_waits_no_longer_than_one_node() {
+        for seed in 0..100 {
+            let pauses = pauses_of(Spread { nodes: BUCKET, seed });
+
+            assert!(pauses[0] <= Duration::from_secs(1), "seed {seed}: {pauses:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_refused_again_comes_back_sooner_and_then_later_again() {
+        for seed in 0..100 {
+            let pauses = pauses_of(Spread { nodes: BUCKET + 1_000, seed });
+
+            assert!(pauses[0] <= Duration::from_secs(200), "seed {seed}: {pauses:?}");
+            assert!(pauses[1] <= Duration::from_secs(25), "seed {seed}: {pauses:?}");
+            assert!(pauses[2] <= Duration::from_secs(100), "seed {seed}: {pauses:?}");
+        }
+        let longest = |nth: usize| {
+            let pauses =
+                (0..100).map(|seed| pauses_of(Spread { nodes: BUCKET + 1_000, seed })[nth]);
+            pauses.max().unwrap()
+        };
+        assert!(longest(0) > Duration::from_secs(190), "{:?}", longest(0));
+        assert!(longest(1) > Duration::from_secs(20), "{:?}", longest(1));
+        assert!(longest(2) > Duration::from_secs(90), "{:?}", longest(2));
+    }
+
+    /// Of a node that is throttled three times.
+    fn pauses_of(spread: Spread) -> [Duration; 3] {
+        let mut backoff = Backoff::default();
+        backoff.spread(spread);
+        [0, 1, 2].map(|_| {
+            backoff.refused(Kind::Attach, None, refusal(Cause::Throttled), AT);
+            backoff.of_kind(Kind::Attach, AT).unwrap().1.0
+        })
     }
 
     const AT: Time = Time(Duration::ZERO);

@@ -1,10 +1,10 @@
 //! What is missing, and where it is asked for.
 
 use crate::{
-    Action, Amount, Cause, Eni, EniId, Mode, PREFIX_SIZE, Place, Pool, Reason, Refusal, Supply,
-    Time, backoff::Kind,
+    Action, Amount, Cause, Custody, Eni, EniId, Mode, PREFIX_SIZE, Place, Pool, Reason, Refusal,
+    Supply, Time, backoff::Kind,
 };
-use std::{cmp::Reverse, collections::BTreeSet};
+use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 /// What growth there is to plan.
 pub(crate) enum Growth {
@@ -73,9 +73,14 @@ pub(crate) fn grow(pool: &Pool, supply: &Supply, now: Time) -> Growth {
     }
     let mut asking = Asking { pool, now, missing: short, actions: vec![], stopped_by: vec![] };
     asking.fill();
-    asking.attach(supply);
+    // Interfaces that are there already come before new ones.
+    let questions = asking.inspect();
+    if !questions {
+        asking.attach(supply);
+    }
     let Asking { actions, stopped_by, .. } = asking;
-    if !actions.is_empty() {
+    let counts = pool.underway.contains_key(&Place::Subnets);
+    if !actions.is_empty() || questions || counts {
         return Growth::Short { short, actions };
     }
     let addresses: usize = underway(pool).map(Amount::addresses).sum();
@@ -90,31 +95,36 @@ pub(crate) fn grow(pool: &Pool, supply: &Supply, now: Time) -> Growth {
     })
 }
 
-/// Addresses that are missing to the targets and to the pods that wait.
-fn short(pool: &Pool, now: Time) -> usize {
+/// How long a count of a subnet's free addresses is used: new interfaces are rare, and what other
+/// nodes take meanwhile shows as a refusal.
+const ROOM_KNOWN: Duration = Duration::from_secs(60);
+
+/// Addresses that are missing to the targets and to the pods that wait or are about to ask.
+pub(crate) fn short(pool: &Pool, now: Time) -> usize {
     let Stock { free, empty_prefixes, loose, held, idle } = stock(pool, now);
     let targets = &pool.targets;
-    let for_waiting = pool.waiting.saturating_sub(free);
+    let demand = pool.demand();
+    let for_demand = demand.saturating_sub(free);
     let for_targets = if targets.in_addresses() {
-        let warm = (targets.warm_addresses.unwrap_or(0) + pool.waiting).saturating_sub(free);
+        let warm = (targets.warm_addresses.unwrap_or(0) + demand).saturating_sub(free);
         warm.max(targets.minimum_addresses.unwrap_or(0).saturating_sub(held))
     } else if targets.mode == Mode::Prefixes {
-        // Prefixes that the waiting pods will break are not warm any more.
+        // Prefixes that those pods will break are not warm any more.
         let begun = free - empty_prefixes * PREFIX_SIZE;
-        let broken = pool.waiting.saturating_sub(begun).div_ceil(PREFIX_SIZE);
+        let broken = demand.saturating_sub(begun).div_ceil(PREFIX_SIZE);
         // Where there are no prefixes, single addresses stand in for them.
-        let instead = loose.min(begun.saturating_sub(pool.waiting));
+        let instead = loose.min(begun.saturating_sub(demand));
         let wanted = (targets.warm_prefixes + broken) * PREFIX_SIZE;
         wanted.saturating_sub(empty_prefixes * PREFIX_SIZE + instead)
     } else {
-        (targets.warm_enis * pool.limits.blocks_per_eni + pool.waiting).saturating_sub(free)
+        (targets.warm_enis * pool.limits.blocks_per_eni + demand).saturating_sub(free)
     };
     // Warm addresses that kubelet will never ask for are a waste; a pod that waits is not.
     let worth = match pool.limits.max_pods {
         Some(max_pods) => for_targets.min((max_pods + idle).saturating_sub(held)),
         None => for_targets,
     };
-    worth.max(for_waiting)
+    worth.max(for_demand)
 }
 
 struct Asking<'a> {
@@ -147,6 +157,50 @@ impl Asking<'_> {
         }
     }
 
+    /// Asks whose the interfaces are that could serve pods and may not be for us to use. Whether
+    /// such a question is open.
+    fn inspect(&mut self) -> bool {
+        let pool = self.pool;
+        let unknown = pool.enis.iter().filter(|(_, eni)| {
+            eni.custody == Custody::Unknown
+                && pool.source.is_in_place(eni)
+                && !pool.source.serves(eni)
+        });
+        let (asked, open): (Vec<_>, Vec<_>) =
+            unknown.map(|(id, _)| id).partition(|id| pool.at_work_on(id).is_some());
+        if !asked.is_empty() {
+            return true;
+        }
+        if open.is_empty() || self.is_paused(Kind::Inspect) {
+            return false;
+        }
+        self.actions.extend(open.into_iter().map(|id| Action::Inspect { eni: id.clone() }));
+        true
+    }
+
+    /// The subnets, the one with the most free addresses first, as far as that is known.
+    fn by_room<'s>(&self, supply: &'s Supply) -> Vec<&'s String> {
+        let room = |subnet: &String| {
+            let (free, at) = self.pool.room.get(subnet)?;
+            (self.now < *at + ROOM_KNOWN).then_some(*free)
+        };
+        let mut subnets: Vec<&String> = supply.subnets.iter().collect();
+        subnets.sort_by_key(|subnet| Reverse(room(subnet).unwrap_or(0)));
+        subnets
+    }
+
+    /// Whether it is to be asked first which of several subnets has the most free addresses. Who may
+    /// not ask goes by their order.
+    fn must_count(&self, supply: &Supply) -> bool {
+        let known = |subnet: &String| {
+            let room = self.pool.room.get(subnet);
+            room.is_some_and(|(_, at)| self.now < *at + ROOM_KNOWN)
+        };
+        supply.subnets.len() > 1
+            && !supply.subnets.iter().all(known)
+            && self.pool.backoff.of_kind(Kind::CountFree, self.now).is_none()
+    }
+
     /// Attaches interfaces for what is still missing, and will not have room on those that are busy
     /// now: to wait for one of them takes no longer than to make another.
     fn attach(&mut self, supply: &Supply) {
@@ -154,17 +208,25 @@ impl Asking<'_> {
         self.missing = self.missing.saturating_sub(self.room_on_busy(supply));
         let attaching = pool.underway.keys().filter_map(|place| match place {
             Place::DeviceIndex(index) => Some(*index),
-            Place::Eni(_) => None,
+            Place::Eni(_) | Place::Lifetime(_) | Place::Subnets => None,
         });
         let used: BTreeSet<u32> =
             pool.enis.values().map(|eni| eni.device_index).chain(attaching).collect();
         let slots = pool.limits.enis.saturating_sub(used.len());
+        if slots > 0 && self.missing > 0 && self.must_count(supply) {
+            if !self.is_paused(Kind::Attach) && !pool.underway.contains_key(&Place::Subnets) {
+                let subnets = supply.subnets.iter().cloned().collect();
+                self.actions.push(Action::CountFree { subnets });
+            }
+            return;
+        }
+        let subnets = self.by_room(supply);
         for device_index in (1..).filter(|index| !used.contains(index)).take(slots) {
             if self.missing == 0 || self.is_paused(Kind::Attach) {
                 return;
             }
-            let found = supply.subnets.iter().find_map(|subnet| {
-                self.portion(subnet, pool.limits.blocks_per_eni).map(|amount| (subnet, amount))
+            let found = subnets.iter().find_map(|subnet| {
+                self.portion(subnet, pool.limits.blocks_per_eni).map(|amount| (*subnet, amount))
             });
             let Some((subnet, amount)) = found else { return };
             self.actions.push(Action::AttachEni {
@@ -197,7 +259,10 @@ impl Asking<'_> {
             Action::AttachEni { .. }
             | Action::Unassign { .. }
             | Action::ReleaseEni { .. }
-            | Action::SetGroups { .. } => None,
+            | Action::SetGroups { .. }
+            | Action::EndWithInstance { .. }
+            | Action::Inspect { .. }
+            | Action::CountFree { .. } => None,
         });
         actions.sum()
     }

@@ -15,6 +15,7 @@
 //! Between turns, [`Pool::assign`] and [`Pool::release`] serve pods from memory.
 
 mod backoff;
+mod count;
 mod grow;
 mod ledger;
 mod model;
@@ -24,12 +25,13 @@ mod time;
 mod usage;
 
 pub use backoff::{Cause, Refusal, Spread};
+pub use count::Counts;
 pub use ledger::{Assigned, Owner, Twice};
 pub use model::{
-    Amount, Block, Custody, Eni, EniId, Limits, Mode, Observation, PREFIX_SIZE, Readiness, Source,
-    Supply, Targets,
+    Amount, Block, Custody, Eni, EniId, Lifetime, Limits, Mode, Observation, PREFIX_SIZE,
+    Readiness, Source, Supply, Targets,
 };
-pub use plan::{Action, Plan, Reason};
+pub use plan::{Action, Plan, REASONS, Reason};
 pub use time::Time;
 pub use usage::HOLD;
 
@@ -66,6 +68,8 @@ impl std::error::Error for NoAddress {}
 pub(crate) enum Place {
     Eni(EniId),
     DeviceIndex(u32),
+    Lifetime(EniId),
+    Subnets,
 }
 
 /// Addresses of one node: what EC2 gave it, who uses them, what to change.
@@ -78,6 +82,10 @@ pub struct Pool {
     ledger: Ledger,
     /// Pods that wait for an address right now.
     waiting: usize,
+    /// Pods that will ask for one in a moment.
+    expected: usize,
+    /// Free addresses of subnets, and when that was so.
+    room: BTreeMap<String, (u32, Time)>,
     backoff: Backoff,
     underway: BTreeMap<Place, Action>,
     usage: Usage,
@@ -93,6 +101,8 @@ impl Pool {
             enis: Observation::default(),
             ledger: Ledger::default(),
             waiting: 0,
+            expected: 0,
+            room: BTreeMap::new(),
             backoff: Backoff::default(),
             underway: BTreeMap::new(),
             usage: Usage::default(),
@@ -144,6 +154,21 @@ impl Pool {
     /// How many pods wait for an address.
     pub fn set_waiting(&mut self, pods: usize) {
         self.waiting = pods;
+    }
+
+    /// How many pods this node is about to start that have not asked for an address yet.
+    pub fn set_expected(&mut self, pods: usize) {
+        self.expected = pods;
+    }
+
+    /// Pods that have no address and want one, now or in a moment.
+    pub(crate) fn demand(&self) -> usize {
+        self.waiting + self.expected
+    }
+
+    /// How many addresses are free in subnets, as EC2 says now.
+    pub fn note_room(&mut self, free: impl IntoIterator<Item = (String, u32)>, now: Time) {
+        self.room.extend(free.into_iter().map(|(subnet, free)| (subnet, (free, now))));
     }
 
     /// Gives `owner` an address; asked again, gives the same one again.
@@ -222,6 +247,11 @@ impl Pool {
         plan::plan(self, now)
     }
 
+    /// What there is, in numbers.
+    pub fn counts(&self, now: Time) -> Counts {
+        count::counts(self, now)
+    }
+
     /// Addresses that a new pod may get now.
     pub fn free(&self, now: Time) -> usize {
         self.available(now).count()
@@ -233,7 +263,10 @@ impl Pool {
             Action::Assign { eni, .. }
             | Action::Unassign { eni, .. }
             | Action::ReleaseEni { eni }
-            | Action::SetGroups { eni, .. } => self.enis.get(eni).map(|eni| eni.subnet.clone()),
+            | Action::SetGroups { eni, .. }
+            | Action::EndWithInstance { eni }
+            | Action::Inspect { eni } => self.enis.get(eni).map(|eni| eni.subnet.clone()),
+            Action::CountFree { .. } => None,
         }
     }
 

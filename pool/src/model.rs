@@ -100,6 +100,19 @@ pub enum Custody {
     /// Its tags say that it is not to be touched (`node.k8s.amazonaws.com/no_manage`): it only takes
     /// up a slot.
     Unmanaged,
+    /// It was attached before this daemon was there, and nobody has looked at its tags. It is used
+    /// without a question where it was plainly made for pods: in the right subnet, with the right
+    /// groups, and with addresses of its own, as a launch template makes it.
+    Unknown,
+}
+
+/// How long an interface lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// EC2 deletes it when the instance ends, or that is not for us to say.
+    Instance,
+    /// It would stay when the instance ends: a leak.
+    Own,
 }
 
 /// An attached interface.
@@ -117,6 +130,8 @@ pub struct Eni {
     pub readiness: Readiness,
     /// Whether it may be used and given back.
     pub custody: Custody,
+    /// How long it lives.
+    pub lifetime: Lifetime,
 }
 
 /// Every attached interface of this node.
@@ -161,9 +176,25 @@ impl Source {
 
     /// Whether new pods may get addresses of this interface.
     pub fn serves(&self, eni: &Eni) -> bool {
-        if eni.custody == Custody::Unmanaged {
-            return false;
+        let groups_fit = self.supply().is_some_and(|supply| supply.groups == eni.groups);
+        match eni.custody {
+            // Other groups of ours are being changed; those of others we leave alone.
+            Custody::Ours => self.is_in_place(eni),
+            Custody::Foreign => {
+                self.is_in_place(eni) && (groups_fit || matches!(self, Self::Node(_)))
+            }
+            Custody::Unmanaged => false,
+            Custody::Unknown => {
+                let subnet_fits =
+                    self.supply().is_some_and(|supply| supply.subnets.contains(&eni.subnet));
+                let has_addresses = !eni.blocks.is_empty();
+                self.is_in_place(eni) && subnet_fits && groups_fit && has_addresses
+            }
         }
+    }
+
+    /// Whether this interface would serve pods, if it is for us to use.
+    pub(crate) fn is_in_place(&self, eni: &Eni) -> bool {
         match self {
             Self::Node(_) => true,
             Self::EniConfig { supply, .. } => {

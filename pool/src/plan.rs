@@ -48,6 +48,21 @@ pub enum Action {
         /// Ids of all its security groups from then on.
         groups: BTreeSet<String>,
     },
+    /// Let EC2 delete an interface when the instance ends.
+    EndWithInstance {
+        /// The interface.
+        eni: EniId,
+    },
+    /// Ask EC2 whose an interface is.
+    Inspect {
+        /// The interface.
+        eni: EniId,
+    },
+    /// Ask EC2 how many addresses are free in subnets.
+    CountFree {
+        /// Their ids.
+        subnets: BTreeSet<String>,
+    },
 }
 
 impl Action {
@@ -57,7 +72,11 @@ impl Action {
             Self::Assign { eni, .. }
             | Self::Unassign { eni, .. }
             | Self::ReleaseEni { eni }
-            | Self::SetGroups { eni, .. } => Place::Eni(eni.clone()),
+            | Self::SetGroups { eni, .. }
+            | Self::Inspect { eni } => Place::Eni(eni.clone()),
+            // It is in the way of nothing else.
+            Self::EndWithInstance { eni } => Place::Lifetime(eni.clone()),
+            Self::CountFree { .. } => Place::Subnets,
         }
     }
 
@@ -68,6 +87,9 @@ impl Action {
             Self::Unassign { .. } => Kind::Unassign,
             Self::ReleaseEni { .. } => Kind::Release,
             Self::SetGroups { .. } => Kind::SetGroups,
+            Self::EndWithInstance { .. } => Kind::EndWithInstance,
+            Self::Inspect { .. } => Kind::Inspect,
+            Self::CountFree { .. } => Kind::CountFree,
         }
     }
 
@@ -75,7 +97,12 @@ impl Action {
     pub(crate) fn amount(&self) -> Option<Amount> {
         match self {
             Self::AttachEni { amount, .. } | Self::Assign { amount, .. } => Some(*amount),
-            Self::Unassign { .. } | Self::ReleaseEni { .. } | Self::SetGroups { .. } => None,
+            Self::Unassign { .. }
+            | Self::ReleaseEni { .. }
+            | Self::SetGroups { .. }
+            | Self::EndWithInstance { .. }
+            | Self::Inspect { .. }
+            | Self::CountFree { .. } => None,
         }
     }
 }
@@ -113,6 +140,40 @@ pub enum Reason {
     Settling,
     /// More is held than anybody needs, and some of it is given back.
     Surplus,
+}
+
+/// The words for all reasons.
+pub const REASONS: [&str; 8] =
+    ["satisfied", "short", "coming", "full", "backing_off", "no_source", "settling", "surplus"];
+
+impl Reason {
+    /// One of [`REASONS`]: the same word for every value of a variant.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Satisfied => "satisfied",
+            Self::Short(_) => "short",
+            Self::Coming { .. } => "coming",
+            Self::Full { .. } => "full",
+            Self::BackingOff { .. } => "backing_off",
+            Self::NoSource { .. } => "no_source",
+            Self::Settling => "settling",
+            Self::Surplus => "surplus",
+        }
+    }
+
+    /// When what was refused is tried again.
+    pub fn retry_at(&self) -> Option<Time> {
+        match self {
+            Self::BackingOff { until, .. } => Some(*until),
+            Self::Satisfied
+            | Self::Short(_)
+            | Self::Coming { .. }
+            | Self::Full { .. }
+            | Self::NoSource { .. }
+            | Self::Settling
+            | Self::Surplus => None,
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -170,6 +231,9 @@ pub(crate) fn plan(pool: &Pool, now: Time) -> Plan {
     let busy: BTreeSet<Place> = actions.iter().map(Action::place).collect();
     let groups = set_groups(pool, supply, now);
     actions.extend(groups.into_iter().filter(|action| !busy.contains(&action.place())));
+    actions.extend(end_with_instance(pool, now));
+    let settles = reason == Reason::Satisfied && !actions.is_empty();
+    let reason = if settles { Reason::Settling } else { reason };
     Plan { actions, reason, wake_at: wake_at(pool, now) }
 }
 
@@ -198,7 +262,45 @@ fn set_groups(pool: &Pool, supply: &crate::Supply, now: Time) -> Vec<Action> {
         .collect()
 }
 
+/// Interfaces of ours that would stay when the instance ends. Pods do not wait for it.
+fn end_with_instance(pool: &Pool, now: Time) -> Vec<Action> {
+    if pool.backoff.of_kind(Kind::EndWithInstance, now).is_some() {
+        return vec![];
+    }
+    let stays = pool.enis.iter().filter(|(id, eni)| {
+        let leaves = matches!(pool.at_work_on(id), Some(Action::ReleaseEni { .. }));
+        let asked = pool.underway.contains_key(&Place::Lifetime((*id).clone()));
+        let ours = eni.custody == crate::Custody::Ours;
+        ours && eni.lifetime == crate::Lifetime::Own && !leaves && !asked
+    });
+    stays.map(|(id, _)| Action::EndWithInstance { eni: id.clone() }).collect()
+}
+
 fn wake_at(pool: &Pool, now: Time) -> Option<Time> {
     let rested = pool.ledger.next_rested(pool.targets.cooldown, now);
     [rested, pool.backoff.next_end(now), pool.usage.next_change(now)].into_iter().flatten().min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cause;
+
+    #[test]
+    fn every_reason_has_its_word_in_the_list_and_no_other_has_it() {
+        let refusal = Refusal { cause: Cause::Limit, said: String::new() };
+        let all = [
+            Reason::Satisfied,
+            Reason::Short(1),
+            Reason::Coming { addresses: 1 },
+            Reason::Full { enis: 1 },
+            Reason::BackingOff { refusal, until: Time::default() },
+            Reason::NoSource { why: String::new() },
+            Reason::Settling,
+            Reason::Surplus,
+        ];
+
+        assert_eq!(all.map(|reason| reason.word()), REASONS);
+        assert_eq!(REASONS.iter().collect::<BTreeSet<_>>().len(), REASONS.len());
+    }
 }

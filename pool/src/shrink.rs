@@ -6,18 +6,24 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// Interfaces of ours in a subnet that is no longer wanted, without pods and resting addresses.
+/// Interfaces of ours in a subnet that is no longer wanted, without pods and resting addresses; of
+/// those whose owner is not known it is asked first.
 pub(crate) fn leftovers(pool: &Pool, now: Time) -> Vec<Action> {
     if !matches!(pool.source, Source::EniConfig { .. }) || is_paused(pool, Kind::Release, now) {
         return vec![];
     }
-    let leftover = |(id, eni): &(&EniId, &Eni)| {
-        !pool.source.serves(eni) && is_releasable(pool, id, eni) && is_empty(pool, id, eni, now)
-    };
-    pool.enis
-        .iter()
-        .filter(leftover)
-        .map(|(eni, _)| Action::ReleaseEni { eni: eni.clone() })
+    let asks = !is_paused(pool, Kind::Inspect, now);
+    let leftovers = pool.enis.iter().filter(|(id, eni)| {
+        eni.device_index != 0 && !pool.source.is_in_place(eni) && is_empty(pool, id, eni, now)
+    });
+    leftovers
+        .filter_map(|(id, eni)| match eni.custody {
+            Custody::Unknown if asks && pool.at_work_on(id).is_none() => {
+                Some(Action::Inspect { eni: id.clone() })
+            }
+            _ if is_releasable(pool, id, eni) => Some(Action::ReleaseEni { eni: id.clone() }),
+            Custody::Ours | Custody::Foreign | Custody::Unmanaged | Custody::Unknown => None,
+        })
         .collect()
 }
 
@@ -42,7 +48,8 @@ pub(crate) fn surplus(pool: &Pool, now: Time) -> Vec<Action> {
 /// Addresses that could go without the pool falling short at the recent peak of use.
 fn spare(pool: &Pool, now: Time) -> usize {
     let stock = grow::stock(pool, now);
-    let used_more = pool.usage.peak(now).saturating_sub(pool.ledger.in_use());
+    // What is about to be asked for again, or was in use a moment ago.
+    let used_more = pool.usage.peak(now).saturating_sub(pool.ledger.in_use()).max(pool.expected);
     let free = stock.free.saturating_sub(used_more);
     let targets = &pool.targets;
     if targets.in_addresses() {

@@ -4,8 +4,8 @@
 //! retries (`facts/ec2-facts.md` §5). Both meet the buckets of the simulated VPC.
 
 use pool::{
-    Action, Block, Cause, Custody, Eni, EniId, Limits, Mode, Observation, Owner, Pool, Readiness,
-    Refusal, Source, Spread, Supply, Targets, Time,
+    Action, Block, Cause, Custody, Eni, EniId, Lifetime, Limits, Mode, Observation, Owner, Pool,
+    Readiness, Refusal, Source, Spread, Supply, Targets, Time,
 };
 use std::{
     cmp::Reverse,
@@ -150,11 +150,10 @@ trait Node {
 /// Ours: the real pool.
 struct Ours {
     pool: Pool,
-    seed: u64,
-    nodes: u64,
     action: Option<Action>,
     next: Next,
     created: bool,
+    served: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -165,6 +164,7 @@ enum Next {
     Attach,
     Device,
     Modify,
+    Modified,
 }
 
 impl Ours {
@@ -176,22 +176,23 @@ impl Ours {
         pool.set_spread(Spread { nodes: cluster, seed });
         pool.observe(Observation::from([eni(0, 0)]), Time::default());
         pool.set_waiting(1);
-        Self { pool, seed, nodes, action: None, next: Next::Plan, created: false }
+        Self { pool, action: None, next: Next::Plan, created: false, served: false }
     }
 
     /// The interface is on record: the plan is what remains to do.
     fn restart(seed: u64, nodes: u64) -> Self {
         let mut node = Self::boot(seed, nodes);
-        node.see_interface(Duration::ZERO);
+        node.see_interface(Lifetime::Instance, Duration::ZERO);
         node
     }
 
-    fn see_interface(&mut self, now: Duration) {
-        let seen = Observation::from([eni(0, 0), eni(1, LIMITS.blocks_per_eni)]);
+    fn see_interface(&mut self, lifetime: Lifetime, now: Duration) {
+        let (id, interface) = eni(1, LIMITS.blocks_per_eni);
+        let seen = Observation::from([eni(0, 0), (id, Eni { lifetime, ..interface })]);
         self.pool.observe(seen, Time(now));
     }
 
-    /// Serves the first pod, if there is an address for it.
+    /// Serves the first pod, if there is an address for it. Whether that is news.
     fn serve(&mut self, now: Duration) -> bool {
         let owner = Owner {
             network: "aws-cni".into(),
@@ -200,7 +201,7 @@ impl Ours {
         };
         let served = self.pool.assign(owner, Time(now)).is_ok();
         self.pool.set_waiting(usize::from(!served));
-        served
+        served && !std::mem::replace(&mut self.served, served)
     }
 
     fn plan(&mut self, now: Duration) -> Option<Duration> {
@@ -209,15 +210,17 @@ impl Ours {
             return plan.wake_at.map(|at| at.0);
         };
         self.pool.started(&action);
+        // What Create made is known: only Attach is repeated.
+        let growth = if self.created { Next::Attach } else { Next::Create };
+        let ends = matches!(action, Action::EndWithInstance { .. });
+        self.next = if ends { Next::Modify } else { growth };
         self.action = Some(action);
-        // An interface that was made and not attached is on record: no second one is made.
-        self.next = if self.created { Next::Attach } else { Next::Create };
         Some(now)
     }
 
     fn call(&mut self, ec2: &mut Ec2, call: Call, then: Next, now: Duration) -> Duration {
         let taken = ec2.takes(call, now);
-        self.created |= taken;
+        self.created |= taken && call == Call::Create;
         self.next = if taken { then } else { Next::Refused };
         now + LATENCY
     }
@@ -245,19 +248,19 @@ impl Node for Ours {
                 (Some(now), false)
             }
             Next::Device => {
-                self.see_interface(now);
+                self.see_interface(Lifetime::Own, now);
                 let action = self.action.take().expect("an interface was attached");
                 self.pool.succeeded(&action);
-                let served = self.serve(now);
-                self.next = Next::Modify;
-                (Some(now), served)
+                self.next = Next::Plan;
+                (Some(now), false)
             }
-            // Nobody waits for it: it is spread over the time that the bucket needs.
-            Next::Modify if ec2.takes(Call::Modify, now) => (None, false),
-            Next::Modify => {
-                self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let range = (self.nodes * 1_000 / 5).max(1_000);
-                (Some(now + Duration::from_millis((self.seed >> 33) % range)), false)
+            Next::Modify => (Some(self.call(ec2, Call::Modify, Next::Modified, now)), false),
+            Next::Modified => {
+                self.see_interface(Lifetime::Instance, now);
+                let action = self.action.take().expect("an interface was modified");
+                self.pool.succeeded(&action);
+                self.next = Next::Plan;
+                (Some(now), false)
             }
         }
     }
@@ -441,6 +444,7 @@ fn eni(device_index: u32, addresses: usize) -> (EniId, Eni) {
         blocks: (1..=addresses as u32).map(|host| Block::Address((first + host).into())).collect(),
         readiness: Readiness::Ready,
         custody: Custody::Ours,
+        lifetime: Lifetime::Instance,
     };
     (EniId(format!("eni-{device_index}")), eni)
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     command::until,
+    metrics::metrics,
     world::{CUSTOM, World, ZONES},
 };
 
@@ -25,7 +26,8 @@ fn a_lost_answer_of_any_call_costs_no_interface_and_no_pod() {
 #[test]
 fn throttled_calls_are_repeated_until_there_is_an_address() {
     let world = custom_world();
-    world.sim(&["fault", "add", "throttle", "--calls", "8"]);
+    // Each pause is twice as long as the one before: five are over before an ADD's deadline.
+    world.sim(&["fault", "add", "throttle", "--calls", "5"]);
 
     world.daemon_start("n1", CUSTOM);
     let pod = world.pod_add("n1", "p");
@@ -33,7 +35,47 @@ fn throttled_calls_are_repeated_until_there_is_an_address() {
     world.everybody_reaches_everybody(&[pod]);
     let throttled =
         world.calls("n1").iter().filter(|it| it.outcome == "RequestLimitExceeded").count();
-    assert_eq!(throttled, 8);
+    assert_eq!(throttled, 5);
+}
+
+#[test]
+fn a_throttled_attach_is_repeated_alone() {
+    let world = custom_world();
+    let throttle = ["throttle", "--action", "AttachNetworkInterface", "--calls", "3"];
+    world.sim(&[&["fault", "add"], &throttle[..]].concat());
+
+    world.daemon_start("n1", &[CUSTOM, &["WARM_ENI_TARGET=0", "WARM_IP_TARGET=1"]].concat());
+    world.pod_add("n1", "p");
+    world.settled("n1");
+
+    let calls = world.calls("n1");
+    let count = |action: &str| calls.iter().filter(|it| it.action == action).count();
+    assert_eq!(count("AttachNetworkInterface"), 4, "{calls:?}");
+    assert_eq!(count("CreateNetworkInterface"), 1, "{calls:?}");
+    assert_eq!(count("DescribeNetworkInterfaces"), 0, "{calls:?}");
+}
+
+// Users' pain: what a call did whose answer was lost is there, and nobody knows.
+#[test]
+fn addresses_whose_assignment_was_not_answered_are_found_again() {
+    let world = custom_world();
+    let env = [CUSTOM, &["WARM_ENI_TARGET=0", "WARM_IP_TARGET=1"]].concat();
+    world.daemon_start("n1", &env);
+    world.settled("n1");
+    let lost = ["lost-reply", "--action", "AssignPrivateIpAddresses", "--calls", "1"];
+    world.sim(&[&["fault", "add"], &lost[..]].concat());
+
+    let pods: Vec<_> = (0..3).map(|pod| world.pod_add("n1", &format!("p{pod}"))).collect();
+    world.settled("n1");
+
+    world.everybody_reaches_everybody(&pods);
+    until("the daemon knows of every address that EC2 gave it", || {
+        let interfaces = world.more_interfaces("n1");
+        let held: usize = interfaces.iter().map(|interface| interface.secondary.len()).sum();
+        let shown = metrics(&world, "n1").map_err(|error| error.to_string())?;
+        let known = &shown["awscni_total_ip_addresses"];
+        if *known == held.to_string() { Ok(()) } else { Err(format!("{known} of {held}")) }
+    });
 }
 
 #[test]

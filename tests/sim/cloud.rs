@@ -10,9 +10,13 @@ use std::{
     time::Duration,
 };
 use vpc_sim::vpc::{
-    Ec2Error, EniId, Spec, Time as At, Vpc,
-    assign::Wanted,
-    create::CreateInterface,
+    Ec2Error, EniId, Filter, Spec, Time as At, Vpc,
+    assign::{Assigned, Reassignment, Wanted},
+    attach::{Attach, Detach},
+    create::{Attribute, CreateInterface},
+    describe::Lookup,
+    fault::{FaultSpec, Kind, Reply, Span},
+    request::Request,
     spec::{GroupSpec, ImdsSpec, Latency, SubnetSpec},
 };
 
@@ -22,20 +26,18 @@ pub(crate) const NODE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
 /// Tag of interfaces that are not to be managed.
 pub(crate) const NO_MANAGE_TAG: &str = "node.k8s.amazonaws.com/no_manage";
 
+/// Until a refusal at the door.
+const LATENCY: Duration = Duration::from_millis(250);
+
+/// Until a client gives up waiting for an answer.
+const LOST: Duration = Duration::from_secs(5);
+
 /// What EC2 answered instead of doing something.
 #[derive(Clone, Debug)]
 pub(crate) struct Refused {
     pub(crate) refusal: Refusal,
     /// It may have been done all the same.
     pub(crate) ambiguous: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Bad {
-    /// `None` for all nodes.
-    node: Option<usize>,
-    fault: Fault,
-    until: Time,
 }
 
 /// The VPC, and what is wrong with it.
@@ -48,7 +50,6 @@ pub(crate) struct Cloud {
     /// tags finds them.
     pub(crate) abandoned: BTreeSet<EniId>,
     dice: Dice,
-    bad: Vec<Bad>,
     tenants: Vec<EniId>,
 }
 
@@ -59,12 +60,12 @@ impl Cloud {
             calls: BTreeMap::new(),
             abandoned: BTreeSet::new(),
             dice: Dice(setup.seed ^ 0xc10d),
-            bad: vec![],
             tenants: vec![],
         }
     }
 
-    /// Makes a call: what it does is done at once, the answer comes later.
+    /// Makes a call: it is let in or not as at EC2's door, what it does is done at once, the answer
+    /// comes later.
     pub(crate) fn call<T>(
         &mut self,
         now: Time,
@@ -74,46 +75,54 @@ impl Cloud {
     ) -> (Result<T, Refused>, Time) {
         *self.calls.entry(name).or_default() += 1;
         // `facts/ec2-facts.md` §1.6.
-        let mut latency = Duration::from_millis(250 + self.dice.below(350));
-        let hit = |bad: &&Bad| bad.until > now && bad.node.is_none_or(|it| it == node);
-        let faults: Vec<Fault> = self.bad.iter().filter(hit).map(|bad| bad.fault).collect();
-        for fault in faults {
-            let strikes = self.dice.percent(60);
-            let error = match fault {
-                Fault::Throttle if strikes => {
-                    Ec2Error::new("RequestLimitExceeded", "Request limit exceeded.")
-                }
-                Fault::Unavailable if strikes => Ec2Error {
-                    status: 503,
-                    ..Ec2Error::new("Unavailable", "The service is unavailable.")
-                },
-                Fault::LostReply if strikes => {
-                    // The effect stays, the answer does not come.
-                    let _ = effect(&mut self.vpc, At(now.0));
-                    return (Err(Refused::lost()), now + Duration::from_secs(5));
-                }
-                Fault::Denied if name != "Describe" => {
-                    let text = format!("You are not authorized to perform: {name}.");
-                    Ec2Error::new("UnauthorizedOperation", text)
-                }
-                Fault::Slow => {
-                    latency *= 10;
-                    continue;
-                }
-                Fault::Throttle | Fault::Unavailable | Fault::LostReply | Fault::Denied => continue,
-            };
-            return (Err(Refused::new(&error)), now + latency);
-        }
+        let more = Duration::from_millis(self.dice.below(350));
+        let course = match self.vpc.admit(At(now.0), &node_name(node), &at_the_door(name)) {
+            Ok(course) => course,
+            Err(error) => return (Err(Refused::new(&error)), now + LATENCY + more),
+        };
         let answer = effect(&mut self.vpc, At(now.0));
-        (answer.map_err(|error| Refused::new(&error)), now + latency)
+        match course.reply {
+            // The effect stays, the answer does not come.
+            Reply::Lost => (Err(Refused::lost()), now + LOST),
+            Reply::Sent => {
+                (answer.map_err(|error| Refused::new(&error)), now + course.latency + more)
+            }
+        }
     }
 
-    pub(crate) fn fault(&mut self, node: Option<usize>, fault: Fault, until: Time) {
-        self.bad.push(Bad { node, fault, until });
+    /// Lets something go wrong, for a node or for all.
+    pub(crate) fn fault(&mut self, node: Option<usize>, fault: Fault, lasts: Duration, now: Time) {
+        let specs = match fault {
+            Fault::Throttle => vec![FaultSpec::new(Kind::Throttle)],
+            Fault::Unavailable => {
+                let code = Some("Unavailable".into());
+                vec![FaultSpec { code, ..FaultSpec::new(Kind::Error) }]
+            }
+            Fault::LostReply => vec![FaultSpec::new(Kind::LostReply)],
+            Fault::Denied => {
+                let deny = |name: &&'static str| {
+                    let action = Some(at_the_door(name).action());
+                    FaultSpec { action, ..FaultSpec::new(Kind::Deny) }
+                };
+                CHANGES.iter().map(deny).collect()
+            }
+            Fault::Slow => vec![FaultSpec::new(Kind::Slow)],
+            Fault::DeviceLate => vec![FaultSpec::new(Kind::DeviceLate)],
+        };
+        let always = matches!(fault, Fault::Denied | Fault::Slow);
+        for spec in specs {
+            let spec = FaultSpec {
+                node: node.map(node_name),
+                lasts: Some(Span(lasts)),
+                probability: if always { None } else { Some(0.6) },
+                ..spec
+            };
+            self.vpc.add_fault(At(now.0), spec).expect("a fault that means something");
+        }
     }
 
-    pub(crate) fn end_faults(&mut self) {
-        self.bad.clear();
+    pub(crate) fn end_faults(&mut self, now: Time) {
+        self.vpc.clear_faults(At(now.0), None);
     }
 
     /// Other tenants take addresses.
@@ -167,6 +176,45 @@ impl Refused {
         let cause = cause(error);
         let ambiguous = cause == Cause::Unavailable;
         Self { refusal: Refusal { cause, said: error.to_string() }, ambiguous }
+    }
+}
+
+/// The name of a node's instance, in the VPC.
+pub(crate) fn node_name(node: usize) -> String {
+    format!("node-{node}")
+}
+
+/// Calls that change something.
+const CHANGES: [&str; 7] = ["Create", "Attach", "Modify", "Assign", "Unassign", "Detach", "Delete"];
+
+/// A call as EC2's door sees it: only its action and its filter count there.
+fn at_the_door(name: &str) -> Request {
+    let id = String::new;
+    match name {
+        "Create" => Request::Create(CreateInterface::default()),
+        "Attach" => Request::Attach(Attach {
+            interface_id: id(),
+            instance_id: id(),
+            device_index: 1,
+            card_index: None,
+        }),
+        "Modify" => {
+            let attribute = Attribute::SourceDestCheck(true);
+            Request::Modify { interface_id: id(), attribute }
+        }
+        "Assign" => Request::Assign {
+            interface_id: id(),
+            wanted: Wanted::default(),
+            reassignment: Reassignment::Refused,
+        },
+        "Unassign" => Request::Unassign { interface_id: id(), gone: Assigned::default() },
+        "Detach" => Request::Detach { attachment_id: id(), how: Detach::Orderly },
+        "Delete" => Request::Delete { interface_id: id() },
+        _ => {
+            let filter = Filter { name: "attachment.instance-id".into(), values: vec![id()] };
+            let lookup = Lookup { filters: vec![filter], ..Lookup::default() };
+            Request::DescribeInterfaces(lookup)
+        }
     }
 }
 

@@ -50,6 +50,8 @@ pub(crate) enum PreAttached {
     Foreign,
     /// Tagged `no_manage`.
     Unmanaged,
+    /// In the pods' first subnet, with addresses for pods.
+    Template,
 }
 
 /// Something that happens to a node or its VPC.
@@ -97,6 +99,7 @@ pub(crate) enum Fault {
     LostReply,
     Denied,
     Slow,
+    DeviceLate,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +133,7 @@ impl Setup {
         let attached = match dice.below(10) {
             0 => vec![PreAttached::Foreign],
             1 => vec![PreAttached::Unmanaged],
+            2 => vec![PreAttached::Template],
             _ => vec![],
         };
         Self {
@@ -202,8 +206,14 @@ impl Story<'_> {
             64 => What::DelUnknown,
             65..71 => What::Restart { down: seconds(dice, 20) },
             71..80 => {
-                let all = [Fault::Throttle, Fault::Unavailable, Fault::LostReply];
-                let fault = *dice.one(&[all[0], all[1], all[2], Fault::Denied, Fault::Slow]);
+                let fault = *dice.one(&[
+                    Fault::Throttle,
+                    Fault::Unavailable,
+                    Fault::LostReply,
+                    Fault::Denied,
+                    Fault::Slow,
+                    Fault::DeviceLate,
+                ]);
                 What::Fault { fault, lasts: seconds(dice, 120), all: dice.percent(40) }
             }
             80..86 => What::Config(self.config()),

@@ -2,8 +2,8 @@
 
 use crate::{cloud::Cloud, node::Node};
 use pool::{
-    Action, Amount, Assigned, Cause, Custody, Eni, EniId, Mode, Observation, Plan, Readiness,
-    Source, Time,
+    Action, Amount, Assigned, Cause, Custody, Eni, EniId, Lifetime, Mode, Observation, Plan,
+    Readiness, Source, Time,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,6 +44,8 @@ impl Broken {
 enum Place {
     Eni(EniId),
     Index(u32),
+    Lifetime(EniId),
+    Subnets,
 }
 
 /// A kind of action that was refused, and the subnet when it lay in that.
@@ -173,7 +175,10 @@ impl OfNode {
             Action::Assign { eni, .. }
             | Action::Unassign { eni, .. }
             | Action::ReleaseEni { eni }
-            | Action::SetGroups { eni, .. } => self.seen.get(eni).map(|eni| eni.subnet.clone()),
+            | Action::SetGroups { eni, .. }
+            | Action::EndWithInstance { eni }
+            | Action::Inspect { eni } => self.seen.get(eni).map(|eni| eni.subnet.clone()),
+            Action::CountFree { .. } => None,
         }
     }
 }
@@ -187,7 +192,14 @@ fn carries(source: &Source, eni: &Eni) -> bool {
         }
         Source::Missing { .. } => false,
     };
-    in_place && eni.custody != Custody::Unmanaged && eni.readiness == Readiness::Ready
+    let groups_fit = source.supply().is_some_and(|supply| supply.groups == eni.groups);
+    let is_for_us = match eni.custody {
+        Custody::Ours => true,
+        Custody::Foreign => groups_fit || matches!(source, Source::Node(_)),
+        Custody::Unknown => groups_fit && !eni.blocks.is_empty(),
+        Custody::Unmanaged => false,
+    };
+    in_place && is_for_us && eni.readiness == Readiness::Ready
 }
 
 /// Whether a plan is one that may be carried out.
@@ -209,7 +221,7 @@ pub(crate) fn plan(node: &Node, plan: &Plan, now: Time) -> Result<(), Broken> {
     let mut places = BTreeSet::new();
     let attaching = node.laws.underway.keys().filter_map(|it| match it {
         Place::Index(index) => Some(*index),
-        Place::Eni(_) => None,
+        Place::Eni(_) | Place::Lifetime(_) | Place::Subnets => None,
     });
     let seen = node.laws.seen.values().map(|eni| eni.device_index);
     let mut indexes: BTreeSet<u32> = seen.chain(attaching).collect();
@@ -279,6 +291,23 @@ fn may(node: &Node, action: &Action, now: Time) -> Result<(), (&'static str, Str
             let eni = seen(eni)?;
             if eni.custody != Custody::Ours || eni.device_index == 0 || eni.groups == *groups {
                 return Err(("only ours is changed", format!("{eni:?}")));
+            }
+        }
+        Action::EndWithInstance { eni } => {
+            let eni = seen(eni)?;
+            if eni.custody != Custody::Ours || eni.lifetime == Lifetime::Instance {
+                return Err(("only ours is changed", format!("{eni:?}")));
+            }
+        }
+        Action::Inspect { eni } => {
+            let eni = seen(eni)?;
+            if eni.custody != Custody::Unknown {
+                return Err(("asked once", format!("{eni:?}")));
+            }
+        }
+        Action::CountFree { subnets } => {
+            if subnets.len() < 2 {
+                return Err(("asked only where there is a choice", format!("{subnets:?}")));
             }
         }
     }
@@ -378,10 +407,21 @@ pub(crate) fn nothing_leaks(nodes: &[Node], cloud: &Cloud, now: Time) -> Result<
         // Where a subnet is full, targets that cannot be met are tried again now and then.
         let works = node.works.iter().filter_map(|work| work.action.as_ref());
         let mut actions = plan.actions.iter().chain(works);
-        Broken::check(actions.all(|it| amount(it).is_some()), "it settles", || {
+        let grows = |it: &Action| amount(it).is_some() || matches!(it, Action::CountFree { .. });
+        Broken::check(actions.all(grows), "it settles", || {
             format!("node {number}: {plan:?}, under way: {:?}", node.works)
         })?;
         surplus(node)?;
+        let stays = attached.iter().find(|id| {
+            let interface = cloud.vpc.interface(id.as_str()).ok();
+            let attachment = interface.and_then(|it| it.attachment.as_ref());
+            let ours = node.journal.enis.get(&EniId(id.0.clone()));
+            ours.is_some_and(|it| it.custody == Custody::Ours)
+                && attachment.is_some_and(|it| !it.delete_on_termination)
+        });
+        Broken::check(stays.is_none(), "nothing outlives its instance", || {
+            format!("node {number}: {stays:?} would stay")
+        })?;
     }
     let lost = cloud.vpc.interfaces().values().find(|interface| {
         let ours = |tags: &BTreeMap<String, String>| tags.contains_key(crate::cloud::NODE_TAG);
@@ -422,7 +462,12 @@ fn surplus(node: &Node) -> Result<(), Broken> {
 fn amount(action: &Action) -> Option<Amount> {
     match action {
         Action::AttachEni { amount, .. } | Action::Assign { amount, .. } => Some(*amount),
-        Action::Unassign { .. } | Action::ReleaseEni { .. } | Action::SetGroups { .. } => None,
+        Action::Unassign { .. }
+        | Action::ReleaseEni { .. }
+        | Action::SetGroups { .. }
+        | Action::EndWithInstance { .. }
+        | Action::Inspect { .. }
+        | Action::CountFree { .. } => None,
     }
 }
 
@@ -432,7 +477,10 @@ fn place(action: &Action) -> Place {
         Action::Assign { eni, .. }
         | Action::Unassign { eni, .. }
         | Action::ReleaseEni { eni }
-        | Action::SetGroups { eni, .. } => Place::Eni(eni.clone()),
+        | Action::SetGroups { eni, .. }
+        | Action::Inspect { eni } => Place::Eni(eni.clone()),
+        Action::EndWithInstance { eni } => Place::Lifetime(eni.clone()),
+        Action::CountFree { .. } => Place::Subnets,
     }
 }
 
@@ -443,5 +491,8 @@ fn kind_of(action: &Action) -> &'static str {
         Action::Unassign { .. } => "unassign",
         Action::ReleaseEni { .. } => "release",
         Action::SetGroups { .. } => "set groups",
+        Action::EndWithInstance { .. } => "end with instance",
+        Action::Inspect { .. } => "inspect",
+        Action::CountFree { .. } => "count free",
     }
 }

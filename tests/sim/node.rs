@@ -1,14 +1,14 @@
 //! A node: its pods, and a daemon that drives the real pool as ours does.
 
 use crate::{
-    cloud::{Cloud, NO_MANAGE_TAG, NODE_TAG, group_id, node_subnet, subnet_id},
+    cloud::{Cloud, NO_MANAGE_TAG, NODE_TAG, group_id, node_name, node_subnet, subnet_id},
     history::{Config, Lack, PreAttached, Setup},
     laws::{self, Broken},
     work::{Intent, Work},
 };
 use pool::{
-    Assigned, Block, Custody, Eni, EniId, Limits, Observation, Owner, Pool, Readiness, Refusal,
-    Source, Spread, Supply, Time,
+    Assigned, Block, Custody, Eni, EniId, Lifetime, Limits, Observation, Owner, Pool, Readiness,
+    Refusal, Source, Spread, Supply, Time,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 use vpc_sim::vpc::{
-    AttachmentState, InstanceId, Interface, Launch, Time as At, attach::Attach,
+    AttachmentState, InstanceId, Interface, Launch, Time as At, assign::Wanted, attach::Attach,
     create::CreateInterface,
 };
 
@@ -89,7 +89,7 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(number: usize, setup: &Setup, cloud: &mut Cloud, now: Time) -> Self {
         let launch = Launch {
-            node: format!("node-{number}"),
+            node: node_name(number),
             instance_type: setup.instance_type.into(),
             subnet_id: node_subnet(),
             groups: vec![group_id(0)],
@@ -126,6 +126,10 @@ impl Node {
         };
         node.born_with(cloud, now);
         node.look(cloud);
+        // The metadata, which is all that a new node needs, has no tags.
+        for eni in node.journal.enis.values_mut().filter(|eni| eni.device_index != 0) {
+            eni.custody = Custody::Unknown;
+        }
         node.start(cloud, now);
         node
     }
@@ -133,13 +137,17 @@ impl Node {
     fn born_with(&self, cloud: &mut Cloud, now: Time) {
         for (kind, device_index) in self.setup.attached.iter().zip(1..) {
             let tags = match kind {
-                PreAttached::Foreign => BTreeMap::new(),
+                PreAttached::Foreign | PreAttached::Template => BTreeMap::new(),
                 PreAttached::Unmanaged => [(NO_MANAGE_TAG.into(), "true".into())].into(),
             };
             let request = CreateInterface {
                 subnet_id: subnet_id(0),
                 groups: vec![group_id(0)],
                 tags,
+                wanted: match kind {
+                    PreAttached::Template => Wanted::Count(1),
+                    PreAttached::Foreign | PreAttached::Unmanaged => Wanted::default(),
+                },
                 ..CreateInterface::default()
             };
             let made = cloud.vpc.create_network_interface(At(now.0), &request);
@@ -365,9 +373,14 @@ impl Node {
 
     fn plan(&mut self, cloud: &mut Cloud, now: Time) -> Result<(), Broken> {
         let waiting = self.waiting();
+        // Half of the nodes hear of pods from Kubernetes before these ask.
+        let hears = self.setup.seed.is_multiple_of(2);
+        let to_come = |pod: &&Pod| hears && matches!(pod.state, PodState::Retries { .. });
+        let expected = self.pods.values().filter(to_come).count();
         for _ in 0..ROUNDS {
             let Some(pool) = self.pool.as_mut() else { return Ok(()) };
             pool.set_waiting(waiting);
+            pool.set_expected(expected);
             let plan = pool.plan(now);
             laws::plan(self, &plan, now)?;
             self.wake_at = plan.wake_at;
@@ -462,6 +475,10 @@ impl Node {
                 (true, _) => Custody::Unmanaged,
                 (false, true) => Custody::Ours,
                 (false, false) => Custody::Foreign,
+            },
+            lifetime: match attachment.delete_on_termination {
+                true => Lifetime::Instance,
+                false => Lifetime::Own,
             },
         })
     }

@@ -5,7 +5,7 @@ use crate::{
     node::{Node, blocks},
 };
 use ipnetwork::Ipv4Network;
-use pool::{Action, Amount, Block, Cause, Custody, EniId, Refusal, Time};
+use pool::{Action, Amount, Block, Cause, Custody, EniId, Lifetime, Refusal, Time};
 use std::{collections::BTreeSet, time::Duration};
 use vpc_sim::vpc::{
     AttachmentState, Ec2Error, EniId as Id,
@@ -49,7 +49,6 @@ enum Stage {
     Attach(EniId),
     /// Was it attached?
     LookAttached(EniId),
-    KeepWithInstance(EniId),
     Undo(EniId, Refusal),
     Change,
     /// What became of it?
@@ -112,9 +111,12 @@ impl Node {
                 }
                 Stage::Create
             }
-            Action::Assign { .. } | Action::Unassign { .. } | Action::SetGroups { .. } => {
-                Stage::Change
-            }
+            Action::Assign { .. }
+            | Action::Unassign { .. }
+            | Action::SetGroups { .. }
+            | Action::EndWithInstance { .. }
+            | Action::Inspect { .. }
+            | Action::CountFree { .. } => Stage::Change,
             Action::ReleaseEni { .. } => Stage::Detach,
         };
         self.call(Some(action), stage, 0, cloud, now);
@@ -253,14 +255,11 @@ impl Node {
                 let refusal = Refusal { cause: Cause::Unavailable, said: "not attached".into() };
                 Next::Call(Stage::Undo(eni.clone(), refusal))
             }
-            (Stage::KeepWithInstance(_), Ok(_)) => Next::Succeeded,
-            // Pods do not wait for it; what it prevents is a leak when the instance ends.
-            (Stage::KeepWithInstance(_), Err(_)) if work.tries >= 5 => Next::Succeeded,
             (Stage::Undo(eni, refusal), _) if cloud.vpc.interface(&eni.0).is_err() => {
                 self.journal.intents.remove(&device_index);
                 Next::Refused(refusal.clone())
             }
-            (Stage::Change, Ok(reply)) => self.changed(work.action.as_ref(), reply),
+            (Stage::Change, Ok(reply)) => self.changed(work.action.as_ref(), reply, cloud, now),
             (Stage::Change | Stage::Detach, Err(refused)) => {
                 let unclear = matches!(refused.refusal.cause, Cause::Limit | Cause::Wrong);
                 match refused.ambiguous || unclear {
@@ -274,7 +273,6 @@ impl Node {
             (Stage::Delete, _) if gone(work.action.as_ref(), cloud) => Next::Succeeded,
             (
                 Stage::LookAttached(_)
-                | Stage::KeepWithInstance(_)
                 | Stage::Undo(..)
                 | Stage::Look(_)
                 | Stage::Delete
@@ -314,10 +312,24 @@ impl Node {
                 self.late.insert(eni.clone(), now + self.late_by);
             }
         }
-        Next::Call(Stage::KeepWithInstance(eni.clone()))
+        Next::Succeeded
     }
 
-    fn changed(&mut self, action: Option<&Action>, reply: &Reply) -> Next {
+    fn changed(
+        &mut self,
+        action: Option<&Action>,
+        reply: &Reply,
+        cloud: &Cloud,
+        now: Time,
+    ) -> Next {
+        if let Some(Action::Inspect { .. }) = action {
+            self.look(cloud);
+        }
+        if let (Some(Action::CountFree { subnets }), Some(pool)) = (action, self.pool.as_mut()) {
+            let free =
+                |subnet: &String| Some((subnet.clone(), cloud.vpc.subnets().get(subnet)?.free()));
+            pool.note_room(subnets.iter().filter_map(free), now);
+        }
         let enis = &mut self.journal.enis;
         match (action, reply) {
             (Some(Action::Assign { eni, .. }), Reply::Assigned(fresh)) => {
@@ -328,6 +340,12 @@ impl Node {
             }
             (Some(Action::SetGroups { eni, groups }), _) => {
                 enis.get_mut(eni).expect("attached").groups.clone_from(groups);
+            }
+            // It may have been given back meanwhile.
+            (Some(Action::EndWithInstance { eni }), _) => {
+                if let Some(eni) = enis.get_mut(eni) {
+                    eni.lifetime = Lifetime::Instance;
+                }
             }
             _ => {}
         }
@@ -346,7 +364,13 @@ impl Node {
             return if leaves { Next::Again } else { Next::Succeeded };
         };
         let done = match action {
-            Action::AttachEni { .. } => false,
+            Action::AttachEni { .. } | Action::CountFree { .. } => false,
+            Action::Inspect { eni } => {
+                enis.get(eni).is_none_or(|eni| eni.custody != Custody::Unknown)
+            }
+            Action::EndWithInstance { eni } => {
+                enis.get(eni).is_none_or(|eni| eni.lifetime == Lifetime::Instance)
+            }
             Action::Assign { eni, amount } => match (before.get(eni), enis.get(eni)) {
                 (Some(before), Some(after)) => {
                     let new = after.blocks.difference(&before.blocks).count();
@@ -427,13 +451,6 @@ impl Node {
             Stage::LookAttached(_) | Stage::Look(_) => {
                 cloud.call(now, number, "Describe", |_, _| Ok(Reply::Done))
             }
-            Stage::KeepWithInstance(eni) => cloud.call(now, number, "Modify", |vpc, at| {
-                let attachment = vpc.interface(&eni.0)?.attachment.clone();
-                let Some(attachment) = attachment else { return Ok(Reply::Done) };
-                let attachment_id = attachment.id.0;
-                let attribute = Attribute::DeleteOnTermination { attachment_id, value: true };
-                vpc.modify_network_interface_attribute(at, &eni.0, &attribute).map(|()| Reply::Done)
-            }),
             Stage::Undo(eni, _) => cloud.call(now, number, "Delete", |vpc, at| {
                 vpc.delete_network_interface(at, &eni.0).map(|()| Reply::Done)
             }),
@@ -453,7 +470,8 @@ fn name(action: &Action, stage: &Stage) -> &'static str {
         Action::AttachEni { .. } => "Create",
         Action::Assign { .. } => "Assign",
         Action::Unassign { .. } => "Unassign",
-        Action::SetGroups { .. } => "Modify",
+        Action::SetGroups { .. } | Action::EndWithInstance { .. } => "Modify",
+        Action::Inspect { .. } | Action::CountFree { .. } => "Describe",
         Action::ReleaseEni { .. } if matches!(stage, Stage::Delete) => "Delete",
         Action::ReleaseEni { .. } => "Detach",
     }
@@ -466,7 +484,16 @@ fn apply(
     deletes: bool,
 ) -> Result<Reply, Ec2Error> {
     match action {
-        Action::AttachEni { .. } => Ok(Reply::Done),
+        Action::AttachEni { .. } | Action::Inspect { .. } | Action::CountFree { .. } => {
+            Ok(Reply::Done)
+        }
+        Action::EndWithInstance { eni } => {
+            let attachment = vpc.interface(&eni.0)?.attachment.clone();
+            let Some(attachment) = attachment else { return Ok(Reply::Done) };
+            let attachment_id = attachment.id.0;
+            let attribute = Attribute::DeleteOnTermination { attachment_id, value: true };
+            vpc.modify_network_interface_attribute(at, &eni.0, &attribute).map(|()| Reply::Done)
+        }
         Action::Assign { eni, amount } => {
             let before = blocks(vpc.interface(&eni.0)?);
             vpc.assign_private_ip_addresses(at, &eni.0, &wanted(*amount), Reassignment::Refused)?;

@@ -112,7 +112,7 @@ impl World {
             What::DelUnknown => node.del(u32::MAX, now),
             What::Restart { down } => node.kill(*down, &mut self.cloud, now),
             What::Fault { fault, lasts, all } => {
-                self.cloud.fault((!all).then_some(step.node), *fault, now + *lasts);
+                self.cloud.fault((!all).then_some(step.node), *fault, *lasts, now);
             }
             What::Config(config) => node.configure(config),
             What::Occupy { subnet, addresses } => self.cloud.occupy(*subnet, *addresses, now),
@@ -128,7 +128,7 @@ impl World {
 
     /// Ends all faults and waits.
     fn calm_down(&mut self) -> Result<(), Broken> {
-        self.cloud.end_faults();
+        self.cloud.end_faults(self.now);
         let tenants_stay = self.nodes[0].setup.tenants_stay;
         while !tenants_stay && self.cloud.vacate(self.now) {}
         for node in &mut self.nodes {

@@ -1,18 +1,19 @@
-//! A new interface: on record first, then Create, Attach and Modify.
+//! A new interface: on record first, then Create and Attach.
 
-use super::CarryOut;
+use super::{CarryOut, origin, refusal};
 use crate::{
     ec2::{Described, NewEni, Refused},
     journal::{Intent, Interface},
     node::Attached,
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
-use pool::{Amount, Cause, EniId};
+use pool::{Action, Amount, Cause, EniId};
 use sha1::{Digest, Sha1};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::SystemTime,
+    sync::{MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
 };
 use tracing::{info, warn};
 
@@ -22,6 +23,12 @@ pub(super) const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
 /// Says when.
 const CREATED_TAG: &str = "node.k8s.amazonaws.com/createdAt";
 
+/// The first pause before what the last daemon began is tried again; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest: the interface may exist, and costs an address and a slot.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 /// Whether a call was perhaps made before.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Time {
@@ -30,19 +37,33 @@ enum Time {
 }
 
 impl CarryOut {
-    /// Finishes the interfaces that were being made when the last daemon ended. If nobody wants them
-    /// any more, the plan gives them back.
-    pub(crate) async fn resume(&self) {
+    /// Finishes the interfaces that were being made when the last daemon ended, side by side with
+    /// everything else. If nobody wants them any more, the plan gives them back.
+    pub(crate) fn resume(&self) {
         let intents: Vec<Intent> =
             self.node.state().journal.book().intents.values().cloned().collect();
         for intent in intents {
-            if let Err(error) = self.attach(&intent, Time::Again).await {
-                warn!(
-                    error = format!("{error:#}"),
-                    "finish an interface that the last daemon began"
-                );
-            }
+            let action = intent.action();
+            self.node.state().pool.started(&action);
+            tokio::spawn(self.clone().finish(intent, action));
         }
+    }
+
+    /// Repeats what is left to do for an interface until it is clear what became of it: nobody else
+    /// would, and it may exist.
+    async fn finish(self, intent: Intent, action: Action) {
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = self.attach(&intent, Time::Again).await {
+            let what = "finish an interface that the last daemon began";
+            warn!(error = format!("{error:#}"), retry_in = ?pause, "{what}");
+            let open = self.node.state().journal.book().intents.get(&intent.device_index).cloned();
+            if open.as_ref() != Some(&intent) {
+                return self.node.ended(&action, Some(refusal(&error, "")));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        self.node.ended(&action, None);
     }
 
     pub(super) async fn attach_new(
@@ -101,14 +122,14 @@ impl CarryOut {
         info!(eni = %id, device_index = intent.device_index, blocks = eni.blocks.len(), "attached");
         // When this is a repetition, pods may have addresses of it already.
         if self.node.interface(&id).is_none() {
-            let mut is = interface(&eni, &attachment, intent.device_index);
+            let instance = &self.node.identity.instance;
+            let mut is = interface(&eni, &attachment, intent.device_index, instance);
             is.subnet_cidr = self.node.subnet_cidr(&is.subnet);
             self.node.keep_interface(id, Attached::new(is));
         }
-        // Last, as pods do not wait for it; what it prevents is a leak when the instance ends.
-        let marked = self.ec2.delete_on_termination(&eni.id, &attachment).await;
-        self.forget_intent(intent, marked.as_ref().err())?;
-        marked.context("attached, but")
+        // Not before the interface is on record; that it ends with its instance is planned apart,
+        // as pods do not wait for it.
+        self.forget_intent(intent, None)
     }
 
     /// Takes the intent off the record once there is nothing to repeat.
@@ -124,6 +145,19 @@ impl CarryOut {
         intent: &Intent,
         time: Time,
     ) -> Result<(Described, String), Refused> {
+        // What Create made is known to this process: Attach alone is repeated.
+        let made = self.made().remove(&intent.token);
+        if let Some(eni) = made {
+            match self.ec2.attach(&eni.id, intent.device_index).await {
+                Ok(attachment) => return Ok((eni, attachment)),
+                Err(refused) if refused.cause() == Cause::Throttled => {
+                    self.made().insert(intent.token.clone(), eni);
+                    return Err(refused);
+                }
+                // The interface may be gone, or attached: EC2 is asked.
+                Err(_) => {}
+            }
+        }
         let new = NewEni {
             subnet: intent.subnet.clone(),
             groups: intent.groups.clone(),
@@ -146,6 +180,8 @@ impl CarryOut {
             Err(refused) => {
                 if is_final(&refused) {
                     self.delete(&eni.id).await;
+                } else if refused.cause() == Cause::Throttled {
+                    self.made().insert(intent.token.clone(), eni);
                 }
                 Err(refused)
             }
@@ -160,12 +196,17 @@ impl CarryOut {
             let Some((attachment, device_index)) = eni.attachment.clone() else { continue };
             if self.node.interface(&id).is_none() {
                 info!(eni = %id, device_index, "take over an interface that EC2 says is attached");
-                let mut is = interface(&eni, &attachment, device_index);
+                let instance = &self.node.identity.instance;
+                let mut is = interface(&eni, &attachment, device_index, instance);
                 is.subnet_cidr = self.node.subnet_cidr(&is.subnet);
                 self.node.keep_interface(id, Attached::new(is));
             }
         }
         Ok(())
+    }
+
+    fn made(&self) -> MutexGuard<'_, BTreeMap<String, Described>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tags by which interfaces of this node are known, to us and to the peer.
@@ -183,7 +224,12 @@ impl CarryOut {
 }
 
 /// An interface for the record.
-pub(crate) fn interface(eni: &Described, attachment: &str, device_index: u32) -> Interface {
+pub(crate) fn interface(
+    eni: &Described,
+    attachment: &str,
+    device_index: u32,
+    instance: &str,
+) -> Interface {
     let mut interface = Interface {
         mac: eni.mac,
         card: eni.card,
@@ -195,7 +241,8 @@ pub(crate) fn interface(eni: &Described, attachment: &str, device_index: u32) ->
         addresses: BTreeSet::new(),
         prefixes: BTreeSet::new(),
         attachment: Some(attachment.into()),
-        foreign: false,
+        origin: origin(eni, device_index, instance),
+        outlives_instance: !eni.ends_with_instance,
     };
     interface.add(eni.blocks.iter().copied());
     interface

@@ -1,19 +1,28 @@
 //! One action of a plan → calls to EC2 and the kernel. No decisions.
 
+mod addresses;
 mod attach;
+mod origin;
 mod ready;
 mod release;
 
+use addresses::Unanswered;
 pub(crate) use attach::interface;
+pub(crate) use origin::origin;
 
 use crate::{
-    ec2::{Ec2, Refused},
+    ec2::{Described, Ec2, Refused},
     imds::Imds,
-    node::Node,
+    metrics,
+    node::{Node, now},
+    report,
 };
-use anyhow::{Result, ensure};
-use pool::{Action, Amount, Block, Cause, EniId, Refusal, Source};
-use std::{collections::BTreeSet, sync::Arc};
+use anyhow::{Context, Result};
+use pool::{Action, Cause, EniId, Refusal, Source};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
 use tracing::{info, warn};
 
 /// The daemon's hands.
@@ -25,9 +34,18 @@ pub(crate) struct CarryOut {
     pub ec2: Ec2,
     /// The instance metadata service.
     pub imds: Imds,
+    /// Interfaces that were created and not attached yet, by the token of their creation.
+    made: Arc<Mutex<BTreeMap<String, Described>>>,
+    /// Interfaces of which EC2 was asked for a change and did not answer: it may have been made.
+    unsure: Arc<Mutex<BTreeMap<EniId, Unanswered>>>,
 }
 
 impl CarryOut {
+    /// The hands of a daemon that begins.
+    pub(crate) fn new(node: Arc<Node>, ec2: Ec2, imds: Imds) -> Self {
+        Self { node, ec2, imds, made: Arc::default(), unsure: Arc::default() }
+    }
+
     /// Carries out one action, and tells the pool how it ended.
     pub(crate) async fn carry_out(self, action: Action) {
         let place = self.place(&action);
@@ -39,11 +57,14 @@ impl CarryOut {
             Action::Unassign { eni, blocks } => self.unassign(eni, blocks).await,
             Action::ReleaseEni { eni } => self.release(eni).await,
             Action::SetGroups { eni, groups } => self.set_groups(eni, groups).await,
+            Action::EndWithInstance { eni } => self.end_with_instance(eni).await,
+            Action::Inspect { eni } => self.inspect(eni).await,
+            Action::CountFree { subnets } => self.count_free(subnets).await,
         };
         let refusal = done.err().map(|error| {
-            let cause = error.downcast_ref::<Refused>().map_or(Cause::Unavailable, Refused::cause);
-            let refusal = Refusal { cause, said: format!("{place}{error:#}") };
-            warn!(?cause, said = refusal.said, "refused");
+            let refusal = refusal(&error, &place);
+            metrics::refused(report::step(&action), refusal.cause);
+            warn!(cause = ?refusal.cause, said = refusal.said, "refused");
             refusal
         });
         self.node.ended(&action, refusal);
@@ -56,7 +77,12 @@ impl CarryOut {
             Action::Assign { eni, .. }
             | Action::Unassign { eni, .. }
             | Action::ReleaseEni { eni }
-            | Action::SetGroups { eni, .. } => self.node.interface(eni).map(|eni| eni.is.subnet),
+            | Action::SetGroups { eni, .. }
+            | Action::EndWithInstance { eni }
+            | Action::Inspect { eni } => self.node.interface(eni).map(|eni| eni.is.subnet),
+            Action::CountFree { subnets } => {
+                Some(subnets.iter().cloned().collect::<Vec<_>>().join(", "))
+            }
         };
         let subnet = subnet.unwrap_or_default();
         match self.node.state().pool.source() {
@@ -66,40 +92,42 @@ impl CarryOut {
         }
     }
 
-    async fn assign(&self, id: &EniId, amount: Amount) -> Result<()> {
-        let assigned = self.ec2.assign(&id.0, amount).await?;
-        info!(eni = %id, count = assigned.len(), ?amount, "assigned");
-        let mut added = 0;
-        self.node.change_interface(id, |eni| {
-            let before = eni.is.blocks().len();
-            eni.is.add(assigned);
-            added = eni.is.blocks().len() - before;
-        });
-        // Else the same plan would follow at once, for ever.
-        ensure!(added > 0, "AssignPrivateIpAddresses on {id} added nothing");
-        Ok(())
-    }
-
-    /// Off the record first: a daemon that is killed in between must not hand out what EC2 has
-    /// taken back. What EC2 refuses to take is on record again.
-    async fn unassign(&self, id: &EniId, blocks: &BTreeSet<Block>) -> Result<()> {
-        self.node.change_interface(id, |eni| eni.is.remove(blocks));
-        let gone = self.ec2.unassign(&id.0, blocks).await;
-        if gone.is_err() {
-            self.node.change_interface(id, |eni| eni.is.add(blocks.iter().copied()));
-        }
-        gone?;
-        info!(eni = %id, count = blocks.len(), "gave back");
-        Ok(())
-    }
-
     async fn set_groups(&self, id: &EniId, groups: &BTreeSet<String>) -> Result<()> {
-        if self.is_foreign(id).await? {
-            return Ok(());
-        }
         self.ec2.set_groups(&id.0, groups).await?;
         info!(eni = %id, ?groups, "changed security groups");
         self.node.change_interface(id, |eni| eni.is.groups = groups.clone());
         Ok(())
     }
+
+    /// Lets EC2 delete an interface when the instance ends.
+    async fn end_with_instance(&self, id: &EniId) -> Result<()> {
+        let Some(eni) = self.node.interface(id) else { return Ok(()) };
+        let attachment = match eni.is.attachment {
+            Some(attachment) => attachment,
+            None => {
+                let described = self.ec2.one(&id.0).await?;
+                let attachment = described.and_then(|it| it.attachment);
+                attachment.map(|(attachment, _)| attachment).context("it is not attached")?
+            }
+        };
+        self.ec2.delete_on_termination(&id.0, &attachment).await?;
+        self.node.change_interface(id, |eni| eni.is.outlives_instance = false);
+        Ok(())
+    }
+
+    async fn count_free(&self, subnets: &BTreeSet<String>) -> Result<()> {
+        let free = self.ec2.free(subnets).await?;
+        info!(?free, "free addresses of the ENIConfig's subnets");
+        // What EC2 does not list has none for us.
+        let missing = subnets.iter().filter(|it| !free.iter().any(|(subnet, _)| subnet == *it));
+        let all: Vec<_> = missing.map(|it| (it.clone(), 0)).chain(free.iter().cloned()).collect();
+        self.node.state().pool.note_room(all, now());
+        Ok(())
+    }
+}
+
+/// Why an action failed. What is not a refusal of EC2 is something of this node's that may pass.
+fn refusal(error: &anyhow::Error, place: &str) -> Refusal {
+    let cause = error.downcast_ref::<Refused>().map_or(Cause::Unavailable, Refused::cause);
+    Refusal { cause, said: format!("{place}{error:#}") }
 }

@@ -1,7 +1,7 @@
 //! An interface goes: detached, its device gone, deleted.
 
-use super::{CarryOut, attach::INSTANCE_TAG};
-use crate::ec2::Described;
+use super::{CarryOut, origin};
+use crate::journal::Origin;
 use anyhow::Result;
 use net::Mac;
 use pool::EniId;
@@ -21,9 +21,6 @@ const DELETE_TRIES: u32 = 30;
 /// The pause between them.
 const DELETE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Says, with the value `true`, that an interface is not to be touched.
-const NO_MANAGE_TAG: &str = "node.k8s.amazonaws.com/no_manage";
-
 /// What EC2 says of an interface that is already gone.
 const GONE: &str = "InvalidNetworkInterfaceID.NotFound";
 
@@ -32,8 +29,12 @@ impl CarryOut {
     pub(super) async fn release(&self, id: &EniId) -> Result<()> {
         let Some(eni) = self.node.interface(id) else { return Ok(()) };
         let described = self.ec2.one(&id.0).await?;
-        if described.as_ref().is_some_and(|described| !self.is_ours(described)) {
-            self.note_foreign(id);
+        let instance = &self.node.identity.instance;
+        // Its tags may have been changed since it was made.
+        if let Some(described) = &described
+            && origin(described, eni.is.device_index, instance) != Origin::Ours
+        {
+            self.take_tags(id, described);
             return Ok(());
         }
         if let Some((attachment, _)) = described.and_then(|described| described.attachment) {
@@ -51,28 +52,6 @@ impl CarryOut {
         self.node.drop_interface(id);
         self.node.renew_firewall()?;
         Ok(())
-    }
-
-    /// Whether somebody else attached an interface; notes it where it is so.
-    pub(super) async fn is_foreign(&self, id: &EniId) -> Result<bool> {
-        let described = self.ec2.one(&id.0).await?;
-        let foreign = described.as_ref().is_some_and(|described| !self.is_ours(described));
-        if foreign {
-            self.note_foreign(id);
-        }
-        Ok(foreign)
-    }
-
-    fn note_foreign(&self, id: &EniId) {
-        info!(eni = %id, "somebody else attached this interface: it stays as it is");
-        self.node.change_interface(id, |eni| eni.is.foreign = true);
-    }
-
-    /// Whether this daemon, or the peer's, made an interface for this node.
-    fn is_ours(&self, eni: &Described) -> bool {
-        let made_for = eni.tags.get(INSTANCE_TAG);
-        made_for == Some(&self.node.identity.instance)
-            && eni.tags.get(NO_MANAGE_TAG).is_none_or(|it| it != "true")
     }
 
     /// Waits until a device is gone, or long enough.

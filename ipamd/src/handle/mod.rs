@@ -10,7 +10,11 @@ mod status;
 
 pub(crate) use del::remove;
 
-use crate::node::{AssignError, Node};
+use crate::{
+    metrics::{self, Outcome},
+    node::{AssignError, Node},
+    report,
+};
 use cni::{Code, Command, Error};
 use rpc::{Reply, Request};
 use std::time::{Duration, Instant};
@@ -30,6 +34,8 @@ pub(crate) fn handle(node: &Node, request: Request, left: &dyn Fn() -> bool) -> 
     let version = parsed.config.cni_version;
     let answer = answer(node, &parsed, request, left).map_err(|error| for_verb(&parsed, error));
     let (verb, container) = (parsed.command.as_str(), &parsed.container_id);
+    let outcome = if answer.is_ok() { Outcome::Done } else { Outcome::Failed };
+    metrics::answered(parsed.command.as_str(), began.elapsed(), outcome);
     let (pod, took_ms) = (pod_name(&parsed), began.elapsed().as_millis());
     match answer {
         Ok(stdout) => {
@@ -106,15 +112,11 @@ fn busy() -> Error {
 
 fn no_address(error: AssignError) -> Error {
     match error {
-        AssignError::NoAddress { none, reason, next_try } => {
-            let next_try =
-                next_try.map(|seconds| format!("; next try in {seconds} s")).unwrap_or_default();
-            Error {
-                code: Code::TryAgainLater,
-                msg: format!("{none}: {reason}{next_try}"),
-                details: String::new(),
-            }
-        }
+        AssignError::NoAddress { none, reason, at } => Error {
+            code: Code::TryAgainLater,
+            msg: report::no_address(&none, &reason, at),
+            details: String::new(),
+        },
         AssignError::CallerLeft => internal("wait for an address", "the caller left"),
         AssignError::Journal(error) => internal("note the assigned address", error),
     }

@@ -128,7 +128,7 @@ mod tests {
 
     fn outlook(reason: Reason) -> Outlook {
         let none = NoAddress { in_use: 28, resting: 0 };
-        let address = Err(AssignError::NoAddress { none, reason, next_try: None });
+        let address = Err(AssignError::NoAddress { none, reason, at: Time(Duration::ZERO) });
         Outlook { address, full: false, cut_off: 0 }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::imds::Identity;
 use ipnetwork::Ipv4Network;
-use pool::{Assigned, Block, EniId, Owner, Source, Supply, Time};
+use pool::{Action, Amount, Assigned, Block, EniId, Owner, Source, Supply, Time};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -108,6 +108,22 @@ pub(crate) struct Intent {
     pub prefixes: usize,
 }
 
+impl Intent {
+    /// The action that it is a part of.
+    pub(crate) fn action(&self) -> Action {
+        let amount = match self.prefixes {
+            0 => Amount::Addresses(self.addresses),
+            prefixes => Amount::Prefixes(prefixes),
+        };
+        Action::AttachEni {
+            device_index: self.device_index,
+            subnet: self.subnet.clone(),
+            groups: self.groups.clone(),
+            amount,
+        }
+    }
+}
+
 /// An interface of this node, as EC2 last told us.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Interface {
@@ -133,9 +149,27 @@ pub(crate) struct Interface {
     pub prefixes: BTreeSet<Ipv4Addr>,
     /// Its attachment, where it is known.
     pub attachment: Option<String>,
-    /// Somebody else attached it: it is not ours to give back.
+    /// Who attached it, as far as that is known.
     #[serde(default)]
-    pub foreign: bool,
+    pub origin: Origin,
+    /// It would stay when the instance ends: EC2 has not been told otherwise yet.
+    #[serde(default)]
+    pub outlives_instance: bool,
+}
+
+/// Who attached an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Origin {
+    /// This daemon, or the peer's on this node.
+    #[default]
+    Ours,
+    /// Somebody else: it is not ours to give back.
+    Foreign,
+    /// Somebody else, who says that it is not to be touched.
+    Unmanaged,
+    /// It was there before this daemon, and its tags have not been looked at.
+    Unknown,
 }
 
 impl Interface {

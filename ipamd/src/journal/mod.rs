@@ -2,7 +2,7 @@
 
 mod book;
 
-pub(crate) use book::{Attachment, Book, Intent, Interface, mac_text};
+pub(crate) use book::{Attachment, Book, Intent, Interface, Origin, mac_text};
 
 use crate::imds::Identity;
 use anyhow::{Context, Result};
@@ -295,7 +295,8 @@ mod tests {
             addresses: [[10, 0, 0, 5].into()].into(),
             prefixes: [[10, 0, 0, 16].into()].into(),
             attachment: Some("eni-attach-1".into()),
-            foreign: false,
+            origin: Origin::Foreign,
+            outlives_instance: true,
         }
     }
 

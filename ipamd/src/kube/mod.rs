@@ -1,6 +1,8 @@
-//! What we read from Kubernetes: this node's labels, and the ENIConfig that they choose.
+//! What we read from Kubernetes: this node's labels, the ENIConfig that they choose, pods to come.
 
 mod eniconfig;
+mod events;
+mod pods;
 
 use eniconfig::{EniConfig, Keys, choose};
 
@@ -45,13 +47,15 @@ pub(crate) async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
         .default_backoff()
         .reflect(config_writer)
         .map_ok(|event| (Kind::Configs, matches!(event, watcher::Event::InitDone)));
-    let mut events = std::pin::pin!(futures::stream::select(node_events, config_events));
+    let mut changes = std::pin::pin!(futures::stream::select(node_events, config_events));
+    tokio::spawn(pods::follow(daemon.clone(), client.clone(), name.clone()));
+    tokio::spawn(events::tell(daemon.clone(), client.clone(), name.clone()));
     match count_nodes(&Api::all(client.clone())).await {
         Ok(count) => daemon.set_cluster_size(count),
         Err(error) => warn!(error = &error as &dyn std::error::Error, "count the nodes"),
     }
     let mut listed = BTreeSet::new();
-    while let Some(event) = events.next().await {
+    while let Some(event) = changes.next().await {
         match event {
             Ok((kind, done)) => {
                 if done {

@@ -1,9 +1,9 @@
 //! An address for an attachment: from the pool, after a wait if need be, and on record.
 
-use super::{Node, State, now};
-use crate::journal::Attachment;
+use super::{Node, State, Trouble, now};
+use crate::{journal::Attachment, metrics, report};
 use net::{Way, op::MAIN_TABLE};
-use pool::{Assigned, NoAddress, Owner, Pool, Reason};
+use pool::{Assigned, NoAddress, Owner, Pool, Reason, Time};
 use std::{sync::MutexGuard, time::Instant};
 
 /// Why no address could be assigned.
@@ -15,8 +15,8 @@ pub(crate) enum AssignError {
         none: NoAddress,
         /// Why there are no more.
         reason: Reason,
-        /// Seconds until more are asked for again, if that is known.
-        next_try: Option<u64>,
+        /// When this was said.
+        at: Time,
     },
     /// Nobody waits for the answer any more.
     CallerLeft,
@@ -50,11 +50,13 @@ impl Node {
         let assigned = match state.pool.assign(owner.clone(), now()) {
             Ok(assigned) => assigned,
             Err(none) => {
+                let since = Instant::now();
                 self.count_waiting(&mut state, 1);
                 self.wake.notify_one();
                 let (woken, assigned) = self.wait_for_address(state, owner, patience, none);
                 state = woken;
                 self.count_waiting(&mut state, -1);
+                metrics::waited(since.elapsed());
                 assigned?
             }
         };
@@ -65,6 +67,7 @@ impl Node {
             state.pool.release(owner, now());
             return Err(AssignError::Journal(error));
         }
+        state.count_demand();
         drop(state);
         // One free address fewer: perhaps below the target.
         self.wake.notify_one();
@@ -80,8 +83,7 @@ impl Node {
 
     fn count_waiting(&self, state: &mut State, change: isize) {
         state.waiting = state.waiting.saturating_add_signed(change);
-        let waiting = state.waiting;
-        state.pool.set_waiting(waiting);
+        state.count_demand();
     }
 
     fn wait_for_address<'a>(
@@ -96,7 +98,7 @@ impl Node {
                 return (state, Err(AssignError::CallerLeft));
             }
             if Instant::now() >= patience.deadline {
-                let late = no_address(&state.pool, none);
+                let late = self.no_address(&state.pool, none);
                 return (state, Err(late));
             }
             state = self.wait(state, patience.deadline);
@@ -106,22 +108,21 @@ impl Node {
             }
         }
     }
+
+    /// Why a pod gets none, counted and told.
+    fn no_address(&self, pool: &Pool, none: NoAddress) -> AssignError {
+        metrics::no_address();
+        let error = no_address(pool, none);
+        if let AssignError::NoAddress { none, reason, at } = &error {
+            let said = report::no_address(none, reason, *at);
+            self.trouble.send_replace(Some(Trouble { reason: reason.word(), said }));
+        }
+        error
+    }
 }
 
 /// Why a pod gets none, in the words of the pool.
 pub(super) fn no_address(pool: &Pool, none: NoAddress) -> AssignError {
-    let now = now();
-    let plan = pool.plan(now);
-    let until = match &plan.reason {
-        Reason::BackingOff { until, .. } => Some(*until),
-        Reason::Satisfied
-        | Reason::Surplus
-        | Reason::Settling
-        | Reason::Short(_)
-        | Reason::Coming { .. }
-        | Reason::Full { .. }
-        | Reason::NoSource { .. } => None,
-    };
-    let next_try = until.map(|until| until.0.saturating_sub(now.0).as_secs() + 1);
-    AssignError::NoAddress { none, reason: plan.reason, next_try }
+    let at = now();
+    AssignError::NoAddress { none, reason: pool.plan(at).reason, at }
 }

@@ -57,6 +57,7 @@ impl Node {
         if let Some(leaving) = &link {
             state.pool.quarantine(leaving.pod.address);
         }
+        state.count_demand();
         drop(state);
         if let Some(leaving) = link {
             self.reap(leaving);

@@ -10,7 +10,7 @@ pub(crate) use outlook::Outlook;
 
 use crate::{
     imds::Identity,
-    journal::{Attachment, Interface, Journal},
+    journal::{Attachment, Interface, Journal, Origin},
     settings::Settings,
     wanted::HostNetwork,
 };
@@ -18,7 +18,8 @@ use anyhow::{Context, Result};
 use ipnetwork::Ipv4Network;
 use net::{Layout, Netlink};
 use pool::{
-    Action, Custody, Eni, EniId, Owner, Plan, Pool, Readiness, Refusal, Source, Spread, Time,
+    Action, Custody, Eni, EniId, Lifetime, Owner, Plan, Pool, Readiness, Refusal, Source, Spread,
+    Time,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +27,7 @@ use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tracing::warn;
 
 /// An interface of this node, as the daemon keeps it.
@@ -64,6 +65,8 @@ pub(crate) struct State {
     pub attached: BTreeMap<EniId, Attached>,
     /// Pods that wait for an address.
     waiting: usize,
+    /// Pods of this node that Kubernetes calls pending: namespace and name.
+    pending: BTreeSet<(String, String)>,
     /// Attachments that a verb is working on.
     busy: BTreeSet<Owner>,
 }
@@ -77,12 +80,35 @@ impl State {
             groups: it.is.groups.clone(),
             blocks: it.is.blocks(),
             readiness: it.readiness(),
-            custody: if it.is.foreign { Custody::Foreign } else { Custody::Ours },
+            custody: match it.is.origin {
+                Origin::Ours => Custody::Ours,
+                Origin::Foreign => Custody::Foreign,
+                Origin::Unmanaged => Custody::Unmanaged,
+                Origin::Unknown => Custody::Unknown,
+            },
+            lifetime: if it.is.outlives_instance { Lifetime::Own } else { Lifetime::Instance },
         };
         // Pods get addresses of the first card only, as without the peer's ENABLE_MULTI_NIC.
         let first = self.attached.iter().filter(|(_, it)| it.is.card == 0);
         let seen = first.map(|(id, it)| (id.clone(), eni(it))).collect();
         self.pool.observe(seen, now());
+    }
+
+    /// Tells the pool how many pods have no address and want one. A pod that is pending waits for an
+    /// address, is about to ask for one, or has one and waits for its images.
+    fn count_demand(&mut self) {
+        self.pool.set_waiting(self.waiting);
+        let served: BTreeSet<(&str, &str)> = if self.pending.is_empty() {
+            BTreeSet::new()
+        } else {
+            let attachments = self.journal.book().attachments.values();
+            attachments.map(|it| (it.pod_namespace.as_str(), it.pod_name.as_str())).collect()
+        };
+        let without = |(namespace, name): &&(String, String)| {
+            !served.contains(&(namespace.as_str(), name.as_str()))
+        };
+        let pending = self.pending.iter().filter(without).count();
+        self.pool.set_expected(pending.saturating_sub(self.waiting));
     }
 }
 
@@ -97,6 +123,8 @@ pub(crate) struct Node {
     pub primary_groups: Vec<String>,
     /// Wakes the planner.
     pub wake: Notify,
+    /// Why a pod got no address, the last time that happened.
+    pub trouble: watch::Sender<Option<Trouble>>,
     host: Mutex<HostNetwork>,
     /// Held while the filter rules are replaced, so that the newest come last.
     replacing: Mutex<()>,
@@ -106,6 +134,15 @@ pub(crate) struct Node {
     kernel: Mutex<Netlink>,
     /// Links to remove behind the back of a DEL.
     reaper: Reaper,
+}
+
+/// Why a pod got no address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// The word for the pool's reason.
+    pub reason: &'static str,
+    /// What the pod was told.
+    pub said: String,
 }
 
 /// A turn at an attachment: no other verb works on it until it is dropped.
@@ -134,13 +171,21 @@ impl Node {
         reaper: Reaper,
     ) -> Self {
         let (pool, journal, attached) = state;
-        let mut state = State { pool, journal, attached, waiting: 0, busy: BTreeSet::new() };
+        let mut state = State {
+            pool,
+            journal,
+            attached,
+            waiting: 0,
+            pending: BTreeSet::new(),
+            busy: BTreeSet::new(),
+        };
         state.observe();
         Self {
             settings,
             identity,
             primary_groups,
             wake: Notify::new(),
+            trouble: watch::channel(None).0,
             host: Mutex::new(host),
             replacing: Mutex::new(()),
             state: Mutex::new(state),
@@ -204,6 +249,15 @@ impl Node {
     /// How many pods kubelet lets run here.
     pub(crate) fn set_max_pods(&self, pods: Option<usize>) {
         self.state().pool.set_max_pods(pods);
+        self.wake.notify_one();
+    }
+
+    /// Which pods of this node Kubernetes calls pending.
+    pub(crate) fn set_pending(&self, pods: BTreeSet<(String, String)>) {
+        let mut state = self.state();
+        state.pending = pods;
+        state.count_demand();
+        drop(state);
         self.wake.notify_one();
     }
 

@@ -112,7 +112,8 @@ fn node(name: &str, addresses: u8) -> (std::sync::Arc<Node>, leaving::Queue, Fol
         addresses: (0..addresses).map(|n| Ipv4Addr::new(10, 0, 0, 5 + n)).collect(),
         prefixes: BTreeSet::new(),
         attachment: None,
-        foreign: false,
+        origin: Origin::Ours,
+        outlives_instance: false,
     };
     let limits = Limits { enis: 1, blocks_per_eni: 9, max_pods: None };
     let source =

@@ -88,6 +88,17 @@ pub(crate) struct Settings {
     pub plugin: Option<PathBuf>,
     /// How long an ADD waits for an address.
     pub add_wait: Duration,
+    /// Whether metrics are served.
+    pub metrics: Metrics,
+}
+
+/// Whether metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Metrics {
+    /// They are.
+    Served,
+    /// They are not.
+    Off,
 }
 
 /// A setting with a value that it cannot have.
@@ -175,6 +186,11 @@ impl Settings {
             run_dir: rpc::run_dir(),
             plugin: read.value("ENI_CNI_PLUGIN").map(Into::into),
             add_wait: read.seconds("ENI_CNI_ADD_WAIT", 30),
+            metrics: if read.flag("DISABLE_METRICS", false) {
+                Metrics::Off
+            } else {
+                Metrics::Served
+            },
         };
         if read.bad.is_empty() { Ok(settings) } else { Err(read.bad) }
     }

@@ -82,7 +82,7 @@ pub(crate) const TABLE: &[Line] = &[
     line("AWS_VPC_K8S_CNI_BACKING_STORE", "/var/run/aws-node/ipam.json", Support::NotYet),
     line("CLUSTER_ENDPOINT", "", Support::NotYet),
     line("HTTP_TIMEOUT", "10", Support::NotYet),
-    line("DISABLE_METRICS", "false", Support::NotYet),
+    line("DISABLE_METRICS", "false", Support::Works),
     line("DISABLE_INTROSPECTION", "false", Support::NotYet),
     line("INTROSPECTION_BIND_ADDRESS", "127.0.0.1:61679", Support::NotYet),
     line("ENABLE_BANDWIDTH_PLUGIN", "false", Support::NotYet),

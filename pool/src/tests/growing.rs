@@ -212,7 +212,9 @@ fn single_addresses_are_as_warm_as_a_prefix_where_there_is_none() {
 #[test]
 fn a_full_subnet_is_left_for_the_next_of_the_eniconfig() {
     let mut pool = pool(config(&["subnet-1", "subnet-2"]), [primary(0)]);
+    pool.note_room([("subnet-1".into(), 100), ("subnet-2".into(), 50)], AT);
     let first = pool.plan(AT).actions.remove(0);
+    assert_eq!(first, attach(1, "subnet-1", Amount::Addresses(9)));
 
     pool.refused(&first, refusal(Cause::NoAddresses), AT);
 

@@ -1,5 +1,6 @@
 //! What the pool does, one sentence a test.
 
+mod asking;
 mod assigning;
 mod growing;
 mod shrinking;
@@ -75,6 +76,7 @@ fn with_blocks(
         blocks,
         readiness: Readiness::Ready,
         custody: Custody::Ours,
+        lifetime: Lifetime::Instance,
     };
     (id(device_index), eni)
 }

@@ -80,6 +80,7 @@ impl World {
                     blocks: self.fresh(*amount),
                     readiness: Readiness::Ready,
                     custody: Custody::Ours,
+                    lifetime: Lifetime::Own,
                 };
                 self.enis.insert(EniId(format!("eni-{device_index}")), eni);
             }
@@ -92,6 +93,18 @@ impl World {
                 eni.blocks.retain(|block| !blocks.contains(block));
             }
             Action::ReleaseEni { eni } => drop(self.enis.remove(eni)),
+            Action::EndWithInstance { eni } => {
+                self.enis.get_mut(eni).expect("an interface that is attached").lifetime =
+                    Lifetime::Instance;
+            }
+            Action::Inspect { eni } => {
+                self.enis.get_mut(eni).expect("an interface that is attached").custody =
+                    Custody::Foreign;
+            }
+            Action::CountFree { subnets } => {
+                let room = subnets.iter().map(|subnet| (subnet.clone(), 100));
+                self.pool.note_room(room, self.now);
+            }
             Action::SetGroups { eni, groups } => {
                 self.enis.get_mut(eni).expect("an interface that is attached").groups =
                     groups.clone();
