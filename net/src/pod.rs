@@ -76,7 +76,8 @@ impl Pod {
 
     /// What the node needs besides the pair.
     pub fn on_host(&self, host: u32) -> Vec<Op> {
-        // Strict reverse path: a packet whose source is not the pod's address is dropped.
+        // Strict reverse path: a packet whose source is not the pod's address is dropped. A loose
+        // setting for all links does not undo that: on a link without an address it is as strict.
         let strict = LinkChange { link: host, ipv4: vec![rp_filter(1)], ..LinkChange::default() };
         let mut ops =
             vec![Op::Change(strict), Op::Add(Object::Route(Route::on_link(self.block(), host)))];

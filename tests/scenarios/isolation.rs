@@ -47,21 +47,28 @@ fn a_pod_cannot_send_with_the_address_of_another() {
 }
 
 #[test]
-fn a_setting_for_all_links_does_not_undo_it() {
+fn settings_of_the_reverse_path_do_not_undo_it() {
     let world = World::with_node("n1", &[]);
     let node = world.namespace("n1", None);
-    let loosen = "echo 2 > /proc/sys/net/ipv4/conf/all/rp_filter";
-    within(&node, &["sh", "-c", loosen]);
     let (liar, near) = (world.pod_add("n1", "liar"), world.pod_add("n1", "near"));
     let victim = world.pod_add("n1", "victim");
     let receiver = packets::receiver(&near.namespace);
+    let route = within(&node, &["ip", "route", "get", &liar.address.to_string()]);
+    let veth = route.split_whitespace().skip_while(|word| *word != "dev").nth(1).unwrap();
 
-    for source in [victim.address, world.node("n1").address, [192, 0, 2, 1].into()] {
-        packets::send(&liar.namespace, source, near.address, "spoofed");
+    for (all, own) in [(0, 1), (1, 1), (2, 1), (2, 0), (0, 0)] {
+        for (link, value) in [("all", all), (veth, own)] {
+            let set = format!("echo {value} > /proc/sys/net/ipv4/conf/{link}/rp_filter");
+            within(&node, &["sh", "-c", &set]);
+        }
+        for source in [victim.address, world.node("n1").address, [192, 0, 2, 1].into()] {
+            packets::send(&liar.namespace, source, near.address, "spoofed");
+        }
+        packets::send(&liar.namespace, liar.address, near.address, "genuine");
+
+        let first = packets::receive(&receiver);
+        assert_eq!(first, (liar.address, "genuine".into()), "all {all}, own {own}");
     }
-    packets::send(&liar.namespace, liar.address, near.address, "genuine");
-
-    assert_eq!(packets::receive(&receiver), (liar.address, "genuine".into()));
 }
 
 #[test]
