@@ -1,5 +1,6 @@
 //! The daemon of each node: attaches interfaces, keeps warm addresses, wires pods.
 
+mod capabilities;
 mod carry_out;
 mod ec2;
 mod handle;
@@ -87,6 +88,7 @@ fn daemon() -> Result<()> {
         not_supported_yet = ?settings::in_force(&environment, Support::NotYet),
         "settings"
     );
+    capabilities::check()?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()

@@ -13,6 +13,7 @@ mod world;
 
 mod attachments;
 mod bad_days;
+mod capabilities;
 mod daemon_down;
 mod eniconfigs;
 mod full_node;
