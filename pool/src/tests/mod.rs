@@ -1,6 +1,7 @@
 //! What the pool does, one sentence a test.
 
 mod assigning;
+mod choosing;
 mod growing;
 mod shrinking;
 mod tables;
