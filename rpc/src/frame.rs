@@ -8,7 +8,8 @@ use nix::{
     sys::{
         memfd::{MFdFlags, memfd_create},
         socket::{
-            ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg, setsockopt, sockopt,
+            ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg, setsockopt,
+            sockopt,
         },
         stat::{SFlag, fstat},
         time::TimeVal,
@@ -139,10 +140,12 @@ pub(crate) fn send(
 
 /// Receives one message with descriptors; an empty one is the end of the connection.
 pub(crate) fn receive(socket: BorrowedFd, until: Instant) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut frame = vec![0; MAX_FRAME];
+    let mut frame = vec![0; length_of_next(socket, until)?];
     let mut control = cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+    if frame.is_empty() {
+        return Ok((frame, vec![]));
+    }
     loop {
-        setsockopt(&socket, sockopt::ReceiveTimeout, &remaining(until)?)?;
         let mut parts = [IoSliceMut::new(&mut frame)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         let message = match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)
@@ -154,10 +157,27 @@ pub(crate) fn receive(socket: BorrowedFd, until: Instant) -> io::Result<(Vec<u8>
         let (length, flags) = (message.bytes, message.flags);
         let fds = owned(message.cmsgs().map_err(io::Error::from)?);
         if flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
-            return Err(invalid("the message is longer than 128 KiB, or has too many descriptors"));
+            return Err(invalid("the message has too many descriptors"));
         }
         frame.truncate(length);
         return Ok((frame, fds));
+    }
+}
+
+/// Waits for a message and looks how long it is: to make room for the longest each time would cost
+/// more than all the rest of a call.
+fn length_of_next(socket: BorrowedFd, until: Instant) -> io::Result<usize> {
+    loop {
+        setsockopt(&socket, sockopt::ReceiveTimeout, &remaining(until)?)?;
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+        match recv(socket.as_raw_fd(), &mut [], flags) {
+            Ok(length) if length > MAX_FRAME => {
+                return Err(invalid("the message is longer than 128 KiB"));
+            }
+            Ok(length) => return Ok(length),
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
