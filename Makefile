@@ -43,10 +43,18 @@ check: ## format, lints, licences and sources of dependencies, shape of the repo
 	cargo deny --locked check bans licenses sources
 	cargo test --quiet --package tests --test tidy --test manifests
 
-bench: ## measure the simulated VPC's calls a second, and what a cluster costs in EC2 calls
-	@scripts/need cargo cc
+# The daemon as it ships but for link-time optimisation, which takes longer than all the rest: its
+# memory and what it does are the same. By itself, as it is shipped.
+MEASURED := cargo build --quiet --profile measure
+
+bench: ## measure starting and stopping pods, the simulated VPC's calls, a cluster's calls (needs root)
+	@scripts/need root cargo cc nft cni
 	cargo bench --quiet --package vpc-sim --bench calls
 	cargo run --quiet --package tests --example cluster-cost
+	@echo "building the daemon for measurement; the first time takes minutes" >&2
+	$(MEASURED) --package ipamd
+	$(MEASURED) --package vpc-sim --package tests --bins --examples
+	"$${CARGO_TARGET_DIR:-target}"/measure/examples/pod-start "$$(scripts/plugin)"
 
 SECONDS ?= 600
 soak: ## run new histories of simulated nodes for SECONDS=600; a failing one prints itself
