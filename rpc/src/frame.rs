@@ -31,7 +31,7 @@ const MAX_FRAME: usize = 128 << 10;
 /// The longest stdin that travels in the message itself; leaves most of it to the environment.
 const MAX_INLINE: usize = 32 << 10;
 
-/// The three of a request and the memory file.
+/// The two of a request, the memory file, and one that a newer plugin may send.
 const MAX_DESCRIPTORS: usize = 4;
 
 /// The line that a request begins with.
@@ -48,7 +48,6 @@ struct Header {
 enum Role {
     Netns,
     PodNetlink,
-    Ipv6Sysctls,
     Stdin,
     #[serde(other)]
     Unknown,
@@ -68,7 +67,6 @@ pub(crate) fn send_request(
     let descriptors: Vec<(Role, BorrowedFd)> = [
         (Role::Netns, &request.netns),
         (Role::PodNetlink, &request.pod_netlink),
-        (Role::Ipv6Sysctls, &request.ipv6_sysctls),
         (Role::Stdin, &memory),
     ]
     .into_iter()
@@ -107,7 +105,6 @@ pub(crate) fn receive_request(socket: BorrowedFd, until: Instant) -> io::Result<
         match role {
             Role::Netns => request.netns = Some(fd),
             Role::PodNetlink => request.pod_netlink = Some(fd),
-            Role::Ipv6Sysctls => request.ipv6_sysctls = Some(fd),
             Role::Stdin => request.stdin = memory_content(fd)?,
             Role::Unknown => {}
         }

@@ -45,8 +45,8 @@ const AT_ONCE: [(usize, usize); 3] = [(1, 100), (8, 16), (30, 6)];
 /// For how long the daemon is watched while nobody asks it for anything.
 const WATCH: Duration = Duration::from_secs(10);
 
-/// Until what went on has ended: links that go behind the caller's back, the plan after it.
-const SETTLE: Duration = Duration::from_secs(2);
+/// Until what went on has ended: links that go behind the caller's back, addresses that rest.
+const SETTLE: Duration = Duration::from_secs(4);
 
 /// A file system in memory, as `/var/run` of a real node is.
 const IN_MEMORY: &str = "/dev/shm";

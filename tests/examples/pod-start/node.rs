@@ -18,11 +18,13 @@ use std::{
 };
 
 /// Addresses on the node before anything is timed: for the pods that are just there, those that come
-/// and go, and those that rest for half a minute after it.
+/// and go, and those that rest after it.
 const ADDRESSES: &str = "MINIMUM_IP_TARGET=1600";
 
-/// No call of EC2 while something is timed, and prefixes, as nodes with so many pods have.
-const SETTINGS: [&str; 4] = [
+/// No call of EC2 while something is timed, and prefixes, as nodes with so many pods have. Addresses
+/// that rest longer would wake the daemon while it is watched.
+const SETTINGS: [&str; 5] = [
+    "IP_COOLDOWN_PERIOD=2",
     ADDRESSES,
     "WARM_IP_TARGET=1",
     "ENABLE_PREFIX_DELEGATION=true",
