@@ -12,7 +12,7 @@ use std::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::MetadataExt,
     },
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{self, Command, Output, Stdio},
     sync::mpsc::{Sender, channel},
     thread,
