@@ -14,7 +14,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
     set -eu; \
     plugin="$(scripts/plugin)"; \
-    cargo build --locked --release --package ipamd; \
+    scripts/daemon release; \
     mkdir /out; \
     cp "$plugin" target/release/ipamd /out/
 

@@ -43,17 +43,13 @@ check: ## format, lints, licences and sources of dependencies, shape of the repo
 	cargo deny --locked check bans licenses sources
 	cargo test --quiet --package tests --test tidy --test manifests
 
-# The daemon as it ships but for link-time optimisation, which takes longer than all the rest; with it
-# some megabytes less of the program are in memory. By itself, as it is shipped.
-MEASURED := cargo build --quiet --profile measure
-
 bench: ## measure starting and stopping pods, the simulated VPC's calls, a cluster's calls (needs root)
 	@scripts/need root cargo cc nft cni
 	cargo bench --quiet --package vpc-sim --bench calls
 	cargo run --quiet --package tests --example cluster-cost
 	@echo "building the daemon for measurement; the first time takes minutes" >&2
-	$(MEASURED) --package ipamd
-	$(MEASURED) --package vpc-sim --package tests --bins --examples
+	scripts/daemon measure
+	cargo build --quiet --profile measure --package vpc-sim --package tests --bins --examples
 	"$${CARGO_TARGET_DIR:-target}"/measure/examples/pod-start "$$(scripts/plugin)"
 
 SECONDS ?= 600
