@@ -7,20 +7,16 @@ FROM docker.io/library/rust:1.95.0-slim-bookworm AS build
 WORKDIR /src
 # rust-toolchain.toml asks for lints and formatter as well: not here.
 ENV RUSTUP_TOOLCHAIN=1.95.0
-# The standard library for a plugin without shared libraries: it runs on any node, and starts in
-# half the time. It has no C in it, so the linker that comes with Rust is enough.
+# The standard library for a plugin without shared libraries; see .cargo/config.toml.
 RUN rustup target add "$(uname -m)-unknown-linux-musl"
 COPY . .
-# Each by itself: in one build the plugin would get the features that the daemon enables.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
     set -eu; \
-    plugin_target="$(uname -m)-unknown-linux-musl"; \
-    RUSTFLAGS="-C linker=rust-lld -C link-self-contained=yes" \
-        cargo build --locked --profile plugin --package cni-plugin --target "$plugin_target"; \
-    cargo build --locked --release --package ipamd; \
+    plugin="$(scripts/plugin)"; \
+    scripts/daemon release; \
     mkdir /out; \
-    cp "target/$plugin_target/plugin/aws-cni" target/release/ipamd /out/
+    cp "$plugin" target/release/ipamd /out/
 
 FROM docker.io/library/debian:bookworm-slim
 RUN apt-get update \

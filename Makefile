@@ -43,11 +43,15 @@ check: ## format, lints, licences and sources of dependencies, shape of the repo
 	cargo deny --locked check bans licenses sources
 	cargo test --quiet --package tests --test tidy --test manifests --test requirements
 
-bench: ## measure calls of the simulated VPC, a cluster's cost in EC2 calls, a packet's cost (needs root)
-	@scripts/need root cargo cc nft
+bench: ## measure pods' start and end, a packet's cost, a cluster's calls, the simulated VPC (needs root)
+	@scripts/need root cargo cc nft plugins
 	cargo bench --quiet --package vpc-sim --bench calls
 	cargo run --quiet --package tests --example cluster-cost
 	cargo run --quiet --package tests --example packet-cost
+	@echo "building the daemon for measurement; the first time takes minutes" >&2
+	scripts/daemon measure
+	cargo build --quiet --profile measure --package vpc-sim --package tests --bins --examples
+	"$${CARGO_TARGET_DIR:-target}"/measure/examples/pod-start "$$(scripts/plugin)"
 
 SECONDS ?= 600
 soak: ## run new histories of simulated nodes for SECONDS=600; a failing one prints itself

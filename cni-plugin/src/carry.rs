@@ -34,11 +34,11 @@ const GC: Duration = Duration::from_secs(25);
 /// The longest STATUS. containerd runs it under a lock whenever kubelet asks, every 5 s.
 const STATUS: Duration = Duration::from_secs(2);
 
-/// What the namespace's IPv6 settings are files in.
-const IPV6_SYSCTLS: &str = "/proc/sys/net/ipv6/conf";
-
 /// Opens what belongs to the request. Enters the pod's network namespace and stays there: the
 /// process ends soon, and the daemon's socket is a file.
+///
+/// Nothing of `/proc/sys/net`: the kernel keeps the names there of all namespaces in one list, and
+/// looks through it for each. On a node with 1,000 pods that took twice the time of all the rest.
 pub(crate) fn open(
     env: BTreeMap<String, String>,
     stdin: &[u8],
@@ -81,12 +81,7 @@ pub(crate) fn open(
         SockProtocol::NetlinkRoute,
     )
     .map_err(|error| wrong("open a netlink socket in", error.into()))?;
-    Ok(Request {
-        netns: Some(netns),
-        pod_netlink: Some(netlink),
-        ipv6_sysctls: ipv6_sysctls().map_err(|error| wrong("open IPv6 settings of", error))?,
-        ..bare
-    })
+    Ok(Request { netns: Some(netns), pod_netlink: Some(netlink), ..bare })
 }
 
 /// Calls the daemon.
@@ -115,14 +110,4 @@ fn is_own(netns: &OwnedFd) -> io::Result<bool> {
         open_file("/proc/thread-self/ns/net", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     let (own, other) = (fstat(&own)?, fstat(netns)?);
     Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
-}
-
-/// The folder as it looks from where we are; `None` when the kernel has no IPv6.
-fn ipv6_sysctls() -> io::Result<Option<OwnedFd>> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    match open_file(IPV6_SYSCTLS, flags, Mode::empty()) {
-        Ok(folder) => Ok(Some(folder)),
-        Err(Errno::ENOENT) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -17,6 +17,10 @@ const DEVICE_POLL: Duration = Duration::from_millis(100);
 /// EC2 likes from one instance.
 const AT_ONCE: usize = 16;
 
+/// How long changes are gathered before the next plan, while no pod waits for an address: a plan for
+/// every pod that starts or stops would cost those that start at the same time more than all the rest.
+const GATHER: Duration = Duration::from_millis(50);
+
 /// Runs for ever.
 pub(crate) async fn run(node: Arc<Node>, hands: CarryOut) {
     let mut report = Report::default();
@@ -43,7 +47,11 @@ pub(crate) async fn run(node: Arc<Node>, hands: CarryOut) {
         };
         tokio::select! {
             () = asleep => {}
-            () = node.wake.notified() => {}
+            () = node.wake.notified() => {
+                if !node.is_waited_for() {
+                    tokio::time::sleep(GATHER).await;
+                }
+            }
         }
     }
 }

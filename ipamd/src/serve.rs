@@ -1,10 +1,11 @@
-//! The socket that the plugin talks to: a thread accepts, a bounded number of threads answer.
+//! The socket that the plugin talks to: a bounded number of threads wait there, and answer.
 
 use crate::{handle, node::Node};
 use anyhow::Result;
 use rpc::{Connection, Listener};
 use std::{
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -21,33 +22,117 @@ const RECEIVE: Duration = Duration::from_secs(5);
 /// descriptors left) does not become a busy loop.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers requests on a thread of its own, for ever.
+/// Threads that wait for requests while there are none. As many as runtimes start pods side by side
+/// when a node boots; the next request finds one that waits, and starts no thread.
+const IDLE: usize = 8;
+
+/// Answers requests on threads of their own, for ever.
 pub(crate) fn start(node: Arc<Node>, listener: Listener) -> Result<()> {
-    let places = Arc::new(Places::default());
-    thread::Builder::new().name("accept".into()).spawn(move || {
-        loop {
-            match listener.accept() {
-                Ok(connection) => spawn(&node, &places, connection),
-                Err(error) => {
-                    warn!(error = %error, "accept a connection of the plugin");
-                    thread::sleep(PAUSE);
-                }
-            }
-        }
-    })?;
+    let crew = Arc::new(Crew { node, listener, count: Mutex::default() });
+    for _ in 0..IDLE {
+        hire(&crew)?;
+    }
     Ok(())
 }
 
-fn spawn(node: &Arc<Node>, places: &Arc<Places>, connection: Connection) {
-    let place = Places::take(places);
-    let node = node.clone();
-    let spawned = thread::Builder::new().name("answer".into()).spawn(move || {
-        answer(&node, connection);
-        drop(place);
-    });
-    if let Err(error) = spawned {
-        warn!(error = %error, "start a thread for a request; the runtime asks again");
+/// Who answers.
+struct Crew {
+    node: Arc<Node>,
+    listener: Listener,
+    count: Mutex<Count>,
+}
+
+/// Threads of the crew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    all: usize,
+    /// Those of them that wait for a request.
+    idle: usize,
+}
+
+/// What a thread does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Waits for a request.
+    Wait,
+    /// Ends: enough others wait.
+    End,
+}
+
+impl Count {
+    /// One more waits.
+    fn hired(&mut self) {
+        self.all += 1;
+        self.idle += 1;
     }
+
+    /// One of those that waited has a request. Whether another must be hired, as nobody waits now.
+    fn begins(&mut self) -> bool {
+        self.idle -= 1;
+        self.idle == 0 && self.all < AT_ONCE
+    }
+
+    /// One has answered.
+    fn ends(&mut self) -> Next {
+        if self.idle >= IDLE {
+            self.all -= 1;
+            return Next::End;
+        }
+        self.idle += 1;
+        Next::Wait
+    }
+}
+
+impl Crew {
+    fn count(&self) -> MutexGuard<'_, Count> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The work of one thread.
+    fn work(self: &Arc<Self>) {
+        loop {
+            let connection = match self.listener.accept() {
+                Ok(connection) => connection,
+                Err(error) => {
+                    warn!(error = %error, "accept a connection of the plugin");
+                    thread::sleep(PAUSE);
+                    continue;
+                }
+            };
+            if self.count().begins()
+                && let Err(error) = hire(self)
+            {
+                warn!(error = %error, "start a thread for requests; they wait for those that are");
+            }
+            let died = Died(self);
+            answer(&self.node, connection);
+            std::mem::forget(died);
+            if self.count().ends() == Next::End {
+                return;
+            }
+        }
+    }
+}
+
+/// Dropped only by a panic: the thread does not come back.
+struct Died<'a>(&'a Crew);
+
+impl Drop for Died<'_> {
+    fn drop(&mut self) {
+        self.0.count().all -= 1;
+    }
+}
+
+fn hire(crew: &Arc<Crew>) -> io::Result<()> {
+    crew.count().hired();
+    let hired = crew.clone();
+    let spawned = thread::Builder::new().name("answer".into()).spawn(move || hired.work());
+    if spawned.is_err() {
+        let mut count = crew.count();
+        count.all -= 1;
+        count.idle -= 1;
+    }
+    spawned.map(drop)
 }
 
 fn answer(node: &Node, connection: Connection) {
@@ -69,30 +154,32 @@ fn answer(node: &Node, connection: Connection) {
     }
 }
 
-/// Counts the requests that are being answered.
-#[derive(Debug, Default)]
-struct Places {
-    taken: Mutex<usize>,
-    left: Condvar,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// One of them; free again when it is dropped.
-struct Place(Arc<Places>);
+    #[test]
+    fn somebody_waits_for_the_next_request_until_there_are_too_many() {
+        let mut count = Count::default();
+        count.hired();
 
-impl Places {
-    fn take(places: &Arc<Self>) -> Place {
-        let mut taken = places.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        while *taken >= AT_ONCE {
-            taken = places.left.wait(taken).unwrap_or_else(PoisonError::into_inner);
+        for busy in 1..=AT_ONCE {
+            assert_eq!(count.idle, 1, "with {busy} requests");
+            if count.begins() {
+                count.hired();
+            }
         }
-        *taken += 1;
-        Place(places.clone())
-    }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.left.notify_one();
+        assert_eq!(count, Count { all: AT_ONCE, idle: 0 });
+    }
+
+    #[test]
+    fn after_a_burst_a_few_wait_on() {
+        let mut count = Count { all: AT_ONCE, idle: 0 };
+
+        let ended = (0..AT_ONCE).filter(|_| count.ends() == Next::End).count();
+
+        assert_eq!(ended, AT_ONCE - IDLE);
+        assert_eq!(count, Count { all: IDLE, idle: IDLE });
     }
 }

@@ -1,6 +1,6 @@
 //! Who holds which address, which addresses rest, and which are nobody's to give.
 
-use crate::{EniId, Time};
+use crate::{Block, EniId, Time};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -55,6 +55,8 @@ impl std::error::Error for Twice {}
 pub(crate) struct Ledger {
     by_owner: BTreeMap<Owner, Assigned>,
     by_address: BTreeMap<Ipv4Addr, Owner>,
+    /// How many addresses of each interface have an owner.
+    on_eni: BTreeMap<EniId, usize>,
     /// Released addresses, and when.
     released: BTreeMap<Ipv4Addr, Time>,
     /// Addresses that somebody may hold whom we do not know.
@@ -88,17 +90,27 @@ impl Ledger {
 
     /// Notes an assignment of an address that is free.
     pub(crate) fn insert(&mut self, owner: Owner, assigned: Assigned) {
-        if let Some(before) = self.by_owner.get(&owner) {
-            self.by_address.remove(&before.address);
-        }
+        self.take(&owner);
         self.by_address.insert(assigned.address, owner.clone());
+        *self.on_eni.entry(assigned.eni.clone()).or_default() += 1;
         self.by_owner.insert(owner, assigned);
     }
 
     pub(crate) fn release(&mut self, owner: &Owner, now: Time) -> Option<Assigned> {
+        let assigned = self.take(owner)?;
+        self.rest(assigned.address, now);
+        Some(assigned)
+    }
+
+    fn take(&mut self, owner: &Owner) -> Option<Assigned> {
         let assigned = self.by_owner.remove(owner)?;
         self.by_address.remove(&assigned.address);
-        self.rest(assigned.address, now);
+        if let Some(count) = self.on_eni.get_mut(&assigned.eni) {
+            *count -= 1;
+            if *count == 0 {
+                self.on_eni.remove(&assigned.eni);
+            }
+        }
         Some(assigned)
     }
 
@@ -120,7 +132,17 @@ impl Ledger {
 
     /// Whether somebody has an address of an interface, also one that is not seen there now.
     pub(crate) fn uses(&self, eni: &EniId) -> bool {
-        self.by_owner.values().any(|assigned| assigned.eni == *eni)
+        self.on_eni.contains_key(eni)
+    }
+
+    /// How many addresses of an interface somebody has, also of one that is not seen now.
+    pub(crate) fn in_use_on(&self, eni: &EniId) -> usize {
+        self.on_eni.get(eni).copied().unwrap_or(0)
+    }
+
+    /// How many addresses of a block somebody has.
+    pub(crate) fn in_use_in(&self, block: Block) -> usize {
+        self.by_address.range(block.first()..=block.last()).count()
     }
 
     pub(crate) fn is_in_use(&self, address: Ipv4Addr) -> bool {

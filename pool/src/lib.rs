@@ -15,6 +15,7 @@
 //! Between turns, [`Pool::assign`] and [`Pool::release`] serve pods from memory.
 
 mod backoff;
+mod choose;
 mod count;
 mod grow;
 mod ledger;
@@ -38,7 +39,6 @@ pub use usage::HOLD;
 use backoff::Backoff;
 use ledger::Ledger;
 use std::{
-    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::Ipv4Addr,
@@ -311,34 +311,6 @@ impl Pool {
         let addresses = blocks
             .flat_map(|(id, block)| block.addresses().map(move |address| (id, block, address)));
         addresses.filter(move |(_, _, address)| !self.is_taken(*address, now))
-    }
-
-    /// From the fullest interface and prefix, so that others become empty and can be given back; the
-    /// address that has rested longest, so that no connection of its last pod is left anywhere.
-    fn best_free(&self, now: Time) -> Option<Assigned> {
-        let mut on_eni: BTreeMap<&EniId, usize> = BTreeMap::new();
-        for (_, assigned) in self.ledger.all() {
-            *on_eni.entry(&assigned.eni).or_default() += 1;
-        }
-        let in_block = |block: Block| {
-            block.addresses().filter(|address| self.ledger.is_in_use(*address)).count()
-        };
-        let mut last: Option<(Block, usize)> = None;
-        self.available(now)
-            .map(|(id, block, address)| {
-                let used = match last {
-                    Some((known, used)) if known == block => used,
-                    Some(_) | None => in_block(block),
-                };
-                last = Some((block, used));
-                (id, block, address, used)
-            })
-            .min_by_key(|(id, block, address, used)| {
-                let full = on_eni.get(id).copied().unwrap_or(0);
-                let block = block.is_prefix().then_some(*block);
-                (Reverse(full), *id, Reverse(*used), block, self.ledger.last_released(*address))
-            })
-            .map(|(id, _, address, _)| Assigned { address, eni: id.clone() })
     }
 
     fn exhausted(&self, now: Time) -> NoAddress {

@@ -33,12 +33,20 @@ pub enum Block {
 impl Block {
     /// The block's addresses, in order.
     pub fn addresses(self) -> impl Iterator<Item = Ipv4Addr> {
-        let (first, count) = match self {
-            Self::Address(address) => (address, 1),
-            Self::Prefix(first) => (first, PREFIX_SIZE),
-        };
-        let offsets = 0..u32::try_from(count).expect("sixteen is small");
-        offsets.map(move |offset| Ipv4Addr::from(u32::from(first).wrapping_add(offset)))
+        (u32::from(self.first())..=u32::from(self.last())).map(Ipv4Addr::from)
+    }
+
+    /// The first of them.
+    pub fn first(self) -> Ipv4Addr {
+        match self {
+            Self::Address(first) | Self::Prefix(first) => first,
+        }
+    }
+
+    /// The last of them.
+    pub fn last(self) -> Ipv4Addr {
+        let more = u32::try_from(self.size() - 1).expect("sixteen is small");
+        Ipv4Addr::from(u32::from(self.first()).saturating_add(more))
     }
 
     /// How many addresses it has.

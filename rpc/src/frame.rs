@@ -8,7 +8,8 @@ use nix::{
     sys::{
         memfd::{MFdFlags, memfd_create},
         socket::{
-            ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg, setsockopt, sockopt,
+            ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg, setsockopt,
+            sockopt,
         },
         stat::{SFlag, fstat},
         time::TimeVal,
@@ -30,7 +31,7 @@ const MAX_FRAME: usize = 128 << 10;
 /// The longest stdin that travels in the message itself; leaves most of it to the environment.
 const MAX_INLINE: usize = 32 << 10;
 
-/// The three of a request and the memory file.
+/// The two of a request, the memory file, and one that a newer plugin may send.
 const MAX_DESCRIPTORS: usize = 4;
 
 /// The line that a request begins with.
@@ -47,7 +48,6 @@ struct Header {
 enum Role {
     Netns,
     PodNetlink,
-    Ipv6Sysctls,
     Stdin,
     #[serde(other)]
     Unknown,
@@ -67,7 +67,6 @@ pub(crate) fn send_request(
     let descriptors: Vec<(Role, BorrowedFd)> = [
         (Role::Netns, &request.netns),
         (Role::PodNetlink, &request.pod_netlink),
-        (Role::Ipv6Sysctls, &request.ipv6_sysctls),
         (Role::Stdin, &memory),
     ]
     .into_iter()
@@ -106,7 +105,6 @@ pub(crate) fn receive_request(socket: BorrowedFd, until: Instant) -> io::Result<
         match role {
             Role::Netns => request.netns = Some(fd),
             Role::PodNetlink => request.pod_netlink = Some(fd),
-            Role::Ipv6Sysctls => request.ipv6_sysctls = Some(fd),
             Role::Stdin => request.stdin = memory_content(fd)?,
             Role::Unknown => {}
         }
@@ -139,10 +137,12 @@ pub(crate) fn send(
 
 /// Receives one message with descriptors; an empty one is the end of the connection.
 pub(crate) fn receive(socket: BorrowedFd, until: Instant) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut frame = vec![0; MAX_FRAME];
+    let mut frame = vec![0; length_of_next(socket, until)?];
     let mut control = cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+    if frame.is_empty() {
+        return Ok((frame, vec![]));
+    }
     loop {
-        setsockopt(&socket, sockopt::ReceiveTimeout, &remaining(until)?)?;
         let mut parts = [IoSliceMut::new(&mut frame)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         let message = match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)
@@ -154,10 +154,27 @@ pub(crate) fn receive(socket: BorrowedFd, until: Instant) -> io::Result<(Vec<u8>
         let (length, flags) = (message.bytes, message.flags);
         let fds = owned(message.cmsgs().map_err(io::Error::from)?);
         if flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
-            return Err(invalid("the message is longer than 128 KiB, or has too many descriptors"));
+            return Err(invalid("the message has too many descriptors"));
         }
         frame.truncate(length);
         return Ok((frame, fds));
+    }
+}
+
+/// Waits for a message and looks how long it is: to make room for the longest each time would cost
+/// more than all the rest of a call.
+fn length_of_next(socket: BorrowedFd, until: Instant) -> io::Result<usize> {
+    loop {
+        setsockopt(&socket, sockopt::ReceiveTimeout, &remaining(until)?)?;
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+        match recv(socket.as_raw_fd(), &mut [], flags) {
+            Ok(length) if length > MAX_FRAME => {
+                return Err(invalid("the message is longer than 128 KiB"));
+            }
+            Ok(length) => return Ok(length),
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

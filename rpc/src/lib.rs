@@ -32,8 +32,6 @@ pub struct Request {
     pub netns: Option<OwnedFd>,
     /// A `NETLINK_ROUTE` socket that was opened in it.
     pub pod_netlink: Option<OwnedFd>,
-    /// The folder `/proc/sys/net/ipv6/conf` as it looks from within it.
-    pub ipv6_sysctls: Option<OwnedFd>,
 }
 
 /// What the plugin prints, and how it exits.

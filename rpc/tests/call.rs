@@ -30,7 +30,7 @@ fn a_call_carries_everything_there_and_back() {
         let who = connection.credentials().unwrap();
         let request = connection.receive(LONG).unwrap();
         File::from(request.pod_netlink.unwrap()).write_all(b"through").unwrap();
-        assert!(request.netns.is_none() && request.ipv6_sysctls.is_none());
+        assert!(request.netns.is_none());
         let stdout = format!("{:?} {}", request.env, String::from_utf8_lossy(&request.stdin));
         connection.reply(&Reply { exit_code: 3, stdout }).unwrap();
         who

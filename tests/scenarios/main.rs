@@ -16,6 +16,7 @@ mod world;
 mod adoption;
 mod attachments;
 mod bad_days;
+mod capabilities;
 mod checks;
 mod daemon_down;
 mod demand;

@@ -150,10 +150,14 @@ impl World {
 
     /// Starts a daemon and waits until it serves.
     pub(crate) fn daemon_start(&self, node: &str, env: &[&str]) {
+        self.daemon_start_with(node, &[], env);
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn daemon_start_with(&self, node: &str, more: &[&str], env: &[&str]) {
         let before = self.log(node).len();
-        let env = env.iter().flat_map(|pair| ["--env", pair]);
-        let arguments: Vec<&str> = ["daemon", "start", node].into_iter().chain(env).collect();
-        self.sim(&arguments);
+        let env: Vec<&str> = env.iter().flat_map(|pair| ["--env", pair]).collect();
+        self.sim(&[&["daemon", "start", node], more, &env].concat());
         until("the daemon serves", || {
             let log = self.log(node);
             if log[before..].contains(SERVES) { Ok(()) } else { Err(log[before..].to_owned()) }

@@ -318,6 +318,16 @@ impl Book {
         }
     }
 
+    /// How many records [`Self::records`] makes, without making them.
+    pub(super) fn count(&self) -> usize {
+        self.attachments.len()
+            + self.resting.len()
+            + usize::from(self.identity.is_some())
+            + usize::from(self.config.is_some())
+            + self.intents.len()
+            + self.interfaces.len()
+    }
+
     /// The fewest records that add up to the same.
     pub(super) fn records(&self) -> Vec<Record> {
         let attachments = self.attachments.values().cloned().map(Record::Assigned);

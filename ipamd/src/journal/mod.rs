@@ -21,6 +21,17 @@ const FILE: &str = "journal";
 /// as a few hundred appends, so it stays rare and the file small.
 const SLACK: usize = 512;
 
+/// What a record must outlive.
+#[derive(Clone, Copy, Debug)]
+enum Outlives {
+    /// This process, however it ends: it is enough that the kernel has it. Pods and what they hold
+    /// end with the machine.
+    Process,
+    /// The machine: interfaces stay attached, and what is being made of them goes on in EC2. Where
+    /// the folder is in memory, as `/var/run` of a node is, this costs nothing.
+    Machine,
+}
+
 /// The open file, and what is in it.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -46,7 +57,7 @@ impl Journal {
         };
         let book = replay(&bytes).with_context(|| format!("understand {}", path.display()))?;
         let (file, length) = rewrite(&path, &book)?;
-        let written = book.records().len();
+        let written = book.count();
         Ok(Self { path, file, length, written, book })
     }
 
@@ -57,13 +68,14 @@ impl Journal {
 
     /// Notes an assignment. Returns when it is on record: only then may the answer leave.
     pub(crate) fn assigned(&mut self, attachment: Attachment) -> Result<()> {
-        self.append(Record::Assigned(attachment))
+        self.append(Record::Assigned(attachment), Outlives::Process)
     }
 
     /// Notes that an owner let go.
     pub(crate) fn released(&mut self, owner: &Owner, now: Time) -> Result<()> {
         let Owner { network, container, interface } = owner.clone();
-        self.append(Record::Released { network, container, interface, at_ms: ms(now) })
+        let released = Record::Released { network, container, interface, at_ms: ms(now) };
+        self.append(released, Outlives::Process)
     }
 
     /// Notes the ENIConfig in use.
@@ -79,12 +91,12 @@ impl Journal {
         if config == self.book.config {
             return Ok(());
         }
-        self.append(Record::Config(config))
+        self.append(Record::Config(config), Outlives::Machine)
     }
 
     /// Notes that an interface is about to be made, or that it is made or given up.
     pub(crate) fn intent(&mut self, device_index: u32, now: Option<Intent>) -> Result<()> {
-        self.append(Record::Intent { device_index, now })
+        self.append(Record::Intent { device_index, now }, Outlives::Machine)
     }
 
     /// Notes who this node is.
@@ -92,7 +104,7 @@ impl Journal {
         if self.book.identity.as_ref() == Some(identity) {
             return Ok(());
         }
-        self.append(Record::Identity(identity.clone()))
+        self.append(Record::Identity(identity.clone()), Outlives::Machine)
     }
 
     /// Notes what an interface is now; `None` when it is gone.
@@ -100,12 +112,19 @@ impl Journal {
         if self.book.interfaces.get(&id.0) == now.as_ref() {
             return Ok(());
         }
-        self.append(Record::Interface { id: id.0.clone(), now })
+        self.append(Record::Interface { id: id.0.clone(), now }, Outlives::Machine)
     }
 
-    fn append(&mut self, record: Record) -> Result<()> {
+    fn append(&mut self, record: Record, outlives: Outlives) -> Result<()> {
         let line = encode(&record)?;
-        let on_record = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
+        let mut write = || {
+            self.file.write_all(line.as_bytes())?;
+            match outlives {
+                Outlives::Process => Ok(()),
+                Outlives::Machine => self.file.sync_data(),
+            }
+        };
+        let on_record = write();
         if on_record.is_err() {
             // Half a record, from a disk that is full, would spoil the next one.
             let _ = self.file.set_len(self.length);
@@ -114,9 +133,9 @@ impl Journal {
         self.length += line.len() as u64;
         self.book.take(record);
         self.written += 1;
-        if self.written > self.book.records().len() + SLACK {
+        if self.written > self.book.count() + SLACK {
             (self.file, self.length) = rewrite(&self.path, &self.book)?;
-            self.written = self.book.records().len();
+            self.written = self.book.count();
         }
         Ok(())
     }
@@ -194,6 +213,7 @@ mod tests {
 
         let book = Journal::open(&folder.0).unwrap().book;
 
+        assert_eq!(book.count(), book.records().len());
         assert_eq!(book.attachments, [(attachment(2).owner(), attachment(2))].into());
         assert_eq!(book.resting, [(attachment(1).address, time(5_000))].into());
         assert_eq!(book.source(), Some(source()));

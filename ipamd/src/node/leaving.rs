@@ -22,6 +22,10 @@ const QUEUE: usize = 1024;
 /// When to try again after the kernel refused to remove a link. Its address waits as long.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How long a link stays after its DEL. To remove it takes half a millisecond of a processor before
+/// the kernel begins to wait: the DEL answers before that.
+const STAYS: Duration = Duration::from_millis(5);
+
 /// The link of a pod that has ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Leaving {
@@ -105,6 +109,7 @@ impl Node {
                     Err(mpsc::RecvTimeoutError::Timeout) => {}
                     Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 }
+                thread::sleep(STAYS);
                 waiting.retain(|leaving| !node.removed(&mut kernel, leaving));
             }
         })?;

@@ -364,6 +364,11 @@ impl Node {
         plan
     }
 
+    /// Whether pods wait for an address.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.state().waiting > 0
+    }
+
     /// Notes how an action ended, and lets the planner think again.
     pub(crate) fn ended(&self, action: &Action, refusal: Option<Refusal>) {
         let mut state = self.state();

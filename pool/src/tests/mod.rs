@@ -2,6 +2,7 @@
 
 mod asking;
 mod assigning;
+mod choosing;
 mod growing;
 mod shrinking;
 mod tables;

@@ -1,0 +1,36 @@
+//! Which of the free addresses a new pod gets.
+
+use crate::{Assigned, Block, Eni, EniId, Pool, Readiness, Time};
+use std::{cmp::Reverse, net::Ipv4Addr};
+
+impl Pool {
+    /// From the fullest interface and prefix, so that others become empty and can be given back; the
+    /// address that has rested longest, so that no connection of its last pod is left anywhere.
+    ///
+    /// Looks no further than it must: this is done for every pod, on nodes with thousands of
+    /// addresses.
+    pub(crate) fn best_free(&self, now: Time) -> Option<Assigned> {
+        let mut enis: Vec<(&EniId, &Eni)> =
+            self.serving().filter(|(_, eni)| eni.readiness == Readiness::Ready).collect();
+        enis.sort_by_key(|(id, _)| (Reverse(self.ledger.in_use_on(id)), *id));
+        enis.into_iter().find_map(|(id, eni)| {
+            let address = self.best_free_on(id, eni, now)?;
+            Some(Assigned { address, eni: id.clone() })
+        })
+    }
+
+    fn best_free_on(&self, id: &EniId, eni: &Eni, now: Time) -> Option<Ipv4Addr> {
+        let used = |block: Block| (block, self.ledger.in_use_in(block));
+        let mut blocks: Vec<(Block, usize)> =
+            self.staying(id, eni).map(used).filter(|(block, used)| *used < block.size()).collect();
+        // Single addresses are alike, whichever comes first.
+        let rank =
+            |(block, used): &(Block, usize)| (Reverse(*used), block.is_prefix().then_some(*block));
+        blocks.sort_by_key(rank);
+        blocks.chunk_by(|a, b| rank(a) == rank(b)).find_map(|alike| {
+            let addresses = alike.iter().flat_map(|(block, _)| block.addresses());
+            let free = addresses.filter(|address| !self.is_taken(*address, now));
+            free.min_by_key(|address| self.ledger.last_released(*address))
+        })
+    }
+}
