@@ -4,6 +4,7 @@
     reason = "the kernel's lists are open: what we do not know we skip"
 )]
 
+use crate::own::{OwnPort, Protocol};
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
     NlasIterator,
@@ -37,13 +38,16 @@ pub(crate) struct Refusal {
 pub(crate) struct Channel {
     socket: Socket,
     sequence: u32,
+    /// Says that what comes by this socket is our own doing; not for one of another namespace.
+    _port: Option<OwnPort>,
 }
 
 impl Channel {
     pub(crate) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        Self::over(socket)
+        let address = socket.bind_auto()?;
+        let port = OwnPort::note(Protocol::Route, address.port_number());
+        Ok(Self { _port: Some(port), ..Self::over(socket)? })
     }
 
     pub(crate) fn over(socket: Socket) -> io::Result<Self> {
@@ -51,7 +55,7 @@ impl Channel {
         socket.set_cap_ack(true)?;
         socket.set_netlink_get_strict_chk(true)?;
         setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(ANSWER_SECONDS))?;
-        Ok(Self { socket, sequence: 0 })
+        Ok(Self { socket, sequence: 0, _port: None })
     }
 
     /// Sends every request in one datagram; returns the refusals by position.
@@ -159,7 +163,7 @@ fn push(datagram: &mut Vec<u8>, message: RouteNetlinkMessage, flags: u16, sequen
 }
 
 /// The messages of a datagram, in order.
-fn messages(
+pub(crate) fn messages(
     bytes: &[u8],
 ) -> impl Iterator<Item = io::Result<NetlinkMessage<RouteNetlinkMessage>>> + '_ {
     let mut rest = bytes;

@@ -5,17 +5,22 @@
 
 pub mod eni;
 pub mod firewall;
+pub mod found;
 pub mod host;
 pub mod op;
 pub mod pod;
+pub mod watch;
 
 mod apply;
 mod batch;
 mod encode;
 pub mod netns;
 pub mod nft;
+mod nftables;
+mod own;
 mod query;
+mod say;
 
 pub use apply::{ApplyError, Failed, Netlink};
 pub use op::{LinkChange, Mac, Object, Op, Route, RouteKind, RouteScope, Rule, Veth, VethPeer};
-pub use query::Link;
+pub use query::{Link, LinkState};

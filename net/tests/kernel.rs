@@ -1,14 +1,17 @@
 //! Our changes against a real kernel, each test in a namespace of its own.
 
+mod namespace;
+
 use ipnetwork::{IpNetwork, Ipv4Network};
+use namespace::Namespace;
 use net::{
-    Link, LinkChange, Mac, Netlink, Object, Op, Route, Rule, Veth, VethPeer,
+    Link, LinkChange, Mac, Object, Op, Route, Rule, Veth, VethPeer,
     eni::Eni,
     firewall::{Firewall, NodePort, Snat},
-    netns, nft, op,
+    nft, op,
     pod::Pod,
 };
-use std::{io, os::fd::AsRawFd, path::PathBuf};
+use std::{io, os::fd::AsRawFd};
 
 #[test]
 fn a_veth_is_born_with_its_peer_in_another_namespace() {
@@ -119,6 +122,7 @@ fn a_link_is_renamed_moved_up_and_given_ipv4_settings_without_proc() {
             name: Some("ens5".into()),
             mtu: Some(1500),
             mac: Some(Mac([2, 0, 0, 0, 0, 9])),
+            group: Some(11),
             ipv4: vec![op::rp_filter(1), op::proxy_arp(1), op::send_redirects(0)],
         };
         netlink.apply(&[Op::Change(change)]).map_err(io::Error::other)?;
@@ -132,7 +136,7 @@ fn a_link_is_renamed_moved_up_and_given_ipv4_settings_without_proc() {
     });
 
     let link = link.expect("the renamed link");
-    assert_eq!((link.name.as_str(), link.mtu, link.up), ("ens5", 1500, true));
+    assert_eq!((link.name.as_str(), link.mtu, link.group, link.up), ("ens5", 1500, 11, true));
 }
 
 #[test]
@@ -235,28 +239,4 @@ fn veth(netns: Option<i32>) -> Object {
 
 fn cidr(text: &str) -> Ipv4Network {
     text.parse().expect("an address block")
-}
-
-/// A namespace that is removed when the test ends, however it ends.
-struct Namespace {
-    name: String,
-    path: PathBuf,
-}
-
-impl Namespace {
-    fn new(what: &str) -> Self {
-        let name = format!("eni-test-{}-{what}", std::process::id());
-        let path = netns::create(&name).expect("make a namespace: these tests need root");
-        Self { name, path }
-    }
-
-    fn within<T: Send>(&self, act: impl FnOnce(&mut Netlink) -> io::Result<T> + Send) -> T {
-        netns::within(&self.path, || act(&mut Netlink::open()?)).expect("work inside the namespace")
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = netns::remove(&self.name);
-    }
 }
