@@ -14,6 +14,7 @@ mod serve;
 mod settings;
 mod start;
 mod views;
+mod wanted;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};

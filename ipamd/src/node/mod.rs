@@ -8,6 +8,7 @@ use crate::{
     imds::Identity,
     journal::{Attachment, Interface, Journal},
     settings::Settings,
+    wanted::HostNetwork,
 };
 use anyhow::Result;
 use ipnetwork::Ipv4Network;
@@ -91,6 +92,7 @@ pub(crate) struct Node {
     pub primary_groups: Vec<String>,
     /// Wakes the planner.
     pub wake: Notify,
+    host: Mutex<HostNetwork>,
     state: Mutex<State>,
     /// An address may have become free, or a verb has finished.
     changed: Condvar,
@@ -119,6 +121,7 @@ impl Node {
         settings: Settings,
         identity: Identity,
         primary_groups: Vec<String>,
+        host: HostNetwork,
         state: (Pool, Journal, BTreeMap<EniId, Attached>),
         kernel: Netlink,
         reaper: mpsc::SyncSender<Op>,
@@ -131,6 +134,7 @@ impl Node {
             identity,
             primary_groups,
             wake: Notify::new(),
+            host: Mutex::new(host),
             state: Mutex::new(state),
             changed: Condvar::new(),
             kernel: Mutex::new(kernel),
@@ -142,6 +146,11 @@ impl Node {
     /// to it is a single call.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the node's own network must be now.
+    pub(crate) fn host_network(&self) -> HostNetwork {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The kernel, locked.
