@@ -8,12 +8,15 @@ mod install;
 mod journal;
 mod kube;
 mod limits;
+mod metrics;
 mod node;
 mod reconcile;
+mod report;
 mod serve;
 mod settings;
 mod start;
 mod views;
+mod vpc_blocks;
 mod wanted;
 
 use anyhow::{Context, Result, bail};
@@ -56,18 +59,24 @@ struct Arguments {
 enum Command {
     /// Prints every setting, its default, and whether it works
     Settings,
+    /// Prints every metric, its labels, and what it says
+    Metrics,
 }
 
 #[expect(clippy::print_stdout, reason = "what was asked for")]
-fn print_settings() {
-    print!("{}", settings::table());
+fn print(table: &str) {
+    print!("{table}");
 }
 
 fn run() -> Result<()> {
     match Arguments::parse().command {
         None => daemon(),
         Some(Command::Settings) => {
-            print_settings();
+            print(&settings::table());
+            Ok(())
+        }
+        Some(Command::Metrics) => {
+            print(&metrics::table());
             Ok(())
         }
     }

@@ -3,11 +3,11 @@
 use crate::{
     carry_out::CarryOut,
     node::{Node, now},
+    report::Report,
 };
-use pool::{Plan, Reason, Time};
+use pool::Time;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
-use tracing::info;
 
 /// How often to look for a device that EC2 has attached: it takes from a fraction of a second to
 /// several (`facts/ec2-facts.md` §1.6), and only then is this done at all.
@@ -19,13 +19,13 @@ const AT_ONCE: usize = 16;
 
 /// Runs for ever.
 pub(crate) async fn run(node: Arc<Node>, hands: CarryOut) {
-    let mut last = None;
+    let mut report = Report::default();
     hands.resume().await;
     let places = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         let coming = hands.make_ready().await;
         let plan = node.begin();
-        report(&plan, &mut last);
+        report.plan(&plan);
         for action in plan.actions {
             let (hands, places) = (hands.clone(), places.clone());
             tokio::spawn(async move {
@@ -50,12 +50,4 @@ pub(crate) async fn run(node: Arc<Node>, hands: CarryOut) {
 
 fn until(at: Time) -> Duration {
     at.0.saturating_sub(now().0)
-}
-
-/// One line when the reason changes.
-fn report(plan: &Plan, last: &mut Option<Reason>) {
-    if last.as_ref() != Some(&plan.reason) {
-        info!(reason = %plan.reason, actions = ?plan.actions, "plan");
-        *last = Some(plan.reason.clone());
-    }
 }

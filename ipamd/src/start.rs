@@ -7,12 +7,12 @@ use crate::{
     imds::{Identity, Imds},
     install,
     journal::{Interface, Journal},
-    limits,
+    limits, metrics,
     node::{Attached, Node, now},
-    reconcile, serve,
-    settings::{Networking, Settings},
-    views,
-    wanted::HostNetwork,
+    reconcile, report, serve,
+    settings::{self, Networking, Settings},
+    views, vpc_blocks,
+    wanted::{self, HostNetwork},
 };
 use anyhow::{Context, Result};
 use aws_config::{
@@ -25,7 +25,7 @@ use std::{
     path::Path,
     sync::{Arc, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tracing::{error, info, warn};
 
@@ -46,6 +46,7 @@ const REAPER_QUEUE: usize = 1024;
 
 /// Starts everything; returns once the node is being served.
 pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
+    let began = Instant::now();
     // Before anything else, so that two daemons never work on the same node.
     let listener =
         rpc::Listener::bind(&settings.run_dir.join(rpc::SOCKET_NAME)).with_context(|| {
@@ -83,12 +84,13 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     info!(?limits, "what the instance type allows");
 
     let interfaces = journal.book().interfaces.values();
-    let primary = interfaces.clone().find(|eni| eni.device_index == 0).cloned();
+    let primary = interfaces.clone().find(|eni| eni.is_primary()).cloned();
     let primary = primary.context("the record has no primary interface: remove the journal")?;
     let mut kernel = Netlink::open().context("open a netlink socket")?;
     let link = primary_link(&mut kernel, &identity).await?;
     let host = HostNetwork::of(&settings, &identity, &primary, &link);
-    host.apply(&mut kernel)?;
+    kernel.apply(&host.ops()).context("set up the node's rules")?;
+    wanted::warn_without_forwarding();
     let mut pool = Pool::new(settings.targets, limits, source(&settings, &journal, &primary));
     restore(&mut pool, &journal);
     let recorded_interfaces = journal.book().interfaces.clone().into_iter();
@@ -100,15 +102,14 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
 
     node.set_cluster_size(1);
     let hands = CarryOut { node: node.clone(), ec2, imds };
-    hands.make_ready().await;
-    settle_pods(&node)?;
+    settle(&hands).await?;
     install::plugin(&node.settings)?;
     serve::start(node.clone(), listener)?;
     install::conflist(&node.settings)?;
-    let wanted = node.wanted();
-    let (interfaces, pods) = (wanted.enis.len(), wanted.pods.len());
-    info!(interfaces, pods, direct = ?wanted.host.firewall.direct, "serving");
+    tell_serving(&node, began);
+    serve_metrics(&node);
     follow_kubernetes(&node)?;
+    tokio::spawn(vpc_blocks::follow(node.clone(), hands.imds.clone()));
     tokio::spawn(async move {
         if recorded.is_some() {
             patiently("compare the record with what is attached", || views::compare(&hands)).await;
@@ -116,6 +117,20 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
         reconcile::run(hands.node.clone(), hands).await;
     });
     Ok(node)
+}
+
+/// Gives the kernel everything that is wanted.
+async fn settle(hands: &CarryOut) -> Result<()> {
+    settle_pods(&hands.node)?;
+    hands.make_ready().await;
+    finish_settling(&hands.node)
+}
+
+fn tell_serving(node: &Node, began: Instant) {
+    let wanted = node.wanted();
+    let (interfaces, pods) = (wanted.enis.len(), wanted.pods.len());
+    info!(interfaces, pods, direct = ?wanted.host.firewall.direct, "serving");
+    metrics::serving(began.elapsed());
 }
 
 async fn client(
@@ -218,6 +233,7 @@ fn settle_pods(node: &Node) -> Result<()> {
             std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
         }
     }
+    node.choose_ways()?;
     for attachment in node.wanted().pods {
         let pod = attachment.pod();
         let link = node
@@ -243,6 +259,47 @@ fn settle_pods(node: &Node) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Pods do not wait for metrics: a port that somebody else has is asked for again.
+fn serve_metrics(node: &Arc<Node>) {
+    if node.settings.metrics == settings::Metrics::Off {
+        return;
+    }
+    let node = node.clone();
+    let page = move || {
+        let mut page = metrics::page();
+        let now = now();
+        let (counts, reason) = {
+            let state = node.state();
+            (state.pool.counts(now), state.pool.plan(now).reason)
+        };
+        report::show(&mut page, &counts, &reason);
+        report::show_process(&mut page);
+        page
+    };
+    tokio::spawn(async move {
+        patiently("serve metrics", || metrics::serve(page.clone())).await;
+    });
+}
+
+/// After new rules of pods and interfaces are there: filter rules that rely on them, the groups that
+/// these rely on, and last what nothing relies on any more. A pod finds its way at every step, also
+/// when the setting of the layout is another than before.
+fn finish_settling(node: &Node) -> Result<()> {
+    node.renew_firewall()?;
+    for attachment in node.wanted().pods {
+        let pod = attachment.pod();
+        let mut kernel = node.kernel();
+        let link = kernel.link_by_name(&pod.host_name)?;
+        if let Some(link) = link.filter(|link| link.mac == Some(pod.host_mac()))
+            && link.group != pod.group()
+            && let Err(error) = kernel.apply(&[pod.regroup(link.index)])
+        {
+            warn!(error = %error, pod = attachment.pod_name, "group a pod's link");
+        }
+    }
+    node.remove_leftovers()
 }
 
 fn follow_kubernetes(node: &Arc<Node>) -> Result<()> {

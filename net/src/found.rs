@@ -57,52 +57,77 @@ impl Kind {
     }
 }
 
-/// What the kernel has of the kinds that were looked at. Of others nothing is known, and nothing of
-/// them counts as missing.
+/// What the kernel has of the kinds that were looked at, as far as what was wanted speaks of them.
+/// Of others nothing is known, and nothing of them counts as missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// Links by index.
     pub links: Option<BTreeMap<u32, LinkState>>,
-    /// Addresses by link.
-    pub addresses: BTreeMap<u32, Vec<Ipv4Network>>,
-    /// Routes by table.
-    pub routes: BTreeMap<u32, Vec<Route>>,
+    /// Addresses with the index of their link.
+    pub addresses: Option<BTreeSet<(u32, Ipv4Network)>>,
+    /// Routes.
+    pub routes: Option<BTreeSet<Route>>,
     /// Rules.
-    pub rules: Option<Vec<Rule>>,
+    pub rules: Option<BTreeSet<Rule>>,
 }
 
 impl Netlink {
     /// Looks at kinds of things, as far as the wanted changes speak of them.
     pub fn look(&mut self, wanted: &[Op], kinds: &BTreeSet<Kind>) -> io::Result<Found> {
+        let objects = || {
+            wanted.iter().filter_map(|op| match op {
+                Op::Add(object) | Op::Remove(object) => Some(object),
+                Op::Change(_) => None,
+            })
+        };
+        let links: BTreeSet<u32> = objects()
+            .filter_map(|object| match object {
+                Object::Address { link, .. } | Object::BareAddress { link, .. } => Some(*link),
+                Object::Veth(_) | Object::Route(_) | Object::Rule(_) | Object::Neighbour { .. } => {
+                    None
+                }
+            })
+            .collect();
+        let tables: BTreeSet<u32> = objects()
+            .filter_map(|object| match object {
+                Object::Route(route) => Some(route.table),
+                Object::Veth(_)
+                | Object::Rule(_)
+                | Object::Neighbour { .. }
+                | Object::Address { .. }
+                | Object::BareAddress { .. } => None,
+            })
+            .collect();
         let mut found = Found::default();
         if kinds.contains(&Kind::Link) {
             found.links = Some(self.link_states()?);
         }
-        if kinds.contains(&Kind::Rule) {
-            found.rules = Some(self.rules()?);
-        }
-        for op in wanted {
-            let (Op::Add(object) | Op::Remove(object)) = op else { continue };
-            match object {
-                Object::Address { link, .. } | Object::BareAddress { link, .. }
-                    if kinds.contains(&Kind::Address) && !found.addresses.contains_key(link) =>
-                {
-                    found.addresses.insert(*link, self.addresses(*link)?);
-                }
-                Object::Route(route)
-                    if kinds.contains(&Kind::Route) && !found.routes.contains_key(&route.table) =>
-                {
-                    found.routes.insert(route.table, self.routes(route.table)?);
-                }
-                Object::Address { .. }
-                | Object::BareAddress { .. }
-                | Object::Route(_)
-                | Object::Rule(_)
-                | Object::Veth(_)
-                | Object::Neighbour { .. } => {}
+        if kinds.contains(&Kind::Address) {
+            let addresses = found.addresses.insert(BTreeSet::new());
+            for link in links {
+                addresses.extend(self.addresses(link)?.into_iter().map(|it| (link, it)));
             }
         }
+        if kinds.contains(&Kind::Route) {
+            let routes = found.routes.insert(BTreeSet::new());
+            for table in tables {
+                routes.extend(self.routes(table)?);
+            }
+        }
+        if kinds.contains(&Kind::Rule) {
+            found.rules = Some(self.rules()?.into_iter().collect());
+        }
         Ok(found)
+    }
+
+    /// Looks at everything there is.
+    pub fn look_everywhere(&mut self) -> io::Result<Found> {
+        Ok(Found {
+            links: Some(self.link_states()?),
+            addresses: Some(self.all_addresses()?.into_iter().collect()),
+            routes: Some(self.all_routes()?.into_iter().collect()),
+            rules: Some(self.rules()?.into_iter().collect()),
+        })
     }
 }
 
@@ -111,49 +136,31 @@ impl Netlink {
 /// A pair of links cannot be compared, nor a neighbour: they never count as missing. A change to a
 /// link that does not exist is left out, because it cannot be made.
 pub fn missing(wanted: &[Op], found: &Found) -> Vec<Op> {
-    let found = Lookup::of(found);
-    wanted.iter().flat_map(|op| found.lacks(op)).collect()
+    wanted.iter().flat_map(|op| lacks(op, found)).collect()
 }
 
-/// What was found, quick to ask: a full node has hundreds of routes and rules.
-struct Lookup<'a> {
-    found: &'a Found,
-    routes: BTreeSet<&'a Route>,
-    rules: BTreeSet<&'a Rule>,
-}
-
-impl<'a> Lookup<'a> {
-    fn of(found: &'a Found) -> Self {
-        let routes = found.routes.values().flatten().collect();
-        Self { found, routes, rules: found.rules.iter().flatten().collect() }
-    }
-
-    fn lacks(&self, op: &Op) -> Vec<Op> {
-        let lacks = match op {
-            Op::Change(change) => {
-                let links = self.found.links.as_ref();
-                let state = links.and_then(|links| links.get(&change.link));
-                return state.map(|state| differences(change, state)).unwrap_or_default();
-            }
-            Op::Add(object) => self.has(object) == Some(false),
-            Op::Remove(object) => self.has(object) == Some(true),
-        };
-        lacks.then(|| op.clone()).into_iter().collect()
-    }
-
-    /// Whether an object is there; `None` where nobody looked.
-    fn has(&self, object: &Object) -> Option<bool> {
-        match object {
-            Object::Rule(rule) => self.found.rules.is_some().then(|| self.rules.contains(rule)),
-            Object::Route(route) => {
-                self.found.routes.get(&route.table).map(|_| self.routes.contains(route))
-            }
-            Object::Address { link, address } | Object::BareAddress { link, address } => {
-                let IpNetwork::V4(address) = address else { return None };
-                self.found.addresses.get(link).map(|found| found.contains(address))
-            }
-            Object::Veth(_) | Object::Neighbour { .. } => None,
+fn lacks(op: &Op, found: &Found) -> Vec<Op> {
+    let lacks = match op {
+        Op::Change(change) => {
+            let state = found.links.as_ref().and_then(|links| links.get(&change.link));
+            return state.map(|state| differences(change, state)).unwrap_or_default();
         }
+        Op::Add(object) => has(object, found) == Some(false),
+        Op::Remove(object) => has(object, found) == Some(true),
+    };
+    lacks.then(|| op.clone()).into_iter().collect()
+}
+
+/// Whether an object is there; `None` where nobody looked.
+fn has(object: &Object, found: &Found) -> Option<bool> {
+    match object {
+        Object::Rule(rule) => found.rules.as_ref().map(|rules| rules.contains(rule)),
+        Object::Route(route) => found.routes.as_ref().map(|routes| routes.contains(route)),
+        Object::Address { link, address } | Object::BareAddress { link, address } => {
+            let IpNetwork::V4(address) = address else { return None };
+            found.addresses.as_ref().map(|found| found.contains(&(*link, *address)))
+        }
+        Object::Veth(_) | Object::Neighbour { .. } => None,
     }
 }
 

@@ -7,6 +7,8 @@ pub mod eni;
 pub mod firewall;
 pub mod found;
 pub mod host;
+pub mod layout;
+pub mod leftover;
 pub mod op;
 pub mod pod;
 pub mod watch;
@@ -22,5 +24,6 @@ mod query;
 mod say;
 
 pub use apply::{ApplyError, Failed, Netlink};
+pub use layout::{Layout, TableMarks, Way};
 pub use op::{LinkChange, Mac, Object, Op, Route, RouteKind, RouteScope, Rule, Veth, VethPeer};
 pub use query::{Link, LinkState};

@@ -55,10 +55,10 @@ impl Transactions {
 }
 
 fn who(port: u32, body: &[u8]) -> Who {
-    let mut who = Who { port, name: None };
+    let mut who = Who { process: port, name: None };
     for (kind, value) in attributes(body) {
         match kind {
-            PROCESS => who.port = value.try_into().map_or(port, u32::from_be_bytes),
+            PROCESS => who.process = value.try_into().map_or(port, u32::from_be_bytes),
             PROCESS_NAME => who.name = Some(text(value).into()),
             _ => {}
         }
@@ -85,7 +85,7 @@ fn messages(bytes: &[u8]) -> impl Iterator<Item = (u8, u32, &[u8])> {
 }
 
 /// Kind and value of each attribute (`netlink(7)`), the flags of its kind cleared.
-fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     const KIND: u16 = 0x3fff;
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(transactions.read(&rule), []);
         let told = transactions.read(&end);
 
-        assert_eq!(told, [Who { port: 258, name: Some("nft".into()) }]);
+        assert_eq!(told, [Who { process: 258, name: Some("nft".into()) }]);
         assert_eq!(transactions.read(&end), [], "told once");
     }
 

@@ -10,13 +10,13 @@
 
 use crate::{
     batch::messages,
-    nftables::Transactions,
+    nftables::{Transactions, attributes},
     op::{Route, Rule},
     own::{Protocol, is_own},
     query::{self, LinkState},
 };
 use ipnetwork::Ipv4Network;
-use netlink_packet_core::NetlinkPayload;
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_sys::{
     Socket, SocketAddr,
@@ -55,6 +55,9 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// Room for one datagram: what libmnl and libnl recommend at most (`libmnl(3)`, 32 KiB for dumps).
 const DATAGRAM: usize = 32 << 10;
+
+/// `PID_MAX_LIMIT` of the kernel's `include/linux/threads.h`.
+const LARGEST_PROCESS: u32 = 4 << 20;
 
 /// Datagrams that are read before the caller gets a look.
 const AT_ONCE: usize = 256;
@@ -106,8 +109,8 @@ pub enum Event {
 /// A process that changed something.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Who {
-    /// Its netlink port, which for most programs is their process id.
-    pub port: u32,
+    /// Its id, in the numbering of its own namespace of processes.
+    pub process: u32,
     /// Its name, if it was still there to be asked.
     pub name: Option<String>,
 }
@@ -115,8 +118,8 @@ pub struct Who {
 impl std::fmt::Display for Who {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.name {
-            Some(name) => write!(f, "{name} (process {})", self.port),
-            None => write!(f, "netlink port {}", self.port),
+            Some(name) => write!(f, "{name} (process {})", self.process),
+            None => write!(f, "process {}", self.process),
         }
     }
 }
@@ -192,10 +195,9 @@ impl Watch {
                 Received::Overrun => changes.push(Change { event: Event::Overrun, by: None }),
                 Received::Datagram(length) => {
                     let names = &self.names;
-                    let found = in_datagram(&self.buffer[..length]).map(|(event, port)| Change {
-                        event,
-                        by: (port != 0).then(|| names.of(port)),
-                    });
+                    let found = in_datagram(&self.buffer[..length])
+                        .into_iter()
+                        .map(|(event, port)| Change { event, by: names.of(port) });
                     changes.extend(found);
                 }
             }
@@ -255,25 +257,21 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Received> {
 }
 
 /// The events of a datagram with the ports that they came by.
-fn in_datagram(bytes: &[u8]) -> impl Iterator<Item = (Event, u32)> {
-    let Some(header) = Header::of(bytes) else { return None.into_iter().chain(vec![]) };
-    let netconf = [NEW_NETCONF, DELETED_NETCONF].contains(&header.kind);
+fn in_datagram(bytes: &[u8]) -> Vec<(Event, u32)> {
+    let Some(header) = Header::of(bytes) else { return vec![] };
     // The library does not know this kind of message.
-    let settings = netconf.then(|| (Event::Settings(interface_of(bytes)), header.port));
-    let worth = !netconf && header.is_worth_reading();
-    let rest: Vec<_> = messages(if worth { bytes } else { &[] })
-        .filter_map(|message| {
-            let message = message.ok()?;
-            let replaced = message.header.flags & REPLACE != 0;
-            match message.payload {
-                NetlinkPayload::InnerMessage(inner) => {
-                    event(inner, replaced).map(|event| (event, header.port))
-                }
-                _ => None,
-            }
-        })
-        .collect();
-    settings.into_iter().chain(rest)
+    if header.kind == NEW_NETCONF {
+        return settings(bytes).map(|event| (event, header.port)).into_iter().collect();
+    }
+    if !header.is_worth_reading() {
+        return vec![];
+    }
+    let event = |message: NetlinkMessage<Message>| match message.payload {
+        NetlinkPayload::InnerMessage(inner) => event(inner, message.header.flags & REPLACE != 0),
+        _ => None,
+    };
+    let events = messages(bytes).filter_map(|message| event(message.ok()?));
+    events.map(|event| (event, header.port)).collect()
 }
 
 /// The first fields of `struct nlmsghdr`; each notification of rtnetlink is a datagram of its own.
@@ -292,12 +290,12 @@ impl Header {
 
     /// Neither our own change, nor something that only adds to what is there.
     fn is_worth_reading(&self) -> bool {
-        let adds = match self.kind {
+        let harmless = match self.kind {
             NEW_ROUTE => self.flags & REPLACE == 0,
-            NEW_RULE | NEW_ADDRESS => true,
+            NEW_RULE | NEW_ADDRESS | DELETED_NETCONF => true,
             _ => false,
         };
-        !adds && !is_own(Protocol::Route, self.port)
+        !harmless && !is_own(Protocol::Route, self.port)
     }
 }
 
@@ -319,14 +317,26 @@ fn event(message: Message, replaced: bool) -> Option<Event> {
     Some(event)
 }
 
-/// The link of an `RTM_NEWNETCONF` message: `NETCONFA_IFINDEX` of `linux/netconf.h`, the first
-/// attribute after a family and three bytes of padding; negative means all links.
-fn interface_of(bytes: &[u8]) -> Option<u32> {
+/// What an `RTM_NEWNETCONF` message says: a family and three bytes of padding, then attributes of
+/// `linux/netconf.h`. The settings of a new link come all at once; those that somebody changes, alone.
+fn settings(bytes: &[u8]) -> Option<Event> {
     const HEADERS: usize = 16 + 4;
-    const IFINDEX: [u8; 2] = 1u16.to_ne_bytes();
-    let attribute = bytes.get(HEADERS..HEADERS + 8)?;
-    let index = i32::from_ne_bytes(attribute[4..].try_into().ok()?);
-    if attribute[2..4] == IFINDEX { u32::try_from(index).ok() } else { None }
+    const IFINDEX: u16 = 1;
+    const ALL: i32 = -1;
+    let mut link = None;
+    let mut settings = 0;
+    for (kind, value) in attributes(bytes.get(HEADERS..)?) {
+        match (kind, value.try_into().map(i32::from_ne_bytes)) {
+            (IFINDEX, Ok(index)) => link = Some(index),
+            _ => settings += 1,
+        }
+    }
+    match (settings, link?) {
+        (1, ALL) => Some(Event::Settings(None)),
+        // A negative one is the template of new links.
+        (1, index) => Some(Event::Settings(Some(u32::try_from(index).ok()?))),
+        _ => None,
+    }
 }
 
 /// Where names of processes come from.
@@ -349,11 +359,16 @@ impl Names {
         }
     }
 
-    fn of(self, port: u32) -> Who {
+    /// The process behind a port. The kernel itself has port 0; a process has its own id for its
+    /// first socket, and numbers that no process has for others.
+    fn of(self, port: u32) -> Option<Who> {
+        if !(1..=LARGEST_PROCESS).contains(&port) {
+            return None;
+        }
         let name = match self {
             Self::Proc => fs::read_to_string(format!("/proc/{port}/comm")).ok(),
             Self::Unknown => None,
         };
-        Who { port, name: name.map(|name| name.trim().into()) }
+        Some(Who { process: port, name: name.map(|name| name.trim().into()) })
     }
 }

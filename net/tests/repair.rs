@@ -10,9 +10,10 @@ use net::{
     eni::Eni,
     found::{Found, Kind, Ours, missing},
     host::Host,
+    layout::{Layout, POD_GROUP, Way},
     nft,
     op::Rule,
-    pod::{POD_GROUP, Pod},
+    pod::Pod,
     watch::{Change, Event, Watch},
 };
 use std::{
@@ -26,7 +27,7 @@ use std::{
 const DAMAGE: &[(&str, &str)] = &[
     ("ip rule del pref 512", "rule 512"),
     ("ip rule del pref 1024", "rule 1024"),
-    ("ip rule del pref 1536", "rule 1536"),
+    ("ip rule del pref 1537", "rule 1537"),
     ("ip rule flush", "rule 32765"),
     ("ip route del 100.64.0.9/32 dev pod", "route 100.64.0.9/32 on link 4244 in table 254"),
     ("ip route flush table 2", "route 0.0.0.0/0 via 100.64.0.1"),
@@ -111,6 +112,8 @@ fn our_own_changes_wake_nobody() {
         netlink.apply(&removes).unwrap();
         netlink.apply(&wanted).unwrap();
         nft::apply(&format!("delete table ip {TABLE}"))?;
+        // With the settings that it is born with.
+        netlink.apply(&[veth("new", 4246, POD_MAC, 0)]).unwrap();
 
         // Of links the kernel does not always say who changed them.
         let mut told = all(&mut watch);
@@ -192,8 +195,8 @@ fn who_took_a_rule_is_told() {
         let told = all(&mut watch);
 
         // Its name as well, unless it had ended when we asked.
-        let port = told.iter().find_map(|it| it.by.as_ref()).map(|who| who.port);
-        assert!(port.is_some_and(|port| port != 0 && port != std::process::id()), "{told:?}");
+        let process = told.iter().find_map(|it| it.by.as_ref()).map(|who| who.process);
+        assert!(process.is_some_and(|it| it != std::process::id()), "{told:?}");
         Ok(())
     });
 }
@@ -226,7 +229,10 @@ fn nothing_is_missing_of_what_nobody_looked_at() {
     let wanted = vec![Op::Add(Object::Rule(Rule::lookup(512, 254)))];
 
     assert_eq!(missing(&wanted, &Found::default()), []);
-    assert_eq!(missing(&wanted, &Found { rules: Some(vec![]), ..Found::default() }), wanted);
+    assert_eq!(
+        missing(&wanted, &Found { rules: Some(BTreeSet::new()), ..Found::default() }),
+        wanted
+    );
 }
 
 const TABLE: &str = "eni-cni";
@@ -245,15 +251,19 @@ fn set_up(netlink: &mut Netlink) -> Vec<Op> {
         subnet: cidr("100.64.0.0/24"),
         table: 2,
         mtu: 9001,
+        mark: None,
+        blocks: BTreeSet::new(),
     };
     let pod = Pod {
         host_name: "pod".into(),
         pod_name: "eth0".into(),
         address: [100, 64, 0, 9].into(),
         table: 2,
+        way: Way::Own,
         mtu: 9001,
     };
-    let host = Host { primary: 4242, mtu: 9001, mark: 0x80 };
+    let host =
+        Host { primary: 4242, mtu: 9001, mark: Some(0x80), layout: Layout::Flat, external: vec![] };
     let wanted = [host.ops(), eni.ops(), pod.host_end(4244), pod.on_host(4244)].concat();
     netlink.apply(&wanted).unwrap();
     wanted

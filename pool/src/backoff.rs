@@ -22,6 +22,21 @@ pub enum Cause {
     Wrong,
 }
 
+impl Cause {
+    /// A word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::NoAddresses => "no_addresses",
+            Self::NoPrefixes => "no_prefixes",
+            Self::Limit => "limit",
+            Self::Denied => "denied",
+            Self::Unavailable => "unavailable",
+            Self::Wrong => "wrong",
+        }
+    }
+}
+
 /// A refusal, in EC2's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

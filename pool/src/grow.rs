@@ -91,7 +91,7 @@ pub(crate) fn grow(pool: &Pool, supply: &Supply, now: Time) -> Growth {
 }
 
 /// Addresses that are missing to the targets and to the pods that wait.
-fn short(pool: &Pool, now: Time) -> usize {
+pub(crate) fn short(pool: &Pool, now: Time) -> usize {
     let Stock { free, empty_prefixes, loose, held, idle } = stock(pool, now);
     let targets = &pool.targets;
     let for_waiting = pool.waiting.saturating_sub(free);

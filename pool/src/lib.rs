@@ -15,6 +15,7 @@
 //! Between turns, [`Pool::assign`] and [`Pool::release`] serve pods from memory.
 
 mod backoff;
+mod count;
 mod grow;
 mod ledger;
 mod model;
@@ -24,12 +25,13 @@ mod time;
 mod usage;
 
 pub use backoff::{Cause, Refusal, Spread};
+pub use count::Counts;
 pub use ledger::{Assigned, Owner, Twice};
 pub use model::{
     Amount, Block, Custody, Eni, EniId, Limits, Mode, Observation, PREFIX_SIZE, Readiness, Source,
     Supply, Targets,
 };
-pub use plan::{Action, Plan, Reason};
+pub use plan::{Action, Plan, REASONS, Reason};
 pub use time::Time;
 pub use usage::HOLD;
 
@@ -215,6 +217,11 @@ impl Pool {
     /// Works out what should change. Changes nothing itself.
     pub fn plan(&self, now: Time) -> Plan {
         plan::plan(self, now)
+    }
+
+    /// What there is, in numbers.
+    pub fn counts(&self, now: Time) -> Counts {
+        count::counts(self, now)
     }
 
     /// Addresses that a new pod may get now.

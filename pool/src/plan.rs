@@ -115,6 +115,40 @@ pub enum Reason {
     Surplus,
 }
 
+/// The words for all reasons.
+pub const REASONS: [&str; 8] =
+    ["satisfied", "short", "coming", "full", "backing_off", "no_source", "settling", "surplus"];
+
+impl Reason {
+    /// One of [`REASONS`]: the same word for every value of a variant.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Satisfied => "satisfied",
+            Self::Short(_) => "short",
+            Self::Coming { .. } => "coming",
+            Self::Full { .. } => "full",
+            Self::BackingOff { .. } => "backing_off",
+            Self::NoSource { .. } => "no_source",
+            Self::Settling => "settling",
+            Self::Surplus => "surplus",
+        }
+    }
+
+    /// When what was refused is tried again.
+    pub fn retry_at(&self) -> Option<Time> {
+        match self {
+            Self::BackingOff { until, .. } => Some(*until),
+            Self::Satisfied
+            | Self::Short(_)
+            | Self::Coming { .. }
+            | Self::Full { .. }
+            | Self::NoSource { .. }
+            | Self::Settling
+            | Self::Surplus => None,
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -201,4 +235,28 @@ fn set_groups(pool: &Pool, supply: &crate::Supply, now: Time) -> Vec<Action> {
 fn wake_at(pool: &Pool, now: Time) -> Option<Time> {
     let rested = pool.ledger.next_rested(pool.targets.cooldown, now);
     [rested, pool.backoff.next_end(now), pool.usage.next_change(now)].into_iter().flatten().min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cause;
+
+    #[test]
+    fn every_reason_has_its_word_in_the_list_and_no_other_has_it() {
+        let refusal = Refusal { cause: Cause::Limit, said: String::new() };
+        let all = [
+            Reason::Satisfied,
+            Reason::Short(1),
+            Reason::Coming { addresses: 1 },
+            Reason::Full { enis: 1 },
+            Reason::BackingOff { refusal, until: Time::default() },
+            Reason::NoSource { why: String::new() },
+            Reason::Settling,
+            Reason::Surplus,
+        ];
+
+        assert_eq!(all.map(|reason| reason.word()), REASONS);
+        assert_eq!(REASONS.iter().collect::<BTreeSet<_>>().len(), REASONS.len());
+    }
 }

@@ -2,14 +2,25 @@
 
 use crate::{
     by_hand::{Container, Ended, ended},
+    command::until,
+    monitor::within,
     packets,
     world::{World, ZONES},
 };
 use std::{
     fs,
+    io::ErrorKind,
+    net::{SocketAddr, SocketAddrV4, SocketAddrV6, TcpStream, UdpSocket},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+/// Where the node listens.
+const PORT: u16 = 7777;
+
+/// Index of the only link of a pod but for its loopback.
+const POD_LINK: u32 = 2;
 
 /// Becomes `nobody` and runs what follows.
 const AS_NOBODY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
@@ -33,6 +44,84 @@ fn a_pod_cannot_send_with_the_address_of_another() {
         // Sent later over the same wires, so the first is not on its way any more.
         assert_eq!(packets::receive(&receiver), (liar.address, "genuine".into()), "{to:?}");
     }
+}
+
+#[test]
+fn a_setting_for_all_links_does_not_undo_it() {
+    let world = World::with_node("n1", &[]);
+    let node = world.namespace("n1", None);
+    let loosen = "echo 2 > /proc/sys/net/ipv4/conf/all/rp_filter";
+    within(&node, &["sh", "-c", loosen]);
+    let (liar, near) = (world.pod_add("n1", "liar"), world.pod_add("n1", "near"));
+    let victim = world.pod_add("n1", "victim");
+    let receiver = packets::receiver(&near.namespace);
+
+    for source in [victim.address, world.node("n1").address, [192, 0, 2, 1].into()] {
+        packets::send(&liar.namespace, source, near.address, "spoofed");
+    }
+    packets::send(&liar.namespace, liar.address, near.address, "genuine");
+
+    assert_eq!(packets::receive(&receiver), (liar.address, "genuine".into()));
+}
+
+#[test]
+fn a_pod_does_not_reach_the_node_by_a_link_local_address() {
+    let world = World::with_node("n1", &[]);
+    let pod = world.pod_add("n1", "p");
+    let node = world.namespace("n1", None);
+    let listen = || {
+        let socket = UdpSocket::bind(("::", PORT))?;
+        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+        Ok(socket)
+    };
+    let receiver = net::netns::within(&node, listen).unwrap();
+    let addresses = until("the veth has a link-local address", || {
+        let shown = within(&node, &["ip", "-6", "-o", "address", "show", "scope", "link"]);
+        let found = shown.lines().find(|line| line.contains(" eni") && !line.contains("tentative"));
+        found.map(str::to_owned).ok_or(shown.clone())
+    });
+    let address = addresses.split_whitespace().nth(3).unwrap().trim_end_matches("/64").to_owned();
+    until("the pod has one as well", || {
+        let shown = within(&pod.namespace, &["ip", "-6", "-o", "address", "show", "scope", "link"]);
+        let ready = shown.contains("eth0") && !shown.contains("tentative");
+        ready.then_some(()).ok_or(shown)
+    });
+
+    let link_local = SocketAddrV6::new(address.parse().unwrap(), PORT, 0, POD_LINK);
+    let genuine = SocketAddrV4::new(world.node("n1").address, PORT);
+    let send = || {
+        UdpSocket::bind("[::]:0")?.send_to(b"by the link", link_local)?;
+        UdpSocket::bind("0.0.0.0:0")?.send_to(b"genuine", genuine)
+    };
+    net::netns::within(&pod.namespace, send).unwrap();
+
+    let mut buffer = [0; 64];
+    let (length, _) = receiver.recv_from(&mut buffer).unwrap();
+    assert_eq!(String::from_utf8_lossy(&buffer[..length]), "genuine");
+}
+
+#[test]
+fn pods_reach_the_metadata_service_unless_that_is_blocked_and_the_node_always_does() {
+    let service = SocketAddr::from(([169, 254, 169, 254], 80));
+    let connect = |from: &Path| {
+        let limit = Duration::from_secs(10);
+        net::netns::within(from, || TcpStream::connect_timeout(&service, limit))
+    };
+    let world = World::with_node("n1", &[]);
+    let pod = world.pod_add("n1", "p");
+    let node = world.namespace("n1", None);
+    let open = connect(&pod.namespace);
+
+    world.daemon_stop("n1");
+    world.daemon_start("n1", &["ENI_CNI_BLOCK_POD_IMDS=true"]);
+    let blocked = connect(&pod.namespace);
+    let of_node = connect(&node);
+
+    assert!(open.is_ok(), "{open:?}");
+    let refused = blocked.map_err(|error| error.kind());
+    assert_eq!(refused.err(), Some(ErrorKind::HostUnreachable), "told so, not left waiting");
+    assert!(of_node.is_ok(), "{of_node:?}");
+    world.everybody_reaches_everybody(&[pod, world.pod_add("n1", "q")]);
 }
 
 #[test]

@@ -179,7 +179,7 @@ impl World {
     pub(crate) fn is_satisfied(&self, node: &str) -> bool {
         let log = self.log(node);
         let since = log.rfind(SERVES).map_or("", |at| &log[at..]);
-        let plan = since.lines().rfind(|line| line.contains("ipamd::reconcile: plan"));
+        let plan = since.lines().rfind(|line| line.contains("ipamd::report: plan "));
         plan.is_some_and(|plan| plan.contains("reason=satisfied"))
     }
 

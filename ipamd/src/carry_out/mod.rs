@@ -9,7 +9,9 @@ pub(crate) use attach::interface;
 use crate::{
     ec2::{Ec2, Refused},
     imds::Imds,
+    metrics,
     node::Node,
+    report,
 };
 use anyhow::{Result, ensure};
 use pool::{Action, Amount, Block, Cause, EniId, Refusal, Source};
@@ -43,6 +45,7 @@ impl CarryOut {
         let refusal = done.err().map(|error| {
             let cause = error.downcast_ref::<Refused>().map_or(Cause::Unavailable, Refused::cause);
             let refusal = Refusal { cause, said: format!("{place}{error:#}") };
+            metrics::refused(report::step(&action), cause);
             warn!(?cause, said = refusal.said, "refused");
             refusal
         });

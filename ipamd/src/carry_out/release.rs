@@ -40,6 +40,8 @@ impl CarryOut {
             self.ec2.detach(&attachment).await?;
         }
         info!(eni = %id, "detached");
+        // From here on nothing of it is put back.
+        self.node.change_interface(id, |eni| eni.leaving = true);
         if let Some(kernel) = &eni.kernel {
             for failure in self.node.kernel().apply_each(&kernel.leftovers())? {
                 warn!(eni = %id, error = %failure, "remove what a detached interface left");
@@ -49,6 +51,7 @@ impl CarryOut {
         self.delete(&id.0).await;
         // Not before: EC2 counts it, and its device index is taken, until it is detached.
         self.node.drop_interface(id);
+        self.node.renew_firewall()?;
         Ok(())
     }
 

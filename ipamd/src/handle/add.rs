@@ -4,11 +4,12 @@ use super::{TURN, busy, internal, owner};
 use crate::{
     journal::Attachment,
     node::{AssignError, Node, Patience},
+    report,
 };
 use cni::{AddResult, Code, Error, Interface, IpConfig};
 use ipnetwork::{IpNetwork, Ipv4Network};
 use net::{
-    ApplyError, Netlink, Op,
+    ApplyError, Netlink, Op, Way,
     pod::{Ends, POD_GATEWAY, Pod},
 };
 use nix::errno::Errno;
@@ -40,7 +41,9 @@ pub(super) fn add(
     let known = node.attachment(&owner).is_some();
     let patience = Patience { deadline: Instant::now() + node.settings.add_wait, left };
     let attachment = node
-        .assign(&owner, patience, |assigned, table| attachment(node, request, assigned, table))
+        .assign(&owner, patience, |assigned, table, way| {
+            attachment(node, request, assigned, (table, way))
+        })
         .map_err(no_address)?;
     let pod = attachment.pod();
     if let Err(error) = wire(node, &mut inside, &pod, netns.as_raw_fd()) {
@@ -57,7 +60,7 @@ fn attachment(
     node: &Node,
     request: &cni::Request,
     assigned: &pool::Assigned,
-    table: u32,
+    (table, way): (u32, Way),
 ) -> Attachment {
     let pod_namespace = request.args.namespace.clone().unwrap_or_default();
     let pod_name = request.args.name.clone().unwrap_or_else(|| request.container_id.clone());
@@ -73,21 +76,18 @@ fn attachment(
         address: assigned.address,
         eni: assigned.eni.0.clone(),
         table,
+        way,
         mtu: request.config.mtu.unwrap_or(node.settings.pod_mtu),
     }
 }
 
 fn no_address(error: AssignError) -> Error {
     match error {
-        AssignError::NoAddress { none, reason, next_try } => {
-            let next_try =
-                next_try.map(|seconds| format!("; next try in {seconds} s")).unwrap_or_default();
-            Error {
-                code: Code::TryAgainLater,
-                msg: format!("{none}: {reason}{next_try}"),
-                details: String::new(),
-            }
-        }
+        AssignError::NoAddress { none, reason, at } => Error {
+            code: Code::TryAgainLater,
+            msg: report::no_address(&none, &reason, at),
+            details: String::new(),
+        },
         AssignError::CallerLeft => internal("wait for an address", "the caller left"),
         AssignError::Journal(error) => internal("note the assigned address", error),
     }

@@ -5,7 +5,10 @@ mod del;
 
 pub(crate) use del::remove;
 
-use crate::node::Node;
+use crate::{
+    metrics::{self, Outcome},
+    node::Node,
+};
 use cni::{Code, Command, Error};
 use rpc::{Reply, Request};
 use std::time::{Duration, Instant};
@@ -38,6 +41,8 @@ pub(crate) fn handle(node: &Node, request: Request, left: &dyn Fn() -> bool) -> 
         }),
     };
     let (verb, container) = (parsed.command.as_str(), &parsed.container_id);
+    let outcome = if answer.is_ok() { Outcome::Done } else { Outcome::Failed };
+    metrics::answered(parsed.command.as_str(), began.elapsed(), outcome);
     let (pod, took_ms) = (pod(&parsed), began.elapsed().as_millis());
     match answer {
         Ok(stdout) => {

@@ -1,8 +1,9 @@
 //! An address for an attachment: from the pool, after a wait if need be, and on record.
 
 use super::{Node, State, now};
-use crate::journal::Attachment;
-use pool::{Assigned, NoAddress, Owner, Pool, Reason};
+use crate::{journal::Attachment, metrics};
+use net::{Way, op::MAIN_TABLE};
+use pool::{Assigned, NoAddress, Owner, Pool, Reason, Time};
 use std::{sync::MutexGuard, time::Instant};
 
 /// Why no address could be assigned.
@@ -14,8 +15,8 @@ pub(crate) enum AssignError {
         none: NoAddress,
         /// Why there are no more.
         reason: Reason,
-        /// Seconds until more are asked for again, if that is known.
-        next_try: Option<u64>,
+        /// When this was said.
+        at: Time,
     },
     /// Nobody waits for the answer any more.
     CallerLeft,
@@ -40,7 +41,7 @@ impl Node {
         &self,
         owner: &Owner,
         patience: Patience<'_>,
-        attach: impl FnOnce(&Assigned, u32) -> Attachment,
+        attach: impl FnOnce(&Assigned, u32, Way) -> Attachment,
     ) -> Result<Attachment, AssignError> {
         let mut state = self.state();
         if let Some(known) = state.journal.book().attachments.get(owner) {
@@ -49,16 +50,19 @@ impl Node {
         let assigned = match state.pool.assign(owner.clone(), now()) {
             Ok(assigned) => assigned,
             Err(none) => {
+                let since = Instant::now();
                 self.count_waiting(&mut state, 1);
                 self.wake.notify_one();
                 let (woken, assigned) = self.wait_for_address(state, owner, patience, none);
                 state = woken;
                 self.count_waiting(&mut state, -1);
+                metrics::waited(since.elapsed());
                 assigned?
             }
         };
-        let device_index = state.attached.get(&assigned.eni).map_or(0, |eni| eni.is.device_index);
-        let attachment = attach(&assigned, net::eni::table(device_index));
+        let table = state.attached.get(&assigned.eni).map_or(MAIN_TABLE, |eni| eni.is.table());
+        let way = self.way(&state, &assigned, table);
+        let attachment = attach(&assigned, table, way);
         if let Err(error) = state.journal.assigned(attachment.clone()) {
             state.pool.release(owner, now());
             return Err(AssignError::Journal(error));
@@ -67,6 +71,13 @@ impl Node {
         // One free address fewer: perhaps below the target.
         self.wake.notify_one();
         Ok(attachment)
+    }
+
+    /// How a pod with an address finds the table of the interface that it belongs to.
+    pub(crate) fn way(&self, state: &State, assigned: &Assigned, table: u32) -> Way {
+        let interface = state.attached.get(&assigned.eni);
+        let in_prefix = interface.is_some_and(|eni| eni.is.is_in_prefix(assigned.address));
+        Way::of(self.settings.layout, self.settings.table_marks(), table, in_prefix)
     }
 
     fn count_waiting(&self, state: &mut State, change: isize) {
@@ -100,18 +111,7 @@ impl Node {
 }
 
 fn no_address(pool: &Pool, none: NoAddress) -> AssignError {
-    let now = now();
-    let plan = pool.plan(now);
-    let until = match &plan.reason {
-        Reason::BackingOff { until, .. } => Some(*until),
-        Reason::Satisfied
-        | Reason::Surplus
-        | Reason::Settling
-        | Reason::Short(_)
-        | Reason::Coming { .. }
-        | Reason::Full { .. }
-        | Reason::NoSource { .. } => None,
-    };
-    let next_try = until.map(|until| until.0.saturating_sub(now.0).as_secs() + 1);
-    AssignError::NoAddress { none, reason: plan.reason, next_try }
+    metrics::no_address();
+    let at = now();
+    AssignError::NoAddress { none, reason: pool.plan(at).reason, at }
 }

@@ -10,9 +10,9 @@ use crate::{
     settings::Settings,
     wanted::HostNetwork,
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ipnetwork::Ipv4Network;
-use net::{Netlink, Op};
+use net::{Layout, Netlink, Op};
 use pool::{
     Action, Custody, Eni, EniId, Owner, Plan, Pool, Readiness, Refusal, Source, Spread, Time,
 };
@@ -31,22 +31,22 @@ pub(crate) struct Attached {
     pub is: Interface,
     /// The interface in the kernel, once it is set up; the primary one needs nothing.
     pub kernel: Option<net::eni::Eni>,
+    /// Filter rules know it as well: pods can use it.
+    pub ready: bool,
     /// Since when the daemon waits for its device.
     pub since: Instant,
+    /// It is being detached: what the kernel has of it goes.
+    pub leaving: bool,
 }
 
 impl Attached {
     /// An interface whose device has not been looked for yet.
     pub(crate) fn new(is: Interface) -> Self {
-        Self { is, kernel: None, since: Instant::now() }
+        Self { is, kernel: None, ready: false, since: Instant::now(), leaving: false }
     }
 
     fn readiness(&self) -> Readiness {
-        if self.is.device_index == 0 || self.kernel.is_some() {
-            Readiness::Ready
-        } else {
-            Readiness::Coming
-        }
+        if self.is.is_primary() || self.ready { Readiness::Ready } else { Readiness::Coming }
     }
 }
 
@@ -76,7 +76,9 @@ impl State {
             readiness: it.readiness(),
             custody: if it.is.foreign { Custody::Foreign } else { Custody::Ours },
         };
-        let seen = self.attached.iter().map(|(id, it)| (id.clone(), eni(it))).collect();
+        // Pods get addresses of the first card only, as without the peer's ENABLE_MULTI_NIC.
+        let first = self.attached.iter().filter(|(_, it)| it.is.card == 0);
+        let seen = first.map(|(id, it)| (id.clone(), eni(it))).collect();
         self.pool.observe(seen, now());
     }
 }
@@ -93,6 +95,8 @@ pub(crate) struct Node {
     /// Wakes the planner.
     pub wake: Notify,
     host: Mutex<HostNetwork>,
+    /// Held while the filter rules are replaced, so that the newest come last.
+    replacing: Mutex<()>,
     state: Mutex<State>,
     /// An address may have become free, or a verb has finished.
     changed: Condvar,
@@ -135,6 +139,7 @@ impl Node {
             primary_groups,
             wake: Notify::new(),
             host: Mutex::new(host),
+            replacing: Mutex::new(()),
             state: Mutex::new(state),
             changed: Condvar::new(),
             kernel: Mutex::new(kernel),
@@ -150,7 +155,28 @@ impl Node {
 
     /// What the node's own network must be now.
     pub(crate) fn host_network(&self) -> HostNetwork {
-        self.host.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut host = self.host.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let state = self.state();
+        let ready = state.attached.values().filter_map(|eni| eni.kernel.as_ref());
+        host.firewall.interfaces = ready.map(|eni| (eni.table, eni.link)).collect();
+        host
+    }
+
+    /// Notes the blocks of the VPC, and has the filter rules follow.
+    pub(crate) fn reach_directly(&self, blocks: Vec<Ipv4Network>) -> Result<()> {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner).firewall.direct = blocks;
+        self.renew_firewall().map(drop)
+    }
+
+    /// Has the kernel's filter rules match what is wanted now, in one transaction if they do not.
+    /// Whether they did not.
+    pub(crate) fn renew_firewall(&self) -> Result<bool> {
+        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = self.host_network().firewall.keep().context("set up the filter rules")?;
+        if changed {
+            tracing::info!("filter rules are set up");
+        }
+        Ok(changed)
     }
 
     /// The kernel, locked.
@@ -201,6 +227,13 @@ impl Node {
         });
     }
 
+    /// Notes how an interface is set up, before pods can use it.
+    pub(crate) fn note_set_up(&self, id: &EniId, kernel: net::eni::Eni) {
+        if let Some(eni) = self.state().attached.get_mut(id) {
+            eni.kernel = Some(kernel);
+        }
+    }
+
     /// Forgets an interface.
     pub(crate) fn drop_interface(&self, id: &EniId) {
         self.change(id, |attached| drop(attached.remove(id)));
@@ -209,6 +242,10 @@ impl Node {
     fn change(&self, id: &EniId, change: impl FnOnce(&mut BTreeMap<EniId, Attached>)) {
         let mut state = self.state();
         change(&mut state.attached);
+        drop(state);
+        // Before the pool knows of new prefixes: their pods leave by these rules.
+        self.route_blocks(id);
+        let mut state = self.state();
         let now = state.attached.get(id).map(|eni| eni.is.clone());
         if let Err(error) = state.journal.interface(id, now) {
             // EC2 knows as well: the next start asks it.
@@ -217,6 +254,33 @@ impl Node {
         state.observe();
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// Gives the kernel the rules for the prefixes that an interface has now.
+    fn route_blocks(&self, id: &EniId) {
+        let ops = {
+            let mut state = self.state();
+            let Some(eni) = state.attached.get_mut(id) else { return };
+            let blocks = self.blocks_with_rules(&eni.is);
+            let Some(kernel) = &mut eni.kernel else { return };
+            let ops = kernel.change_blocks(&blocks);
+            kernel.blocks = blocks;
+            ops
+        };
+        if ops.is_empty() {
+            return;
+        }
+        if let Err(error) = self.kernel().apply(&ops) {
+            warn!(eni = %id, error = %error, "route from the prefixes of an interface");
+        }
+    }
+
+    /// Prefixes of an interface, where they have rules.
+    pub(crate) fn blocks_with_rules(&self, eni: &Interface) -> BTreeSet<Ipv4Network> {
+        match self.settings.layout {
+            Layout::Flat => eni.prefix_blocks(),
+            Layout::Peer => BTreeSet::new(),
+        }
     }
 
     /// An interface, if it is attached.

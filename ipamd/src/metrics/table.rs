@@ -1,0 +1,127 @@
+//! Every metric that there is: its name, its kind, its labels, and what it says.
+//!
+//! `awscni_…` are the peer's names with the peer's meaning (`facts/peer-ipamd.md` §6.2), so that its
+//! dashboards and its metrics helper go on working; ours begin with `eni_cni_`.
+
+/// How Prometheus shows a metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Kind {
+    /// Goes up only.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A sum and a count.
+    Summary,
+    /// A sum, a count, and how many were at most so much.
+    Histogram(&'static [f64]),
+}
+
+impl Kind {
+    /// Prometheus' word.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Summary => "summary",
+            Self::Histogram(_) => "histogram",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Debug)]
+pub(crate) struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// How it is shown.
+    pub kind: Kind,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it says, in one line.
+    pub help: &'static str,
+}
+
+const fn metric(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind, labels, help }
+}
+
+/// An ADD takes a millisecond when an address is there, and up to its deadline when none is.
+const SECONDS: Kind =
+    Kind::Histogram(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 30.0]);
+
+/// Declares metrics as constants, and lists them all.
+macro_rules! metrics {
+    ($($constant:ident = $name:literal, $kind:expr, [$($label:literal),*], $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub(crate) static $constant: Metric = metric($name, $kind, &[$($label),*], $help);
+        )*
+        /// All of them, in the order in which they are shown.
+        pub(crate) static TABLE: &[&Metric] = &[$(&$constant),*];
+    };
+}
+
+use Kind::{Counter, Gauge, Summary};
+
+metrics! {
+    BUILD = "awscni_build_info", Gauge, ["version"], "1, with the version of this daemon";
+    ENI_MAX = "awscni_eni_max", Gauge, [],
+        "Interfaces that may be attached, without those that are not ours to manage";
+    IP_MAX = "awscni_ip_max", Gauge, [], "Addresses that all of them can have";
+    ENI_ALLOCATED = "awscni_eni_allocated", Gauge, [], "Interfaces that are attached and managed";
+    IP_TOTAL = "awscni_total_ip_addresses", Gauge, [], "Addresses that pods may have, used or not";
+    IP_ASSIGNED = "awscni_assigned_ip_addresses", Gauge, [], "Addresses that pods have";
+    PREFIX_TOTAL = "awscni_total_ipv4_prefixes", Gauge, [], "Prefixes among what is held";
+    IP_PER_ENI = "awscni_assigned_ip_per_eni", Gauge, ["eni"], "Addresses that pods have, by interface";
+    IP_PER_CIDR = "awscni_assigned_ip_per_cidr", Gauge, ["cidr"],
+        "Addresses that pods have, by prefix; single addresses are not listed";
+    IN_PROGRESS = "awscni_ipamd_action_inprogress", Gauge, ["fn"], "Changes in EC2 that are under way";
+    ADD_REQUESTS = "awscni_add_ip_req_count", Counter, [], "ADDs of the runtime";
+    DEL_REQUESTS = "awscni_del_ip_req_count", Counter, ["reason"], "DELs of the runtime";
+    NO_ADDRESS = "awscni_no_available_ip_addresses", Counter, [], "ADDs that got no address";
+    EC2_CALLS = "awscni_ec2api_req_count", Counter, ["fn"], "Calls of EC2";
+    EC2_ERRORS = "awscni_ec2api_error_count", Counter, ["fn"], "Calls of EC2 that failed";
+    API_LATENCY_MS = "awscni_aws_api_latency_ms", Summary, ["api", "error", "status"],
+        "How long calls of EC2 took, with the SDK's own repetitions, in milliseconds";
+    API_ERRORS = "awscni_aws_api_error_count", Counter, ["api", "error"],
+        "Calls of EC2 that failed, by EC2's code";
+    IPAMD_ERRORS = "awscni_ipamd_error_count", Counter, ["fn"],
+        "Changes in EC2 that failed, by the peer's name of the step";
+    STARTUP_SECONDS = "awscni_ipamd_startup_duration_seconds", SECONDS,
+        ["success", "with_api_server", "failure_reason"],
+        "From the start of the daemon until it serves";
+    REASON = "eni_cni_pool_reason", Gauge, ["reason"],
+        "1 for why the pool is as it is, 0 for every other reason";
+    SHORT = "eni_cni_pool_short_addresses", Gauge, [],
+        "Addresses that are missing to targets and waiting pods, and not on their way";
+    RETRY_AT = "eni_cni_pool_retry_timestamp_seconds", Gauge, [],
+        "When what EC2 refused is asked for again, in seconds since 1970; 0 when nothing is paused";
+    FREE = "eni_cni_free_addresses", Gauge, [], "Addresses that a new pod may get now";
+    RESTING = "eni_cni_resting_addresses", Gauge, [],
+        "Addresses that were released a moment ago, or may be in use by somebody unknown";
+    COMING = "eni_cni_coming_addresses", Gauge, [], "Addresses that are on their way";
+    WAITING = "eni_cni_waiting_pods", Gauge, [], "Pods that wait for an address";
+    REFUSALS = "eni_cni_refusals_total", Counter, ["cause"], "Changes that EC2 refused, by cause";
+    REQUEST_SECONDS = "eni_cni_request_seconds", SECONDS, ["verb", "outcome"],
+        "How long requests of the runtime took";
+    WAIT_SECONDS = "eni_cni_address_wait_seconds", SECONDS, [],
+        "How long ADDs waited that found no free address at once";
+    MEMORY = "process_resident_memory_bytes", Gauge, [], "Memory of this process that is in RAM";
+    CPU_SECONDS = "process_cpu_seconds_total", Counter, [], "Processor time that this process used";
+    OPEN_FILES = "process_open_fds", Gauge, [], "File descriptors that this process has open";
+}
+
+/// The table as Markdown.
+pub(crate) fn table() -> String {
+    let mut text = String::from("| metric | kind | labels | |\n|---|---|---|---|\n");
+    for Metric { name, kind, labels, help } in TABLE {
+        let labels = labels.join(", ");
+        text.push_str(&format!("| `{name}` | {} | {labels} | {help} |\n", kind.word()));
+    }
+    text
+}
