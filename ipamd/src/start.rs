@@ -9,7 +9,7 @@ use crate::{
     journal::{Interface, Journal},
     limits, metrics,
     node::{Attached, Node, now},
-    reconcile, report, serve,
+    reconcile, repair, report, serve,
     settings::{self, Networking, Settings},
     views, vpc_blocks,
     wanted::{self, HostNetwork},
@@ -88,6 +88,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let primary = primary.context("the record has no primary interface: remove the journal")?;
     let mut kernel = Netlink::open().context("open a netlink socket")?;
     let link = primary_link(&mut kernel, &identity).await?;
+    let before = repair::Before::see(&mut kernel)?;
     let host = HostNetwork::of(&settings, &identity, &primary, &link);
     kernel.apply(&host.ops()).context("set up the node's rules")?;
     wanted::warn_without_forwarding();
@@ -103,6 +104,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     node.set_cluster_size(1);
     let hands = CarryOut { node: node.clone(), ec2, imds };
     settle(&hands).await?;
+    repair::start(node.clone(), before, recorded.is_some())?;
     install::plugin(&node.settings)?;
     serve::start(node.clone(), listener)?;
     install::conflist(&node.settings)?;

@@ -22,6 +22,7 @@ mod interfaces;
 mod isolation;
 mod metrics;
 mod migration;
+mod repair;
 mod restart;
 mod rules;
 mod supply;

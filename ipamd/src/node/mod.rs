@@ -66,6 +66,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Attachments that a verb is working on.
+    pub(crate) fn busy(&self) -> &BTreeSet<Owner> {
+        &self.busy
+    }
+
     /// Tells the pool what is attached.
     pub(crate) fn observe(&mut self) {
         let eni = |it: &Attached| Eni {
@@ -177,6 +182,11 @@ impl Node {
             tracing::info!("filter rules are set up");
         }
         Ok(changed)
+    }
+
+    /// Notes a new name of the primary interface's link.
+    pub(crate) fn rename_primary(&self, name: String) {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner).firewall.primary_link = name;
     }
 
     /// The kernel, locked.
