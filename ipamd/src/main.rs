@@ -12,6 +12,7 @@ mod limits;
 mod metrics;
 mod node;
 mod reconcile;
+mod repair;
 mod report;
 mod serve;
 mod settings;

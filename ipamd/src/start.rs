@@ -9,7 +9,7 @@ use crate::{
     journal::{Interface, Journal},
     limits, metrics,
     node::{self, Attached, Node, now},
-    reconcile, report, serve,
+    reconcile, repair, report, serve,
     settings::{self, Networking, Settings},
     views, vpc_blocks,
     wanted::{self, HostNetwork},
@@ -83,6 +83,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let primary = primary.context("the record has no primary interface: remove the journal")?;
     let mut kernel = Netlink::open().context("open a netlink socket")?;
     let link = primary_link(&mut kernel, &identity).await?;
+    let before = repair::Before::see(&mut kernel)?;
     let host = HostNetwork::of(&settings, &identity, &primary, &link);
     kernel.apply(&host.ops()).context("set up the node's rules")?;
     wanted::warn_without_forwarding();
@@ -98,16 +99,12 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
 
     node.set_cluster_size(1);
     let hands = CarryOut::new(node.clone(), ec2, imds);
-    settle_pods(&node)?;
-    hands.make_ready().await;
-    finish_settling(&node)?;
+    settle(&hands).await?;
+    repair::start(node.clone(), before, recorded.is_some())?;
     install::plugin(&node.settings)?;
     serve::start(node.clone(), listener)?;
     install::conflist(&node.settings)?;
-    let wanted = node.wanted();
-    let (interfaces, pods) = (wanted.enis.len(), wanted.pods.len());
-    info!(interfaces, pods, direct = ?wanted.host.firewall.direct, "serving");
-    metrics::serving(began.elapsed());
+    tell_serving(&node, began);
     serve_metrics(&node);
     follow_kubernetes(&node)?;
     tokio::spawn(vpc_blocks::follow(node.clone(), hands.imds.clone()));
@@ -118,6 +115,20 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
         reconcile::run(hands.node.clone(), hands).await;
     });
     Ok(node)
+}
+
+/// Gives the kernel everything that is wanted.
+async fn settle(hands: &CarryOut) -> Result<()> {
+    settle_pods(&hands.node)?;
+    hands.make_ready().await;
+    finish_settling(&hands.node)
+}
+
+fn tell_serving(node: &Node, began: Instant) {
+    let wanted = node.wanted();
+    let (interfaces, pods) = (wanted.enis.len(), wanted.pods.len());
+    info!(interfaces, pods, direct = ?wanted.host.firewall.direct, "serving");
+    metrics::serving(began.elapsed());
 }
 
 async fn client(
@@ -237,25 +248,6 @@ fn settle_pods(node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// After new rules of pods and interfaces are there: filter rules that rely on them, the groups that
-/// these rely on, and last what nothing relies on any more. A pod finds its way at every step, also
-/// when the setting of the layout is another than before.
-fn finish_settling(node: &Node) -> Result<()> {
-    node.renew_firewall()?;
-    for attachment in node.wanted().pods {
-        let pod = attachment.pod();
-        let mut kernel = node.kernel();
-        let link = kernel.link_by_name(&pod.host_name)?;
-        if let Some(link) = link.filter(|link| link.mac == Some(pod.host_mac()))
-            && link.group != pod.group()
-            && let Err(error) = kernel.apply(&[pod.regroup(link.index)])
-        {
-            warn!(error = %error, pod = attachment.pod_name, "group a pod's link");
-        }
-    }
-    node.remove_leftovers()
-}
-
 /// Pods do not wait for metrics: a port that somebody else has is asked for again.
 fn serve_metrics(node: &Arc<Node>) {
     if node.settings.metrics == settings::Metrics::Off {
@@ -276,6 +268,25 @@ fn serve_metrics(node: &Arc<Node>) {
     tokio::spawn(async move {
         patiently("serve metrics", || metrics::serve(page.clone())).await;
     });
+}
+
+/// After new rules of pods and interfaces are there: filter rules that rely on them, the groups that
+/// these rely on, and last what nothing relies on any more. A pod finds its way at every step, also
+/// when the setting of the layout is another than before.
+fn finish_settling(node: &Node) -> Result<()> {
+    node.renew_firewall()?;
+    for attachment in node.wanted().pods {
+        let pod = attachment.pod();
+        let mut kernel = node.kernel();
+        let link = kernel.link_by_name(&pod.host_name)?;
+        if let Some(link) = link.filter(|link| link.mac == Some(pod.host_mac()))
+            && link.group != pod.group()
+            && let Err(error) = kernel.apply(&[pod.regroup(link.index)])
+        {
+            warn!(error = %error, pod = attachment.pod_name, "group a pod's link");
+        }
+    }
+    node.remove_leftovers()
 }
 
 fn follow_kubernetes(node: &Arc<Node>) -> Result<()> {

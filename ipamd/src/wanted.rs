@@ -85,7 +85,7 @@ impl Node {
     pub(crate) fn wanted(&self) -> Wanted {
         let host = self.host_network();
         let state = self.state();
-        let ready = state.attached.iter();
+        let ready = state.attached.iter().filter(|(_, eni)| !eni.leaving);
         let ready = ready.filter_map(|(id, eni)| Some((id.clone(), eni.kernel.clone()?)));
         Wanted {
             host,

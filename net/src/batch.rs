@@ -4,9 +4,10 @@
     reason = "the kernel's lists are open: what we do not know we skip"
 )]
 
+use crate::own::{OwnPort, Protocol};
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-    NlasIterator,
+    NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage,
+    NetlinkPayload, NlasIterator,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -18,6 +19,9 @@ use std::{collections::BTreeMap, io};
 
 /// rtnetlink answers within the send itself; a second of silence means that it never will.
 const ANSWER_SECONDS: i64 = 1;
+
+/// Tries of a list that changes while the kernel writes it: it changes that often only by accident.
+const DUMP_TRIES: usize = 5;
 
 /// The kernel's message for an answer, `NLMSGERR_ATTR_MSG` of `linux/netlink.h`.
 const ATTR_MSG: u16 = 1;
@@ -37,13 +41,16 @@ pub(crate) struct Refusal {
 pub(crate) struct Channel {
     socket: Socket,
     sequence: u32,
+    /// Says that what comes by this socket is our own doing; not for one of another namespace.
+    _port: Option<OwnPort>,
 }
 
 impl Channel {
     pub(crate) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        Self::over(socket)
+        let address = socket.bind_auto()?;
+        let port = OwnPort::note(Protocol::Route, address.port_number());
+        Ok(Self { _port: Some(port), ..Self::over(socket)? })
     }
 
     pub(crate) fn over(socket: Socket) -> io::Result<Self> {
@@ -51,7 +58,7 @@ impl Channel {
         socket.set_cap_ack(true)?;
         socket.set_netlink_get_strict_chk(true)?;
         setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(ANSWER_SECONDS))?;
-        Ok(Self { socket, sequence: 0 })
+        Ok(Self { socket, sequence: 0, _port: None })
     }
 
     /// Sends every request in one datagram; returns the refusals by position.
@@ -96,10 +103,19 @@ impl Channel {
     }
 
     /// Asks for every object of a kind; what comes is what the kernel has, unfiltered by us.
+    ///
+    /// # Errors
+    /// `Interrupted` if it changed again and again while it was listed.
     pub(crate) fn dump(
         &mut self,
         request: RouteNetlinkMessage,
     ) -> io::Result<Vec<RouteNetlinkMessage>> {
+        for _ in 1..DUMP_TRIES {
+            match self.ask(request.clone(), NLM_F_DUMP) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                answer => return answer,
+            }
+        }
         self.ask(request, NLM_F_DUMP)
     }
 
@@ -125,6 +141,7 @@ impl Channel {
         push(&mut datagram, request, NLM_F_REQUEST | flags, self.sequence);
         self.socket.send_to(&datagram, &SocketAddr::new(0, 0), 0)?;
         let mut found = vec![];
+        let mut interrupted = false;
         loop {
             let (bytes, _) = self.socket.recv_from_full()?;
             for answer in messages(&bytes) {
@@ -132,11 +149,16 @@ impl Channel {
                 if answer.header.sequence_number != self.sequence {
                     continue;
                 }
+                interrupted |= answer.header.flags & NLM_F_DUMP_INTR != 0;
                 if let Some(refusal) = refusal(&answer) {
                     return Err(io::Error::from_raw_os_error(refusal.errno));
                 }
                 match answer.payload {
                     NetlinkPayload::InnerMessage(message) => found.push(message),
+                    // Some are there twice, others not at all.
+                    NetlinkPayload::Done(_) if interrupted => {
+                        return Err(io::ErrorKind::Interrupted.into());
+                    }
                     NetlinkPayload::Done(_) => return Ok(found),
                     _ => {}
                 }
@@ -159,7 +181,7 @@ fn push(datagram: &mut Vec<u8>, message: RouteNetlinkMessage, flags: u16, sequen
 }
 
 /// The messages of a datagram, in order.
-fn messages(
+pub(crate) fn messages(
     bytes: &[u8],
 ) -> impl Iterator<Item = io::Result<NetlinkMessage<RouteNetlinkMessage>>> + '_ {
     let mut rest = bytes;

@@ -5,22 +5,27 @@
 
 pub mod eni;
 pub mod firewall;
+pub mod found;
 pub mod host;
 pub mod layout;
 pub mod leftover;
 pub mod op;
 pub mod pod;
+pub mod watch;
 
 mod apply;
 mod batch;
 mod encode;
 pub mod netns;
 pub mod nft;
+mod nftables;
 mod others;
+mod own;
 mod query;
+mod say;
 
 pub use apply::{ApplyError, Failed, Netlink};
 pub use layout::{Layout, TableMarks, Way};
 pub use op::{LinkChange, Mac, Object, Op, Route, RouteKind, RouteScope, Rule, Veth, VethPeer};
 pub use others::Neighbour;
-pub use query::Link;
+pub use query::{Link, LinkState};

@@ -1,5 +1,6 @@
 //! nftables: rulesets as text, given to `nft` as one transaction.
 
+use crate::own::{OwnPort, Protocol};
 use std::{
     io::{self, Read, Write},
     process::{Command, Stdio},
@@ -92,6 +93,8 @@ fn run(arguments: &[&str], input: &str) -> io::Result<String> {
         .map_err(|error| {
             io::Error::new(error.kind(), format!("run {NFT} (package nftables): {error}"))
         })?;
+    // Before it has read the script, and so before it changes anything. nft's port is its process id.
+    let _port = OwnPort::note(Protocol::Netfilter, child.id());
     // nft reads its whole script before it prints anything, so one pipe after the other cannot lock up.
     child.stdin.take().expect("a pipe was asked for").write_all(input.as_bytes())?;
     let mut output = String::new();

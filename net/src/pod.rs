@@ -74,6 +74,19 @@ impl Pod {
         }))
     }
 
+    /// The host end as it was made, for when somebody has changed it since.
+    pub fn host_end(&self, host: u32) -> Vec<Op> {
+        vec![Op::Change(LinkChange {
+            link: host,
+            up: Some(true),
+            name: Some(self.host_name.clone()),
+            mtu: Some(self.mtu),
+            mac: Some(self.host_mac()),
+            group: Some(self.group()),
+            ipv4: vec![],
+        })]
+    }
+
     /// What the node needs besides the pair.
     pub fn on_host(&self, host: u32) -> Vec<Op> {
         // Strict reverse path: a packet whose source is not the pod's address is dropped. A loose

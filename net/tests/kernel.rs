@@ -1,14 +1,17 @@
 //! Our changes against a real kernel, each test in a namespace of its own.
 
+mod namespace;
+
 use ipnetwork::{IpNetwork, Ipv4Network};
+use namespace::Namespace;
 use net::{
-    Link, LinkChange, Mac, Netlink, Object, Op, Route, Rule, TableMarks, Veth, VethPeer, Way,
+    Link, LinkChange, Mac, Object, Op, Route, Rule, TableMarks, Veth, VethPeer, Way,
     eni::Eni,
     firewall::{Firewall, Metadata, NodePort, Snat},
-    netns, nft, op,
+    nft, op,
     pod::Pod,
 };
-use std::{io, os::fd::AsRawFd, path::PathBuf};
+use std::{io, os::fd::AsRawFd};
 
 #[test]
 fn a_veth_is_born_with_its_peer_in_another_namespace() {
@@ -283,28 +286,4 @@ fn veth(netns: Option<i32>) -> Object {
 
 fn cidr(text: &str) -> Ipv4Network {
     text.parse().expect("an address block")
-}
-
-/// A namespace that is removed when the test ends, however it ends.
-struct Namespace {
-    name: String,
-    path: PathBuf,
-}
-
-impl Namespace {
-    fn new(what: &str) -> Self {
-        let name = format!("eni-test-{}-{what}", std::process::id());
-        let path = netns::create(&name).expect("make a namespace: these tests need root");
-        Self { name, path }
-    }
-
-    fn within<T: Send>(&self, act: impl FnOnce(&mut Netlink) -> io::Result<T> + Send) -> T {
-        netns::within(&self.path, || act(&mut Netlink::open()?)).expect("work inside the namespace")
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = netns::remove(&self.name);
-    }
 }

@@ -28,6 +28,7 @@ mod isolation;
 mod left_behind;
 mod metrics;
 mod migration;
+mod repair;
 mod restart;
 mod rules;
 mod status;

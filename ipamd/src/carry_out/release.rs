@@ -41,6 +41,8 @@ impl CarryOut {
             self.ec2.detach(&attachment).await?;
         }
         info!(eni = %id, "detached");
+        // From here on nothing of it is put back.
+        self.node.change_interface(id, |eni| eni.leaving = true);
         if let Some(kernel) = &eni.kernel {
             for failure in self.node.kernel().apply_each(&kernel.leftovers())? {
                 warn!(eni = %id, error = %failure, "remove what a detached interface left");

@@ -98,3 +98,19 @@ pub(crate) fn serving(since: Duration) {
     // It never waits for the Kubernetes API, and an attempt that fails does not end the process.
     counted().observe(&STARTUP_SECONDS, &["true", "false", ""], since.as_secs_f64());
 }
+
+/// Things that others took or changed, or the kernel lost, were put back.
+pub(crate) fn repaired(kind: &'static str, count: usize) {
+    // A count of things in one kernel is far below what a float holds exactly.
+    counted().add(&REPAIRED, &[kind], u32::try_from(count).unwrap_or(u32::MAX).into());
+}
+
+/// The kernel was looked at because something of ours may be missing.
+pub(crate) fn looked() {
+    counted().add(&REPAIR_LOOKS, &[], 1.0);
+}
+
+/// Another program undoes what is repaired, again and again.
+pub(crate) fn fights() {
+    counted().add(&REPAIR_FIGHTS, &[], 1.0);
+}

@@ -113,6 +113,12 @@ metrics! {
         "How long requests of the runtime took";
     WAIT_SECONDS = "eni_cni_address_wait_seconds", SECONDS, [],
         "How long ADDs waited that found no free address at once";
+    REPAIRED = "eni_cni_repaired_total", Counter, ["kind"],
+        "Things of ours in the kernel that were gone or changed, and were put back";
+    REPAIR_LOOKS = "eni_cni_repair_looks_total", Counter, [],
+        "Looks at the kernel because something of ours may be missing; none while all is well";
+    REPAIR_FIGHTS = "eni_cni_repair_fights_total", Counter, [],
+        "Minutes in which another program undid a repair again and again";
     MEMORY = "process_resident_memory_bytes", Gauge, [], "Memory of this process that is in RAM";
     CPU_SECONDS = "process_cpu_seconds_total", Counter, [], "Processor time that this process used";
     OPEN_FILES = "process_open_fds", Gauge, [], "File descriptors that this process has open";

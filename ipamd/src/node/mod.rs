@@ -41,12 +41,14 @@ pub(crate) struct Attached {
     pub ready: bool,
     /// Since when the daemon waits for its device.
     pub since: Instant,
+    /// It is being detached: what the kernel has of it goes.
+    pub leaving: bool,
 }
 
 impl Attached {
     /// An interface whose device has not been looked for yet.
     pub(crate) fn new(is: Interface) -> Self {
-        Self { is, kernel: None, ready: false, since: Instant::now() }
+        Self { is, kernel: None, ready: false, since: Instant::now(), leaving: false }
     }
 
     fn readiness(&self) -> Readiness {
@@ -72,6 +74,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Attachments that a verb is working on.
+    pub(crate) fn busy(&self) -> &BTreeSet<Owner> {
+        &self.busy
+    }
+
     /// Tells the pool what is attached.
     pub(crate) fn observe(&mut self) {
         let eni = |it: &Attached| Eni {
@@ -213,17 +220,23 @@ impl Node {
     /// Notes the blocks of the VPC, and has the filter rules follow.
     pub(crate) fn reach_directly(&self, blocks: Vec<Ipv4Network>) -> Result<()> {
         self.host.lock().unwrap_or_else(PoisonError::into_inner).firewall.direct = blocks;
-        self.renew_firewall()
+        self.renew_firewall().map(drop)
     }
 
     /// Has the kernel's filter rules match what is wanted now, in one transaction if they do not.
-    pub(crate) fn renew_firewall(&self) -> Result<()> {
+    /// Whether they did not.
+    pub(crate) fn renew_firewall(&self) -> Result<bool> {
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = self.host_network().firewall.keep().context("set up the filter rules")?;
         if changed {
             tracing::info!("filter rules are set up");
         }
-        Ok(())
+        Ok(changed)
+    }
+
+    /// Notes a new name of the primary interface's link.
+    pub(crate) fn rename_primary(&self, name: String) {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner).firewall.primary_link = name;
     }
 
     /// The kernel, locked.
