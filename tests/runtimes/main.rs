@@ -29,4 +29,5 @@ mod shim;
 mod traces;
 
 // The tests.
+mod faults;
 mod pods;
