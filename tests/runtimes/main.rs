@@ -29,5 +29,6 @@ mod shim;
 mod traces;
 
 // The tests.
+mod chained;
 mod faults;
 mod pods;
