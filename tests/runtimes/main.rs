@@ -30,5 +30,6 @@ mod traces;
 
 // The tests.
 mod chained;
+mod crowd;
 mod faults;
 mod pods;
