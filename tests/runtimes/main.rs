@@ -32,4 +32,5 @@ mod traces;
 mod chained;
 mod crowd;
 mod faults;
+mod podman;
 mod pods;
