@@ -5,10 +5,10 @@ use crate::{
     containerd::Containerd,
     cri::Wanted,
     nodes::{TIGHT, tight},
-    shim::Order,
-    world::CUSTOM,
+    shim::{Order, Shim},
+    world::{CUSTOM, World},
 };
-use std::{thread, time::Duration};
+use std::{fs, thread, time::Duration};
 
 /// Given to what hangs.
 const SOON: Duration = Duration::from_secs(1);
@@ -111,6 +111,7 @@ fn an_add_that_fails_hangs_or_is_killed_leaves_nothing() {
         world.as_before("n1", &before);
     }
     assert_eq!(containerd.cri.sandboxes().unwrap(), []);
+    nothing_is_on_record(&world, &shim);
 }
 
 #[test]
@@ -139,6 +140,7 @@ fn a_del_that_fails_hangs_or_is_killed_is_sent_again_and_leaves_nothing() {
 
         world.as_before("n1", &before);
     }
+    nothing_is_on_record(&world, &shim);
     containerd.run("last");
 }
 
@@ -194,6 +196,19 @@ fn a_sandbox_whose_containerd_was_killed_within_its_add_is_stopped_by_the_next()
     assert!(!del.variable("CNI_NETNS").is_empty() && del.stdin["prevResult"].is_null(), "{del:?}");
     shim.obey("ADD");
     containerd.run("next");
+}
+
+/// Asserts that the daemon keeps nothing of any container. At its start it writes anew what it needs.
+#[track_caller]
+fn nothing_is_on_record(world: &World, shim: &Shim) {
+    world.daemon_kill("n1");
+    world.daemon_start("n1", &[CUSTOM, TIGHT].concat());
+    let record = fs::read_to_string(world.node_folder("n1").run().join("journal")).unwrap();
+    let interface = &world.more_interfaces("n1")[0].id;
+    assert!(record.contains(interface), "{record}");
+    for call in shim.calls() {
+        assert!(!record.contains(call.variable("CNI_CONTAINERID")), "{record}");
+    }
 }
 
 fn named(name: &str) -> Wanted<'_> {
