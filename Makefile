@@ -31,7 +31,7 @@ demo: ## run a simulated VPC on this machine, from the first ENI to pods that ta
 	@"$${CARGO_TARGET_DIR:-target}"/debug/vpc-sim demo
 
 test: ## run all tests, in network namespaces and with foreign clients (needs root)
-	@scripts/need root cargo cc nft ip venv runtimes
+	@scripts/need root cargo cc nft ip venv iptables plugins cnitool runtimes
 	@$(WAIT)
 	$(BUILD)
 	@scripts/test
@@ -41,7 +41,7 @@ check: ## format, lints, licences and sources of dependencies, shape of the repo
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- --deny warnings
 	cargo deny --locked check bans licenses sources
-	cargo test --quiet --package tests --test tidy --test manifests
+	cargo test --quiet --package tests --test tidy --test manifests --test requirements
 
 bench: ## measure the simulated VPC's calls a second, and what a cluster costs in EC2 calls
 	@scripts/need cargo cc

@@ -41,7 +41,7 @@ fn answer(env: BTreeMap<String, String>) -> Reply {
         Ok(stdin) => stdin,
         // CNI 1.1.0, "VERSION": what is on stdin does not decide whether we answer.
         Err(_) if command == Command::Version => Vec::new(),
-        Err(error) => return refuse(&error, &[]),
+        Err(error) => return refuse(&for_verb(command, error), &[]),
     };
     if command == Command::Version {
         return Reply { exit_code: 0, stdout: cni::version_reply(&stdin) };
@@ -49,11 +49,12 @@ fn answer(env: BTreeMap<String, String>) -> Reply {
     let result = cni::Request::parse(&env, &stdin)
         .and_then(|request| carry::open(env, &stdin, &request))
         .and_then(|opened| carry::ask(command, &opened));
-    match result {
-        Ok(reply) => reply,
-        Err(error) if command == Command::Del => refuse(&error.for_del(), &stdin),
-        Err(error) => refuse(&error, &stdin),
-    }
+    result.unwrap_or_else(|error| refuse(&for_verb(command, error), &stdin))
+}
+
+/// What a DEL says must never read as if the pod were gone.
+fn for_verb(command: Command, error: Error) -> Error {
+    if command == Command::Del { error.for_del() } else { error }
 }
 
 /// The error in the version of the configuration.

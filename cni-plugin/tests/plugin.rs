@@ -24,6 +24,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 const CONF: &str = r#"{"cniVersion":"1.1.0","name":"aws-cni","type":"aws-cni"}"#;
 
+/// CNI requirement 19.
 #[test]
 fn version_needs_no_daemon() {
     let place = Place::new("version");
@@ -35,6 +36,7 @@ fn version_needs_no_daemon() {
     assert_eq!(document(&output)["supportedVersions"].as_array().unwrap().len(), 7);
 }
 
+/// CNI requirement 4.
 #[test]
 fn run_by_hand_it_says_what_it_is() {
     let place = Place::new("about");
@@ -66,6 +68,7 @@ fn what_is_wrong_with_a_request_is_said_without_a_daemon() {
     assert_eq!(document(&output)["code"], 1);
 }
 
+/// CNI requirement 8.
 #[test]
 fn the_plugins_own_namespace_is_refused_before_anything_is_done() {
     let place = Place::new("own");
@@ -96,6 +99,7 @@ fn without_a_daemon_the_runtime_learns_what_to_look_at() {
     }
 }
 
+/// CNI requirements 31, 44.
 #[test]
 fn without_a_daemon_a_del_waits_and_succeeds() {
     let place = Place::new("spooled");
@@ -115,6 +119,7 @@ fn without_a_daemon_a_del_waits_and_succeeds() {
     assert_eq!(waiting[0].1.stdin, CONF.as_bytes());
 }
 
+/// CNI requirement 32.
 #[test]
 fn a_del_that_cannot_be_kept_fails_in_words_that_no_runtime_takes_for_a_success() {
     let place = Place::new("full");
@@ -127,6 +132,7 @@ fn a_del_that_cannot_be_kept_fails_in_words_that_no_runtime_takes_for_a_success(
     assert!(!text.contains("not found") && !text.contains("no such file"), "{text}");
 }
 
+/// CNI requirements 1, 11.
 #[test]
 fn the_daemons_answer_is_passed_on_as_it_is() {
     let place = Place::new("answer");
@@ -176,6 +182,7 @@ fn the_daemon_gets_into_the_pods_namespace() {
     assert_eq!(passed.ino(), fs::metadata(pod.path()).unwrap().ino());
 }
 
+/// CNI requirement 41.
 #[test]
 fn del_of_a_pod_whose_namespace_is_gone_reaches_the_daemon() {
     let place = Place::new("gone");
@@ -202,6 +209,7 @@ fn del_of_a_pod_whose_namespace_is_gone_reaches_the_daemon() {
     assert_eq!(spool::drain(&place.0).unwrap().len(), 0);
 }
 
+/// CNI requirement 48.
 #[test]
 fn a_long_gc_list_arrives_whole() {
     let place = Place::new("gc");

@@ -210,21 +210,26 @@ fn enforcing_mode(stated: &str) -> Result<EnforcingMode, Error> {
 mod tests {
     use super::*;
 
+    /// CNI requirements 13, 14, 15.
     #[test]
     fn the_peers_keys_are_read() {
         let conf = parse(
             r#"{"cniVersion":"0.4.0","name":"aws-cni","type":"aws-cni","mtu":"1500",
                 "vethPrefix":"eni","podSGEnforcingMode":"standard","pluginLogLevel":"Debug",
+                "pluginLogFile":"/var/log/aws-routed-eni/plugin.log","ipMasq":true,
+                "ipam":{"type":"host-local"},"dns":{"nameservers":["10.0.0.2"]},"unheardOf":[1.5],
                 "capabilities":{"io.kubernetes.cri.pod-annotations":true},
                 "runtimeConfig":{"io.kubernetes.cri.pod-annotations":{"a":"b"}}}"#,
         )
         .unwrap();
 
         assert_eq!(conf.mtu, Some(1500));
+        assert_eq!(conf.veth_prefix, "eni");
         assert_eq!(conf.pod_sg_enforcing_mode, EnforcingMode::Standard);
         assert_eq!(conf.pod_annotations, BTreeMap::from([("a".into(), "b".into())]));
     }
 
+    /// CNI requirement 16.
     #[test]
     fn null_is_the_same_as_absent() {
         let conf = parse(
@@ -239,6 +244,7 @@ mod tests {
         );
     }
 
+    /// CNI requirement 13.
     #[test]
     fn an_mtu_that_cannot_be_is_the_default() {
         for (text, want) in [
@@ -265,6 +271,16 @@ mod tests {
         assert!(parse(r#"{"name":"n","vethPrefix":"a/b"}"#).is_err());
     }
 
+    /// CNI requirement 14.
+    #[test]
+    fn a_value_that_is_not_supported_is_named_with_its_key() {
+        let error = parse(r#"{"name":"n","podSGEnforcingMode":"lax"}"#).unwrap_err();
+
+        assert_eq!(error.code, Code::UnsupportedField);
+        assert!(error.msg.starts_with(r#"podSGEnforcingMode "lax""#), "{}", error.msg);
+    }
+
+    /// CNI requirement 42.
     #[test]
     fn del_gets_along_with_a_configuration_that_add_refuses() {
         let conf = r#"{"cniVersion":"1.0.0","name":"n","vethPrefix":"abcde",
@@ -279,6 +295,7 @@ mod tests {
         assert!(parse(conf).is_err());
     }
 
+    /// CNI requirement 27.
     #[test]
     fn prev_result_is_read_in_the_configurations_version() {
         let conf = parse(
@@ -289,6 +306,7 @@ mod tests {
         assert_eq!(conf.prev_result.unwrap().ips[0].address.to_string(), "10.0.0.5/32");
     }
 
+    /// CNI requirement 48.
     #[test]
     fn gc_tells_no_list_from_an_empty_one() {
         let list = |key: &str, value: &str| {

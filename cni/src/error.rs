@@ -112,6 +112,7 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
+    /// CNI requirement 29.
     #[test]
     fn an_error_says_version_code_message_and_details() {
         let error = Error::new(Code::TryAgainLater, "no free address").with_details("28 in use");
@@ -133,6 +134,7 @@ mod tests {
         assert_eq!(document, json!({"cniVersion": "1.1.0", "code": 5, "msg": "read stdin"}));
     }
 
+    /// CNI requirement 32.
     #[test]
     fn the_text_for_del_is_never_taken_for_a_success() {
         let error = Error::new(Code::Internal, "link eni0 not found")

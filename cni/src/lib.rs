@@ -5,11 +5,13 @@
 //! - [`AddResult`]: what an ADD made, written and read in every version of the specification
 //! - [`Error`]: what a call that failed prints
 //! - [`names`]: names that others compute too
+//! - [`peer`]: what the peer's plugin keeps in results
 //! - [`runtime`]: the other side: network lists, what each plugin of a chain gets, the cache
 
 mod config;
 mod error;
 pub mod names;
+pub mod peer;
 mod request;
 mod result;
 pub mod runtime;

@@ -290,6 +290,7 @@ mod tests {
 
     const CONF: &str = r#"{"cniVersion":"1.1.0","name":"aws-cni","type":"aws-cni"}"#;
 
+    /// CNI requirement 1.
     #[test]
     fn an_add_of_containerd_is_understood() {
         let mut env = env("ADD");
@@ -315,6 +316,7 @@ mod tests {
         assert_eq!(request.config.name, "aws-cni");
     }
 
+    /// CNI requirements 2, 3.
     #[test]
     fn every_missing_variable_is_named_at_once() {
         refused(&[("CNI_COMMAND", "")], CONF, 4, "required env variables [CNI_COMMAND] missing");
@@ -333,6 +335,7 @@ mod tests {
         );
     }
 
+    /// CNI requirements 5, 6.
     #[test]
     fn container_and_interface_names_are_checked() {
         for id in ["a b", "-a", "ü", "a/b"] {
@@ -346,6 +349,7 @@ mod tests {
         }
     }
 
+    /// CNI requirement 5.
     #[test]
     fn a_container_id_may_be_of_any_length() {
         let mut env = env("ADD");
@@ -354,6 +358,7 @@ mod tests {
         assert!(Request::parse(&env, CONF.as_bytes()).is_ok());
     }
 
+    /// CNI requirement 7.
     #[test]
     fn a_configuration_needs_a_network_name() {
         for conf in ["{}", r#"{"name":null}"#, r#"{"name":""}"#] {
@@ -377,6 +382,7 @@ mod tests {
         }
     }
 
+    /// CNI requirement 18.
     #[test]
     fn a_verb_needs_a_version_that_has_it() {
         let conf = |version| format!(r#"{{"cniVersion":"{version}","name":"n"}}"#);
@@ -392,6 +398,7 @@ mod tests {
         assert!(Request::parse(&env("CHECK"), conf("0.4.0").as_bytes()).is_ok());
     }
 
+    /// CNI requirement 12.
     #[test]
     fn version_takes_any_environment_and_stdin() {
         let env = BTreeMap::from([
@@ -402,6 +409,7 @@ mod tests {
         assert_eq!(Request::parse(&env, b"garbage").unwrap().command, Command::Version);
     }
 
+    /// CNI requirement 2.
     #[test]
     fn status_needs_nothing_but_the_network() {
         let env = BTreeMap::from([
@@ -412,6 +420,7 @@ mod tests {
         assert_eq!(Request::parse(&env, CONF.as_bytes()).unwrap().command, Command::Status);
     }
 
+    /// CNI requirement 8.
     #[test]
     fn the_own_namespace_can_be_allowed() {
         for (value, want) in [("1", true), ("TRUE", true), ("true", true), ("yes", false)] {
@@ -422,6 +431,7 @@ mod tests {
         }
     }
 
+    /// CNI requirement 9.
     #[test]
     fn args_follow_load_args() {
         let good = |args| PodArgs::parse(args).unwrap();
@@ -443,6 +453,7 @@ mod tests {
         assert!(bad("IgnoreUnknown=maybe").contains("IgnoreUnknown=maybe"));
     }
 
+    /// CNI requirement 41.
     #[test]
     fn del_needs_neither_namespace_nor_readable_args() {
         let mut env = env("DEL");

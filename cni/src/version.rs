@@ -109,6 +109,7 @@ pub fn version_reply(stdin: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    /// CNI requirement 17.
     #[test]
     fn a_version_must_match_exactly() {
         for version in Version::ALL {
@@ -123,6 +124,7 @@ mod tests {
         }
     }
 
+    /// CNI requirement 17.
     #[test]
     fn no_version_means_0_1_0() {
         assert_eq!(Version::parse(""), Ok(Version::V0_1_0));

@@ -196,6 +196,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    /// CNI requirements 22, 23.
     #[test]
     fn results_look_like_those_of_the_stock_plugins() {
         check(
@@ -227,6 +228,7 @@ mod tests {
         }
     }
 
+    /// CNI requirement 25.
     #[test]
     fn every_version_since_0_3_reads_what_it_wrote() {
         for version in Version::ALL.into_iter().filter(|version| *version >= Version::V0_3_0) {
@@ -241,6 +243,7 @@ mod tests {
         }
     }
 
+    /// CNI requirement 25.
     #[test]
     fn a_pair_becomes_lists_with_ipv4_first() {
         let json = r#"{"ip6":{"ip":"fd00::5/64","routes":[{"dst":"::/0","gw":"fd00::1"}]},
@@ -256,6 +259,7 @@ mod tests {
         assert_eq!(result.dns.nameservers, ["10.0.0.2"]);
     }
 
+    /// CNI requirement 24.
     #[test]
     fn a_pair_has_routes_only_of_its_families() {
         let mut result = ptp();
@@ -267,6 +271,7 @@ mod tests {
         assert_eq!(value.get("ip6"), None);
     }
 
+    /// CNI requirement 24.
     #[test]
     fn a_pair_needs_an_address() {
         let error = AddResult::default().to_json(Version::V0_2_0).unwrap_err();
@@ -275,6 +280,7 @@ mod tests {
         assert!(AddResult::default().to_json(Version::V0_3_0).is_ok());
     }
 
+    /// CNI requirement 26.
     #[test]
     fn a_mapped_address_counts_as_ipv4() {
         let mut result = ptp();

@@ -78,6 +78,28 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
+    /// CNI requirement 33.
+    #[test]
+    fn a_file_is_replaced_by_another_and_never_written_over() {
+        use std::{io::Read, os::unix::fs::MetadataExt};
+        let folder = env::temp_dir().join(format!("ipamd-install-{}", std::process::id()));
+        let path = folder.join("aws-cni");
+        let inode = || fs::metadata(&path).unwrap().ino();
+
+        put(&path, b"old", 0o755).unwrap();
+        let (first, mut running) = (inode(), fs::File::open(&path).unwrap());
+        put(&path, b"old", 0o755).unwrap();
+        let unchanged = inode();
+        put(&path, b"new", 0o755).unwrap();
+        let mut seen = String::new();
+        running.read_to_string(&mut seen).unwrap();
+        let (last, files) = (inode(), fs::read_dir(&folder).unwrap().count());
+        let _ = fs::remove_dir_all(&folder);
+
+        assert_eq!((unchanged, seen.as_str(), files), (first, "old", 1));
+        assert_ne!(last, first);
+    }
+
     #[test]
     fn the_configuration_is_json_with_the_settings_filled_in() {
         let environment = [

@@ -8,7 +8,7 @@ use crate::{
     install,
     journal::{Attachment, Interface, Journal},
     limits,
-    node::{Attached, Node, now},
+    node::{self, Attached, Node, now},
     reconcile, serve,
     settings::{Networking, Settings},
     views,
@@ -18,14 +18,9 @@ use aws_config::{
     BehaviorVersion, Region, provider_config::ProviderConfig, timeout::TimeoutConfig,
 };
 use aws_smithy_http_client::tls;
-use net::{Link, Netlink, Op, firewall::Firewall, host::Host, nft};
+use net::{Link, Netlink, firewall::Firewall, host::Host, nft};
 use pool::{EniId, Pool, Source, Supply};
-use std::{
-    path::Path,
-    sync::{Arc, mpsc},
-    thread,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 use tracing::{error, info, warn};
 
 /// One connection attempt to EC2; the network is near or broken.
@@ -39,9 +34,6 @@ const OPERATION: Duration = Duration::from_secs(40);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest: a node that boots before its metadata service is there is not late by more.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-
-/// Links that wait to be removed: a full node's worth.
-const REAPER_QUEUE: usize = 1024;
 
 /// Starts everything; returns once the node is being served.
 pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
@@ -90,10 +82,11 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     restore(&mut pool, &journal);
     let recorded_interfaces = journal.book().interfaces.clone().into_iter();
     let attached = recorded_interfaces.map(|(id, is)| (EniId(id), Attached::new(is))).collect();
-    let reaper = start_reaper()?;
+    let (reaper, leaving) = node::queue();
     let state = (pool, journal, attached);
     let primary_groups = primary.groups.into_iter().collect();
     let node = Arc::new(Node::new(settings, identity, primary_groups, state, kernel, reaper));
+    node.start_reaper(leaving)?;
 
     node.set_cluster_size(1);
     let hands = CarryOut { node: node.clone(), ec2, imds };
@@ -209,20 +202,6 @@ fn restore(pool: &mut Pool, journal: &Journal) {
     }
 }
 
-/// Removes links behind the back of those who asked for it.
-fn start_reaper() -> Result<mpsc::SyncSender<Op>> {
-    let (sender, removals) = mpsc::sync_channel::<Op>(REAPER_QUEUE);
-    let mut kernel = Netlink::open().context("open a netlink socket")?;
-    thread::Builder::new().name("reap".into()).spawn(move || {
-        for removal in removals {
-            if let Err(error) = kernel.apply(&[removal]) {
-                warn!(error = %error, "remove a link");
-            }
-        }
-    })?;
-    Ok(sender)
-}
-
 /// Brings the kernel in line with the record: pods that ended while no daemon ran go, and what
 /// routes to those that live is there.
 fn settle_pods(node: &Node) -> Result<()> {
@@ -234,6 +213,7 @@ fn settle_pods(node: &Node) -> Result<()> {
             std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
         }
     }
+    node.reap_leftovers()?;
     let attachments: Vec<Attachment> =
         node.state().journal.book().attachments.values().cloned().collect();
     for attachment in attachments {

@@ -14,8 +14,10 @@ mod batch;
 mod encode;
 pub mod netns;
 pub mod nft;
+mod others;
 mod query;
 
 pub use apply::{ApplyError, Failed, Netlink};
 pub use op::{LinkChange, Mac, Object, Op, Route, RouteKind, RouteScope, Rule, Veth, VethPeer};
+pub use others::Neighbour;
 pub use query::Link;

@@ -131,6 +131,11 @@ impl Pool {
         self.limits.max_pods = pods;
     }
 
+    /// What the instance type, the operator and kubelet allow.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// How this node's calls are spread among those of its cluster.
     pub fn set_spread(&mut self, spread: Spread) {
         self.backoff.spread(spread);

@@ -4,6 +4,9 @@
 #[path = "../scenarios/apis.rs"]
 #[expect(dead_code, reason = "the scenarios use all of it")]
 mod apis;
+#[path = "../scenarios/by_hand.rs"]
+#[expect(dead_code, reason = "the scenarios use all of it")]
+mod by_hand;
 #[path = "../scenarios/command.rs"]
 mod command;
 #[path = "../scenarios/http.rs"]
@@ -13,6 +16,7 @@ mod http;
 #[expect(dead_code, reason = "the scenarios use all of it")]
 mod world;
 
+mod cnitool;
 mod daemon;
 mod python;
 

@@ -23,6 +23,13 @@ NOBODY = {
     "region_name": REGION,
 }
 
+# The key that our simulator takes.
+SOMEBODY = {
+    "aws_access_key_id": "AKIAIOSFODNN7EXAMPLE",
+    "aws_secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "region_name": REGION,
+}
+
 # One of the images that moto knows from the start.
 IMAGE = "ami-12c6146b"
 
@@ -49,7 +56,7 @@ class Mirror:
         self.moto = boto3.client(
             "ec2", endpoint_url=f"http://{self.address}", config=config, **NOBODY
         )
-        self.ours = boto3.client("ec2", endpoint_url=ec2, config=config, **NOBODY)
+        self.ours = boto3.client("ec2", endpoint_url=ec2, config=config, **SOMEBODY)
         self.service = botocore.session.get_session().get_service_model("ec2")
         self.parser = botocore.parsers.create_parser("ec2")
         self.to_moto, self.from_moto = {}, {}

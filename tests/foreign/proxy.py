@@ -17,8 +17,8 @@ import urllib.parse
 # A call that takes longer fails the test; the daemon itself gives up earlier.
 LIMIT_SECONDS = 60
 
-# What is of one connection only, or is computed anew.
-NOT_FORWARDED = ("host", "connection", "content-length", "transfer-encoding", "expect")
+# What is of one connection only, or is computed anew. The host is part of what is signed.
+NOT_FORWARDED = ("connection", "content-length", "transfer-encoding", "expect")
 
 
 class Proxy(http.server.ThreadingHTTPServer):

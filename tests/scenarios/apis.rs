@@ -2,8 +2,12 @@
 
 use crate::{http, world::World};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
-use vpc_sim::world::calls::Call;
+use std::{net::SocketAddr, time::SystemTime};
+use vpc_sim::{
+    api::sigv4::sign_form,
+    vpc::access::{AccessKey, AccessSpec},
+    world::calls::Call,
+};
 
 /// Where ENIConfigs are.
 const ENICONFIGS: &str = "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs";
@@ -20,8 +24,12 @@ impl World {
     pub(crate) fn ec2(&self, query: &str) -> String {
         let at = host(&self.status().summary.outside.ec2);
         let form = format!("Version=2016-11-15&{query}");
+        let AccessKey { id, secret } = AccessSpec::default().keys.remove(0);
+        let now = SystemTime::now();
+        let signed = sign_form((&id, &secret, None), "us-west-2", now, &at.to_string(), &form);
         let (status, body) =
-            http::send(at, "POST /", "application/x-www-form-urlencoded", &form).unwrap();
+            http::send_with(at, "POST /", "application/x-www-form-urlencoded", &signed, &form)
+                .unwrap();
         assert_eq!(status, 200, "{body}");
         body
     }

@@ -6,6 +6,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 
+/// CNI requirement 37.
 #[test]
 fn an_add_that_is_asked_again_gives_the_same_answer() {
     let world = World::with_node("n1", &[]);
@@ -18,6 +19,7 @@ fn an_add_that_is_asked_again_gives_the_same_answer() {
     assert_eq!(first.printed, second.printed);
 }
 
+/// CNI requirements 40, 41.
 #[test]
 fn a_del_that_is_sent_again_succeeds_and_prints_nothing() {
     let world = World::with_node("n1", &[]);
@@ -34,6 +36,7 @@ fn a_del_that_is_sent_again_succeeds_and_prints_nothing() {
     }
 }
 
+/// CNI requirements 6, 37, 38.
 #[test]
 fn an_add_of_an_interface_that_exists_fails_and_gives_its_address_back() {
     let world = World::up();
@@ -54,6 +57,7 @@ fn an_add_of_an_interface_that_exists_fails_and_gives_its_address_back() {
     assert!(added.success, "{added:?}");
 }
 
+/// CNI requirement 45.
 #[test]
 fn a_del_of_an_unknown_container_succeeds() {
     let world = World::with_node("n1", &[]);
@@ -64,6 +68,7 @@ fn a_del_of_an_unknown_container_succeeds() {
     assert!(del.success && del.printed.is_null(), "{del:?}");
 }
 
+/// CNI requirement 20.
 #[test]
 fn a_result_is_in_the_version_of_its_configuration() {
     let world = World::with_node("n1", &[]);
@@ -99,6 +104,7 @@ fn an_error_is_in_the_version_of_its_configuration() {
     assert_eq!(too_old.printed["cniVersion"], "0.3.1");
 }
 
+/// CNI requirement 19.
 #[test]
 fn the_plugin_tells_its_versions_without_a_daemon() {
     let world = World::with_node("n1", &[]);

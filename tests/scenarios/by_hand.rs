@@ -70,11 +70,32 @@ impl World {
         container: &Container,
         version: &str,
     ) -> Ended {
+        self.plugin_with(node, verb, container, version, &Value::Null)
+    }
+
+    /// The same, with more keys in the configuration.
+    pub(crate) fn plugin_with(
+        &self,
+        node: &str,
+        verb: &str,
+        container: &Container,
+        version: &str,
+        keys: &Value,
+    ) -> Ended {
+        let mut conf: Value = serde_json::from_str(&self.plugin_conf(node, version)).unwrap();
+        for (key, value) in keys.as_object().into_iter().flatten() {
+            conf[key] = value.clone();
+        }
+        let mut command = self.plugin_command(node);
+        ended(&run(command.envs(container.env(verb)), &conf.to_string()))
+    }
+
+    /// The plugin of a node, in its network.
+    pub(crate) fn plugin_command(&self, node: &str) -> Command {
         let plugin = self.node_folder(node).cni_bin().join("aws-cni");
-        let conf = self.plugin_conf(node, version);
         let mut command = Command::new(tests::binary("vpc-sim"));
         command.args(["--name", self.name(), "exec", node, "--"]).arg(plugin);
-        ended(&run(command.envs(container.env(verb)), &conf))
+        command
     }
 
     /// What a runtime gives to the first plugin of a node's conflist on stdin.

@@ -43,6 +43,7 @@ fn a_pod_without_a_daemon_starts_as_soon_as_the_daemon_does() {
     assert!(world.ask(&world.namespace("n1", None), &pod).is_ok());
 }
 
+/// CNI requirement 44.
 #[test]
 fn a_del_without_a_daemon_succeeds_and_the_next_daemon_carries_it_out() {
     let world = World::up();

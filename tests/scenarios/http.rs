@@ -23,13 +23,25 @@ pub(crate) fn send(
     kind: &str,
     body: &str,
 ) -> io::Result<(u16, String)> {
+    send_with(to, line, kind, &[], body)
+}
+
+/// As [`send`], with more headers.
+pub(crate) fn send_with(
+    to: SocketAddr,
+    line: &str,
+    kind: &str,
+    headers: &[(&str, String)],
+    body: &str,
+) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&to, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
     let length = body.len();
+    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     // The answer to 1.0 is not in chunks, and ends with the connection.
     let text = format!(
-        "{line} HTTP/1.0\r\nhost: {to}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
+        "{line} HTTP/1.0\r\nhost: {to}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n{more}\r\n{body}"
     );
     stream.write_all(text.as_bytes())?;
     let mut answer = String::new();

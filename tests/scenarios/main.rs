@@ -13,12 +13,16 @@ mod world;
 
 mod attachments;
 mod bad_days;
+mod checks;
 mod daemon_down;
 mod eniconfigs;
 mod full_node;
+mod gc;
 mod interfaces;
 mod isolation;
+mod left_behind;
 mod migration;
 mod restart;
+mod status;
 mod supply;
 mod worlds;

@@ -211,6 +211,7 @@ fn spec(setup: &Setup) -> Spec {
         zone: zone.into(),
         public_ips: false,
         prefix_reservations: vec![],
+        explicit_reservations: vec![],
     };
     let mut subnets = vec![subnet(node_subnet(), "10.0.0.0/24".into(), "us-west-2a")];
     subnets.extend((0..=OTHER_ZONE).map(|nth| {

@@ -81,6 +81,7 @@ impl World {
                 zone: "us-west-2a".into(),
                 public_ips: false,
                 prefix_reservations: Vec::new(),
+                explicit_reservations: Vec::new(),
             })
         };
         let spec = Spec {

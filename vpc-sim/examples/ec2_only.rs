@@ -1,7 +1,8 @@
 //! Serves the EC2 API of a small VPC with one instance on a loopback port, without root.
 //!
 //! `cargo run -p vpc-sim --example ec2_only [ADDRESS] [SPEC.toml]`, then
-//! `AWS_ENDPOINT_URL_EC2=http://… aws ec2 describe-network-interfaces`.
+//! `AWS_ENDPOINT_URL_EC2=http://… aws ec2 describe-network-interfaces`, with the region `us-west-2` and
+//! the example key of AWS's documentation.
 
 use anyhow::Context as _;
 use std::{io::Write as _, sync::Arc};

@@ -20,6 +20,8 @@ pub struct Layout {
     pub groups: BTreeMap<String, Group>,
     /// Private address → public address: what the internet gateway translates, one to one.
     pub public: BTreeMap<Ipv4Addr, Ipv4Addr>,
+    /// Packets a second that an interface may send to link-local services; 0 is without limit.
+    pub link_local_packets: u32,
 }
 
 /// An attached network interface, as the wires see it.

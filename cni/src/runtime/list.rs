@@ -230,6 +230,7 @@ mod tests {
         );
     }
 
+    /// CNI requirement 13.
     #[test]
     fn a_plugin_gets_only_what_it_declares() {
         let list = NetworkList::parse(CHAIN).unwrap();
@@ -257,6 +258,7 @@ mod tests {
         );
     }
 
+    /// CNI requirement 21.
     #[test]
     fn the_highest_version_that_both_speak_is_chosen() {
         version("", Some(Version::V0_1_0));
@@ -305,6 +307,17 @@ mod tests {
         assert_eq!(request.config.name, "aws-cni");
         assert_eq!(request.config.mtu, Some(9001));
         assert_eq!(request.config.veth_prefix, "eni");
+    }
+
+    /// CNI requirement 21.
+    #[test]
+    fn the_list_that_we_install_asks_no_chained_plugin_for_status() {
+        // At 1.1.0 runtimes ask every plugin of the chain, and reference plugins before 1.6 do not
+        // know the version: then no pod starts on the node.
+        let list = NetworkList::parse(include_str!("../../../conf/10-aws.conflist")).unwrap();
+
+        assert_eq!(list.version, Version::V0_4_0);
+        assert!(list.plugins.len() > 1);
     }
 
     #[test]

@@ -90,6 +90,7 @@ mod tests {
         assert!(env.iter().map(|(name, value)| (&**name, &**value)).eq(want));
     }
 
+    /// CNI requirement 20.
     #[test]
     fn output_is_read_in_the_version_it_states() {
         let stated = r#"{"cniVersion":"0.2.0","ip4":{"ip":"10.0.0.5/32"}}"#;

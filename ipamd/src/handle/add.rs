@@ -1,19 +1,17 @@
 //! ADD: an address, a veth pair, and what routes between them.
 
-use super::{TURN, busy, internal, owner};
+use super::{TURN, busy, internal, no_address, owner, result::result};
 use crate::{
     journal::Attachment,
-    node::{AssignError, Node, Patience},
+    node::{Node, Patience},
 };
-use cni::{AddResult, Code, Error, Interface, IpConfig};
-use ipnetwork::{IpNetwork, Ipv4Network};
+use cni::{AddResult, Code, Error};
 use net::{
     ApplyError, Netlink, Op,
-    pod::{Ends, POD_GATEWAY, Pod},
+    pod::{Ends, Pod},
 };
 use nix::errno::Errno;
 use std::{
-    net::Ipv4Addr,
     os::fd::{AsRawFd, RawFd},
     time::Instant,
 };
@@ -46,7 +44,8 @@ pub(super) fn add(
     if let Err(error) = wire(node, &mut inside, &pod, netns.as_raw_fd()) {
         // What was there before this request is left to the DEL that follows.
         if !known {
-            node.release(&owner).map_err(|error| internal("note the released address", error))?;
+            node.release(&owner, None)
+                .map_err(|error| internal("note the released address", error))?;
         }
         return Err(error);
     }
@@ -74,22 +73,6 @@ fn attachment(
         eni: assigned.eni.0.clone(),
         table,
         mtu: request.config.mtu.unwrap_or(node.settings.pod_mtu),
-    }
-}
-
-fn no_address(error: AssignError) -> Error {
-    match error {
-        AssignError::NoAddress { none, reason, next_try } => {
-            let next_try =
-                next_try.map(|seconds| format!("; next try in {seconds} s")).unwrap_or_default();
-            Error {
-                code: Code::TryAgainLater,
-                msg: format!("{none}: {reason}{next_try}"),
-                details: String::new(),
-            }
-        }
-        AssignError::CallerLeft => internal("wait for an address", "the caller left"),
-        AssignError::Journal(error) => internal("note the assigned address", error),
     }
 }
 
@@ -180,35 +163,5 @@ fn unwire(node: &Node, pod: &Pod, host: u32) {
             }
         }
         Err(error) => tracing::warn!(error = %error, "undo a failed ADD"),
-    }
-}
-
-fn result(request: &cni::Request, pod: &Pod) -> AddResult {
-    let address = IpNetwork::V4(Ipv4Network::from(pod.address));
-    let end = |name: &str, mac: net::Mac, sandbox| Interface {
-        name: name.into(),
-        mac: Some(mac.to_string()),
-        mtu: Some(pod.mtu),
-        sandbox,
-        socket_path: None,
-        pci_id: None,
-    };
-    let host = end(&pod.host_name, pod.host_mac(), None);
-    let container = end(&pod.pod_name, pod.pod_mac(), request.netns.clone());
-    let all = Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 0).expect("0 is a prefix length");
-    let route = cni::Route {
-        dst: IpNetwork::V4(all),
-        gw: Some(POD_GATEWAY.into()),
-        mtu: None,
-        advmss: None,
-        priority: None,
-        table: None,
-        scope: None,
-    };
-    AddResult {
-        interfaces: vec![host, container],
-        ips: vec![IpConfig { interface: Some(1), address, gateway: Some(POD_GATEWAY.into()) }],
-        routes: vec![route],
-        dns: cni::Dns::default(),
     }
 }

@@ -1,7 +1,10 @@
 //! DEL: nothing routes to or from the address any more, and the address rests.
 
-use super::{TURN, busy, internal, owner};
-use crate::{journal::Attachment, node::Node};
+use super::{TURN, busy, internal, left, owner};
+use crate::{
+    journal::Attachment,
+    node::{Leaving, Node},
+};
 use cni::Error;
 use std::time::Instant;
 use tracing::warn;
@@ -12,8 +15,14 @@ pub(super) fn del(node: &Node, request: &cni::Request) -> Result<(), Error> {
     let _turn = node.turn(&owner, Instant::now() + TURN).ok_or_else(busy)?;
     // CNI 1.1.0, "DEL": plugins should generally complete without error even if some resources are
     // missing.
-    let Some(attachment) = node.attachment(&owner) else { return Ok(()) };
-    remove(node, &attachment).map_err(|error| internal("remove the pod's network", error))
+    match (node.attachment(&owner), &request.config.prev_result) {
+        (Some(attachment), _) => {
+            remove(node, &attachment).map_err(|error| internal("remove the pod's network", error))
+        }
+        (None, Some(result)) => left::clear(node, request, result)
+            .map_err(|error| internal("remove what the pod left", error)),
+        (None, None) => Ok(()),
+    }
 }
 
 /// Removes everything of an attachment; its link goes behind the caller's back.
@@ -27,9 +36,5 @@ pub(crate) fn remove(node: &Node, attachment: &Attachment) -> anyhow::Result<()>
         warn!(error = %failure, "remove what routes to a pod");
     }
     drop(kernel);
-    node.release(&attachment.owner())?;
-    if let Some(host) = host {
-        node.reap(pod.unlink(host));
-    }
-    Ok(())
+    node.release(&attachment.owner(), host.map(|host| Leaving { pod, host }))
 }

@@ -26,6 +26,8 @@ const SLACK: usize = 512;
 pub(crate) struct Journal {
     path: PathBuf,
     file: File,
+    /// Bytes of whole records in the file.
+    length: u64,
     written: usize,
     book: Book,
 }
@@ -43,9 +45,9 @@ impl Journal {
             read => read.with_context(|| format!("read {}", path.display()))?,
         };
         let book = replay(&bytes).with_context(|| format!("understand {}", path.display()))?;
-        let file = rewrite(&path, &book)?;
+        let (file, length) = rewrite(&path, &book)?;
         let written = book.records().len();
-        Ok(Self { path, file, written, book })
+        Ok(Self { path, file, length, written, book })
     }
 
     /// What it holds.
@@ -104,19 +106,24 @@ impl Journal {
     fn append(&mut self, record: Record) -> Result<()> {
         let line = encode(&record)?;
         let on_record = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
+        if on_record.is_err() {
+            // Half a record, from a disk that is full, would spoil the next one.
+            let _ = self.file.set_len(self.length);
+        }
         on_record.with_context(|| format!("write {}", self.path.display()))?;
+        self.length += line.len() as u64;
         self.book.take(record);
         self.written += 1;
         if self.written > self.book.records().len() + SLACK {
-            self.file = rewrite(&self.path, &self.book)?;
+            (self.file, self.length) = rewrite(&self.path, &self.book)?;
             self.written = self.book.records().len();
         }
         Ok(())
     }
 }
 
-/// Writes the whole file beside the old one and puts it in its place at once.
-fn rewrite(path: &Path, book: &Book) -> Result<File> {
+/// Writes the whole file beside the old one and puts it in its place at once; with its length.
+fn rewrite(path: &Path, book: &Book) -> Result<(File, u64)> {
     let fresh = path.with_extension("new");
     let text: String = book.records().iter().map(encode).collect::<Result<_>>()?;
     let write = || {
@@ -126,7 +133,8 @@ fn rewrite(path: &Path, book: &Book) -> Result<File> {
         fs::rename(&fresh, path)?;
         OpenOptions::new().append(true).open(path)
     };
-    write().with_context(|| format!("write {}", path.display()))
+    let file = write().with_context(|| format!("write {}", path.display()))?;
+    Ok((file, text.len() as u64))
 }
 
 /// `CHECKSUM JSON\n`
@@ -194,6 +202,7 @@ mod tests {
         assert_eq!(book.identity, Some(identity()));
     }
 
+    /// CNI requirement 34.
     #[test]
     fn a_file_cut_at_any_byte_holds_every_record_before_the_cut() {
         let records = [1, 2, 3].map(|pod| encode(&Record::Assigned(attachment(pod))).unwrap());

@@ -99,7 +99,8 @@ impl Node {
     }
 }
 
-fn no_address(pool: &Pool, none: NoAddress) -> AssignError {
+/// Why a pod gets none, in the words of the pool.
+pub(super) fn no_address(pool: &Pool, none: NoAddress) -> AssignError {
     let now = now();
     let plan = pool.plan(now);
     let until = match &plan.reason {

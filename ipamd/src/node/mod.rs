@@ -1,23 +1,27 @@
 //! What the daemon knows: one lock around the pool and the journal, and a way into the kernel.
 
 mod assign;
+mod leaving;
+mod outlook;
 
 pub(crate) use assign::{AssignError, Patience};
+pub(crate) use leaving::{Leaving, Reaper, queue};
+pub(crate) use outlook::Outlook;
 
 use crate::{
     imds::Identity,
     journal::{Attachment, Interface, Journal},
     settings::Settings,
 };
-use anyhow::Result;
 use ipnetwork::Ipv4Network;
-use net::{Netlink, Op};
+use net::Netlink;
 use pool::{
     Action, Custody, Eni, EniId, Owner, Plan, Pool, Readiness, Refusal, Source, Spread, Time,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    net::Ipv4Addr,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::Notify;
@@ -96,7 +100,7 @@ pub(crate) struct Node {
     changed: Condvar,
     kernel: Mutex<Netlink>,
     /// Links to remove behind the back of a DEL.
-    reaper: mpsc::SyncSender<Op>,
+    reaper: Reaper,
 }
 
 /// A turn at an attachment: no other verb works on it until it is dropped.
@@ -121,7 +125,7 @@ impl Node {
         primary_groups: Vec<String>,
         state: (Pool, Journal, BTreeMap<EniId, Attached>),
         kernel: Netlink,
-        reaper: mpsc::SyncSender<Op>,
+        reaper: Reaper,
     ) -> Self {
         let (pool, journal, attached) = state;
         let mut state = State { pool, journal, attached, waiting: 0, busy: BTreeSet::new() };
@@ -263,25 +267,16 @@ impl Node {
         self.state().journal.book().attachments.get(owner).cloned()
     }
 
-    /// Takes an address back: it rests from now on.
-    pub(crate) fn release(&self, owner: &Owner) -> Result<()> {
-        let mut state = self.state();
-        let now = now();
-        state.journal.released(owner, now)?;
-        state.pool.release(owner, now);
-        drop(state);
-        self.wake.notify_one();
-        Ok(())
+    /// Every attachment.
+    pub(crate) fn attachments(&self) -> Vec<Attachment> {
+        self.state().journal.book().attachments.values().cloned().collect()
     }
 
-    /// Removes a link without waiting for it: that takes the kernel twenty milliseconds.
-    pub(crate) fn reap(&self, removal: Op) {
-        if let Err(mpsc::TrySendError::Full(op) | mpsc::TrySendError::Disconnected(op)) =
-            self.reaper.try_send(removal)
-            && let Err(error) = self.kernel().apply(&[op])
-        {
-            warn!(error = %error, "remove a link");
-        }
+    /// Who has an address.
+    pub(crate) fn holder(&self, address: Ipv4Addr) -> Option<Owner> {
+        let state = self.state();
+        let mut holders = state.pool.assignments().filter(|(_, it)| it.address == address);
+        holders.next().map(|(owner, _)| owner.clone())
     }
 
     /// Waits until something changes, or an address may have rested, or the deadline.
@@ -306,3 +301,6 @@ pub(crate) fn now() -> Time {
     // A clock before 1970 is a machine without a clock: all addresses have rested.
     Time(since.unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,13 +16,16 @@ from judge import (
     exhausting,
     filtering,
     limits,
+    reserving,
+    signing,
     wire,
 )
 from judge.aws import CHECKS, World
 
 # What is checked, in this order.
 TOPICS = [
-    wire, creating, attaching, limits, assigning, exhausting, changing, describing, filtering
+    wire, signing, creating, attaching, limits, assigning, reserving, exhausting, changing,
+    describing, filtering,
 ]
 
 # Fewer checks than this is a mistake in the line above.

@@ -5,6 +5,10 @@ import os
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
 
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
+
 from judge.aws import NO_INTERFACE, check, equal, secondary
 from model import NAMESPACE
 
@@ -15,13 +19,25 @@ def call(method="POST", **parameters):
     """Status, headers and root of an answer. `_1` in a parameter's name is `.1`."""
     parameters = {name.replace("_", "."): value for name, value in parameters.items()}
     form = urllib.parse.urlencode({"Version": "2016-11-15", **parameters})
-    endpoint = urllib.parse.urlsplit(os.environ["AWS_ENDPOINT_URL_EC2"])
-    connection = http.client.HTTPConnection(endpoint.netloc, timeout=30)
+    endpoint = os.environ["AWS_ENDPOINT_URL_EC2"]
     if method == "POST":
         kind = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
-        connection.request("POST", "/", form, kind)
+        request = botocore.awsrequest.AWSRequest("POST", f"{endpoint}/", kind, form)
+        signer = botocore.auth.SigV4Auth
     else:
-        connection.request("GET", f"/?{form}")
+        request = botocore.awsrequest.AWSRequest("GET", f"{endpoint}/?{form}")
+        signer = botocore.auth.SigV4QueryAuth
+    key = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+    credentials = botocore.credentials.Credentials(*key)
+    signer(credentials, "ec2", os.environ["AWS_DEFAULT_REGION"]).add_auth(request)
+    return send(request.prepare())
+
+
+def send(request):
+    url = urllib.parse.urlsplit(request.url)
+    connection = http.client.HTTPConnection(url.netloc, timeout=30)
+    path = urllib.parse.urlunsplit(("", "", url.path, url.query, ""))
+    connection.request(request.method, path, request.body, dict(request.headers))
     answer = connection.getresponse()
     root = ElementTree.fromstring(answer.read())
     connection.close()

@@ -5,3 +5,4 @@ pub mod ec2;
 pub mod hangup;
 pub mod imds;
 pub mod kube;
+pub mod sigv4;

@@ -25,6 +25,8 @@ pub enum Reason {
     Unassigned,
     /// The destination is outside and the source has no public address.
     NoPublicAddress,
+    /// The sender has sent more to link-local services in a second than it may.
+    LinkLocalLimit,
 }
 
 /// A count of dropped packets.
@@ -42,8 +44,14 @@ pub struct Dropped {
 }
 
 impl Reason {
-    const ALL: [Self; 5] =
-        [Self::SourceCheck, Self::Egress, Self::Ingress, Self::Unassigned, Self::NoPublicAddress];
+    const ALL: [Self; 6] = [
+        Self::SourceCheck,
+        Self::Egress,
+        Self::Ingress,
+        Self::Unassigned,
+        Self::NoPublicAddress,
+        Self::LinkLocalLimit,
+    ];
 
     /// The mark that a filter puts on a packet that is to be dropped for this.
     pub(super) fn mark(self) -> u32 {
@@ -53,6 +61,7 @@ impl Reason {
             Self::Ingress => 3,
             Self::Unassigned => 4,
             Self::NoPublicAddress => 5,
+            Self::LinkLocalLimit => 6,
         }
     }
 }
@@ -67,6 +76,7 @@ const MOST_COUNTS: u32 = 65535;
 /// The text of the table.
 pub(super) fn table() -> String {
     let source_check = Reason::SourceCheck.mark();
+    let limit = Reason::LinkLocalLimit.mark();
     let ingress = Reason::Ingress.mark();
     let unassigned = Reason::Unassigned.mark();
     format!(
@@ -77,11 +87,11 @@ pub(super) fn table() -> String {
 		flags dynamic
 		counter
 	}}
-	# After the source check (-310), before connection tracking (-200).
+	# After the source check (-310) and the limit (-308), before connection tracking (-200).
 	chain prerouting {{
 		type filter hook prerouting priority -305; policy accept;
-		meta mark {source_check} add @{COUNTS} {{ meta mark . iifname . ip saddr }}
-		meta mark {source_check} drop
+		meta mark {{ {source_check}, {limit} }} add @{COUNTS} {{ meta mark . iifname . ip saddr }}
+		meta mark {{ {source_check}, {limit} }} drop
 	}}
 	# After the filters of the internet gateway (-10) and the security groups (0).
 	chain forward {{

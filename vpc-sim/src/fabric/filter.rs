@@ -11,6 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Where a VPC's link-local services are (metadata .254, DNS .253, time .123): on every link.
 const LINK_LOCAL_SERVICES: &str = "169.254.169.0/24";
 
+/// The VPC's DNS is at its first address plus this, beside 169.254.169.253.
+const RESOLVER: u32 = 2;
+
+/// Interfaces whose packets to link-local services are counted at once: more than a world has.
+const MOST_SENDERS: u32 = 65_535;
+
 /// One table, rendered. Tables are replaced whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Table {
@@ -37,6 +43,7 @@ pub(super) fn tables(layout: &Layout, ends: &BTreeMap<String, String>) -> Vec<Ta
     vec![
         neighbours(&enis),
         source_check(&enis),
+        link_local_limit(layout),
         security_groups(layout, &enis),
         internet_gateway(layout),
     ]
@@ -103,6 +110,40 @@ fn source_check(enis: &[(&str, &Eni)]) -> Table {
         elements(owned),
         elements(unchecked),
         mark = Reason::SourceCheck.mark(),
+    );
+    Table { family: "ip", name, text }
+}
+
+/// How much an interface may send to link-local services and to the VPC's resolver, together. The
+/// text says nothing of interfaces: the table, and what it has counted, outlives changes of them.
+fn link_local_limit(layout: &Layout) -> Table {
+    let name = "link_local_limit";
+    let resolver = layout.vpc_cidrs.first().and_then(|block| block.nth(RESOLVER));
+    let resolver = resolver.map(|address| format!(", {address}")).unwrap_or_default();
+    let limit = layout.link_local_packets;
+    let rule = match limit {
+        0 => String::new(),
+        // A second's worth may come at once.
+        _ => format!(
+            "\t\tip daddr {{ {LINK_LOCAL_SERVICES}{resolver} }} meta mark 0 \
+             add @senders {{ iifname limit rate over {limit}/second burst {limit} packets }} \
+             meta mark set {}\n",
+            Reason::LinkLocalLimit.mark()
+        ),
+    };
+    let text = format!(
+        r#"table ip {name} {{
+	set senders {{
+		type ifname
+		size {MOST_SENDERS}
+		flags dynamic
+	}}
+	chain prerouting {{
+		type filter hook prerouting priority -308; policy accept;
+		iifname {{ "lo", "{INTERNET_NAME}", "{SERVICES_NAME}" }} accept
+{rule}	}}
+}}
+"#
     );
     Table { family: "ip", name, text }
 }
@@ -332,6 +373,19 @@ mod tests {
         let text = rendered(&layout, "security_groups");
 
         has(&text, "elements = { \"e1\" : jump egress_0, \"e2\" : jump egress_0 }");
+    }
+
+    #[test]
+    fn a_limit_of_none_is_no_limit() {
+        let mut layout = layout(vec![]);
+        assert!(!rendered(&layout, "link_local_limit").contains("limit rate"));
+
+        layout.link_local_packets = 7;
+        layout.vpc_cidrs = vec!["10.0.0.0/16".parse().unwrap()];
+
+        let text = rendered(&layout, "link_local_limit");
+        has(&text, "ip daddr { 169.254.169.0/24, 10.0.0.2 }");
+        has(&text, "limit rate over 7/second burst 7 packets");
     }
 
     #[test]

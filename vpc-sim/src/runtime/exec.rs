@@ -185,6 +185,7 @@ mod tests {
         assert_eq!((ended.stdout.len(), ended.stderr.len()), (300_000, 200_000));
     }
 
+    /// CNI requirement 31.
     #[test]
     fn a_failure_is_told_in_libcnis_words() {
         let said = |script: &str| {

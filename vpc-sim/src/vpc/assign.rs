@@ -77,8 +77,9 @@ impl Vpc {
     ) -> Result<Assigned, Ec2Error> {
         let interface = self.interface(id)?;
         let (id, subnet_id) = (interface.id.clone(), interface.subnet_id.clone());
-        if let Some(instance_type) = self.type_of(interface) {
-            check_limit(interface, wanted, instance_type)?;
+        match self.type_of(interface) {
+            Some(instance_type) => check_limit(interface, wanted, instance_type)?,
+            None => self.check_unattached(interface.slots(), wanted)?,
         }
         if reassignment == Reassignment::Allowed
             && let Wanted::Addresses(addresses) = wanted
@@ -215,8 +216,18 @@ impl Vpc {
         interface.prefixes.extend(prefixes);
     }
 
-    /// The type of the instance that an interface is attached to. EC2 cannot know the limit of an
-    /// interface that is attached to none.
+    /// EC2 cannot know the limit of an interface that is attached to none, and does not say what it
+    /// does then. `slots` is what the interface has.
+    pub(super) fn check_unattached(&self, slots: usize, wanted: &Wanted) -> Result<(), Ec2Error> {
+        match self.spec.undocumented.addresses_unattached {
+            Some(limit) if slots.saturating_add(wanted.slots()) > limit as usize => {
+                Err(Ec2Error::too_many_addresses())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The type of the instance that an interface is attached to.
     fn type_of(&self, interface: &Interface) -> Option<&'static InstanceType> {
         let attachment = interface.attachment.as_ref()?;
         self.instances.get(&attachment.instance_id).map(|instance| instance.instance_type)

@@ -61,7 +61,8 @@ impl Vpc {
         if self.subnet(&interface.subnet_id)?.zone != instance.zone {
             let message = "You may not attach a network interface to an instance if they are not \
                            in the same availability zone";
-            return Err(Ec2Error::invalid(message));
+            let code = self.spec.undocumented.attach_across_zones.clone().into();
+            return Err(Ec2Error { code, message: message.into(), status: 400 });
         }
         check_limit(interface, &Wanted::Nothing, instance.instance_type)?;
         self.check_place(instance, card_index, request.device_index)?;

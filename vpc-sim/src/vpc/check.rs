@@ -1,6 +1,9 @@
 //! Whether EC2 would make what a specification describes.
 
-use super::spec::{Spec, SubnetSpec};
+use super::{
+    reservation::is_block_of,
+    spec::{Spec, SubnetSpec},
+};
 use ipnetwork::Ipv4Network;
 use std::collections::BTreeSet;
 
@@ -22,10 +25,12 @@ pub enum SpecError {
         cidr: Ipv4Network,
     },
     /// A reservation is in another subnet, or in none.
-    #[error("subnet {name}: prefix reservation {block} must be a canonical block inside of it")]
+    #[error("subnet {name}: {kind} reservation {block} must be a canonical block inside of it")]
     Reservation {
         /// The subnet's name.
         name: String,
+        /// `prefix` or `explicit`.
+        kind: &'static str,
         /// The reservation.
         block: Ipv4Network,
     },
@@ -91,12 +96,15 @@ impl Spec {
         if !self.cidrs.iter().any(inside) {
             return Err(SpecError::Outside { name: name.clone(), cidr: *cidr });
         }
-        let outside = |block: &&Ipv4Network| {
-            block.ip() != block.network()
-                || !(cidr.contains(block.network()) && cidr.contains(block.broadcast()))
-        };
-        if let Some(block) = subnet.prefix_reservations.iter().find(outside) {
-            return Err(SpecError::Reservation { name: name.clone(), block: *block });
+        let reserved: Vec<_> = subnet.reservations().collect();
+        for (index, (kind, block)) in reserved.iter().enumerate() {
+            if !is_block_of(*cidr, *block) {
+                let (name, kind, block) = (name.clone(), kind.as_str(), *block);
+                return Err(SpecError::Reservation { name, kind, block });
+            }
+            if let Some((_, other)) = reserved[..index].iter().find(|it| it.1.overlaps(*block)) {
+                return Err(SpecError::Overlap(*other, *block));
+            }
         }
         match zone.strip_prefix(&self.region).map(str::as_bytes) {
             Some([b'a'..=b'z']) => Ok(()),
@@ -156,6 +164,13 @@ mod tests {
         check(
             |spec| spec.subnets[0].prefix_reservations = vec!["10.0.1.0/28".parse().unwrap()],
             "subnet nodes-a: prefix reservation 10.0.1.0/28 must be a canonical block inside of it",
+        );
+        check(
+            |spec| {
+                spec.subnets[0].prefix_reservations = vec!["10.0.0.32/28".parse().unwrap()];
+                spec.subnets[0].explicit_reservations = vec!["10.0.0.32/27".parse().unwrap()];
+            },
+            "10.0.0.32/28 and 10.0.0.32/27 overlap",
         );
         check(
             |spec| spec.subnets[0].zone = "eu-west-1a".into(),

@@ -75,6 +75,8 @@ impl Vpc {
         }
         let groups = self.resolve_groups(&request.groups)?;
         tags::check(&request.tags, 0)?;
+        // The primary address is one.
+        self.check_unattached(1, &request.wanted)?;
         if self.interfaces.len() >= self.spec.quotas.interfaces_per_region {
             let message = "The maximum number of network interfaces has been reached.";
             return Err(Ec2Error::new("NetworkInterfaceLimitExceeded", message));

@@ -135,6 +135,15 @@ impl Vpc {
         paginate(found, lookup, page, &TYPE_PAGE_SIZES)
     }
 
+    /// A page of what matches the filters.
+    pub(super) fn page_of<'a, T: Resource>(
+        &self,
+        all: impl Iterator<Item = &'a T>,
+        lookup: &Lookup,
+    ) -> Result<Page<'a, T>, Ec2Error> {
+        paginate(select(self, all, &lookup.filters)?, lookup, None, &PAGE_SIZES)
+    }
+
     fn look_up<'a, K: Ord + Borrow<str>, T: Resource>(
         &self,
         lookup: &Lookup,

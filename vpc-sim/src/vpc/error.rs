@@ -66,6 +66,14 @@ impl Ec2Error {
     pub fn known(code: &str) -> Self {
         let (status, message) = match code {
             "AuthFailure" => (401, "AWS was not able to validate the provided access credentials"),
+            "SignatureDoesNotMatch" => (
+                403,
+                "The request signature we calculated does not match the signature you provided. \
+                 Check your AWS Secret Access Key and signing method. Consult the service \
+                 documentation for details.",
+            ),
+            "MissingAuthenticationToken" => (403, "Request is missing Authentication Token"),
+            "RequestExpired" => (400, "Request has expired."),
             "InternalError" | "InternalFailure" => (500, "An internal error has occurred"),
             "RequestLimitExceeded" => (503, "Request limit exceeded."),
             "ServiceUnavailable" | "Unavailable" => {

@@ -4,6 +4,7 @@ use super::{
     Group, Instance, Interface, Subnet, Vpc,
     filter::{Field, Resource},
     limits::{self, InstanceType},
+    reservation::CidrReservation,
 };
 
 fn one(value: impl ToString) -> Vec<String> {
@@ -125,6 +126,20 @@ impl Resource for Subnet {
             "default-for-az" | "defaultForAz" => |_, _| one(false),
             "map-public-ip-on-launch" => |_, subnet| one(subnet.public_ips),
             "owner-id" => |vpc, _| one(vpc.account()),
+            _ => return None,
+        })
+    }
+}
+
+impl Resource for CidrReservation {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn field(name: &str) -> Option<Field<Self>> {
+        Some(match name {
+            "subnet-id" => |_, reservation| one(&reservation.subnet_id),
+            "reservationType" => |_, reservation| one(reservation.kind.as_str()),
             _ => return None,
         })
     }

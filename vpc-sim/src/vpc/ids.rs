@@ -67,6 +67,8 @@ pub enum Kind {
     Vpc,
     /// What one launch made.
     Reservation,
+    /// A block of a subnet that is kept for something.
+    CidrReservation,
 }
 
 /// Hexadecimal digits behind the dash: 17 today, 8 in ids of before 2018.
@@ -84,6 +86,7 @@ impl Kind {
             Self::Group => "sg-",
             Self::Vpc => "vpc-",
             Self::Reservation => "r-",
+            Self::CidrReservation => "scr-",
         }
     }
 
@@ -128,6 +131,10 @@ impl Kind {
             Self::Reservation => {
                 ("InvalidReservationID.NotFound", format!("The reservation '{id}' does not exist"))
             }
+            Self::CidrReservation => (
+                "InvalidSubnetCidrReservationID.NotFound",
+                format!("The subnet CIDR reservation ID '{id}' does not exist"),
+            ),
         };
         Ec2Error::new(code, message)
     }
@@ -141,6 +148,7 @@ impl Kind {
             Self::Group => "InvalidGroupId.Malformed",
             Self::Vpc => "InvalidVpcID.Malformed",
             Self::Reservation => "InvalidReservationID.Malformed",
+            Self::CidrReservation => "InvalidSubnetCidrReservationID.Malformed",
         };
         Ec2Error::new(code, format!("Invalid id: \"{id}\" (expecting \"{}...\")", self.prefix()))
     }

@@ -49,8 +49,7 @@ pub struct Instance {
     pub(super) ghosts: Vec<Ghost>,
 }
 
-/// A role and its credentials on one instance. Nothing is signed in this world, so they open
-/// nothing; they tell the callers of EC2 apart.
+/// A role and its credentials on one instance. They open EC2, and tell its callers apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     /// Its name.

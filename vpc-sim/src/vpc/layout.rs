@@ -23,6 +23,7 @@ impl Vpc {
             public: wired()
                 .filter_map(|(interface, _)| Some((interface.primary, interface.public?)))
                 .collect(),
+            link_local_packets: self.spec.link_local_packets,
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Every call takes the time. What happens later is queued; [`Vpc::advance`] lets it happen.
 
+pub mod access;
 pub mod admit;
 pub mod assign;
 pub mod attach;
@@ -13,6 +14,7 @@ pub mod ids;
 pub mod limits;
 pub mod metadata;
 pub mod request;
+pub mod reservation;
 pub mod spec;
 pub mod throttle;
 
@@ -49,7 +51,8 @@ use ipnetwork::Ipv4Network;
 use lag::Lagging;
 use net::Mac;
 use rand::{SeedableRng, rngs::StdRng};
-use spec::{ImdsSpec, Latency};
+use reservation::{CidrReservation, CreateReservation};
+use spec::{ImdsSpec, Latency, SubnetSpec};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
@@ -68,6 +71,7 @@ pub struct Vpc {
     instances: BTreeMap<InstanceId, Instance>,
     tags: BTreeMap<String, BTreeMap<String, String>>,
     created: BTreeMap<String, create::Created>,
+    reservations: BTreeMap<String, CidrReservation>,
     index: Index,
     throttle: Throttle,
     faults: Faults,
@@ -115,6 +119,7 @@ impl Vpc {
             instances: BTreeMap::new(),
             tags: BTreeMap::new(),
             created: BTreeMap::new(),
+            reservations: BTreeMap::new(),
             index: Index::default(),
             throttle: Throttle::default(),
             faults: Faults::new(spec.seed),
@@ -126,17 +131,7 @@ impl Vpc {
             spec,
         };
         for subnet in vpc.spec.subnets.clone() {
-            let id = subnet.id.unwrap_or_else(|| Kind::Subnet.random(&mut vpc.rng));
-            vpc.tag(&id, "Name", &subnet.name);
-            let subnet = Subnet {
-                id: id.clone(),
-                name: subnet.name,
-                cidr: subnet.cidr,
-                zone: subnet.zone,
-                public_ips: subnet.public_ips,
-                space: Space::new(subnet.cidr, &subnet.prefix_reservations),
-            };
-            vpc.subnets.insert(id, subnet);
+            vpc.add_subnet(subnet);
         }
         Ok(vpc)
     }
@@ -289,6 +284,32 @@ impl Vpc {
         match self.spec.region.as_str() {
             "us-east-1" => format!("ip-{host}.ec2.internal"),
             region => format!("ip-{host}.{region}.compute.internal"),
+        }
+    }
+
+    fn add_subnet(&mut self, spec: SubnetSpec) {
+        let id = spec.id.clone().unwrap_or_else(|| Kind::Subnet.random(&mut self.rng));
+        self.tag(&id, "Name", &spec.name);
+        let reservations: Vec<_> = spec.reservations().collect();
+        let subnet = Subnet {
+            id: id.clone(),
+            name: spec.name,
+            cidr: spec.cidr,
+            zone: spec.zone,
+            public_ips: spec.public_ips,
+            space: Space::new(spec.cidr),
+        };
+        self.subnets.insert(id.clone(), subnet);
+        for (kind, cidr) in reservations {
+            let request = CreateReservation {
+                subnet_id: id.clone(),
+                cidr,
+                kind,
+                description: String::new(),
+                tags: BTreeMap::new(),
+            };
+            let made = self.create_subnet_cidr_reservation(&request);
+            made.expect("the specification was checked");
         }
     }
 

@@ -5,6 +5,7 @@ use super::{
     attach::{Attach, Detach},
     create::{Attribute, CreateInterface},
     describe::Lookup,
+    reservation::CreateReservation,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, str::FromStr};
@@ -18,10 +19,14 @@ pub enum Action {
     AttachNetworkInterface,
     /// Make an interface.
     CreateNetworkInterface,
+    /// Keep a block of a subnet for something.
+    CreateSubnetCidrReservation,
     /// Put tags on resources.
     CreateTags,
     /// Remove an interface.
     DeleteNetworkInterface,
+    /// Keep a block of a subnet no longer.
+    DeleteSubnetCidrReservation,
     /// Look instance types up.
     DescribeInstanceTypes,
     /// Look instances up.
@@ -36,6 +41,8 @@ pub enum Action {
     DescribeVpcs,
     /// Take an interface out of an instance.
     DetachNetworkInterface,
+    /// Look the kept blocks of a subnet up.
+    GetSubnetCidrReservations,
     /// Change one attribute of an interface.
     ModifyNetworkInterfaceAttribute,
     /// Take addresses or prefixes from an interface.
@@ -44,12 +51,14 @@ pub enum Action {
 
 impl Action {
     /// All of them, in the order of their names.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::AssignPrivateIpAddresses,
         Self::AttachNetworkInterface,
         Self::CreateNetworkInterface,
+        Self::CreateSubnetCidrReservation,
         Self::CreateTags,
         Self::DeleteNetworkInterface,
+        Self::DeleteSubnetCidrReservation,
         Self::DescribeInstanceTypes,
         Self::DescribeInstances,
         Self::DescribeNetworkInterfaces,
@@ -57,6 +66,7 @@ impl Action {
         Self::DescribeSubnets,
         Self::DescribeVpcs,
         Self::DetachNetworkInterface,
+        Self::GetSubnetCidrReservations,
         Self::ModifyNetworkInterfaceAttribute,
         Self::UnassignPrivateIpAddresses,
     ];
@@ -68,8 +78,10 @@ impl Action {
             Self::AssignPrivateIpAddresses => "AssignPrivateIpAddresses",
             Self::AttachNetworkInterface => "AttachNetworkInterface",
             Self::CreateNetworkInterface => "CreateNetworkInterface",
+            Self::CreateSubnetCidrReservation => "CreateSubnetCidrReservation",
             Self::CreateTags => "CreateTags",
             Self::DeleteNetworkInterface => "DeleteNetworkInterface",
+            Self::DeleteSubnetCidrReservation => "DeleteSubnetCidrReservation",
             Self::DescribeInstanceTypes => "DescribeInstanceTypes",
             Self::DescribeInstances => "DescribeInstances",
             Self::DescribeNetworkInterfaces => "DescribeNetworkInterfaces",
@@ -77,6 +89,7 @@ impl Action {
             Self::DescribeSubnets => "DescribeSubnets",
             Self::DescribeVpcs => "DescribeVpcs",
             Self::DetachNetworkInterface => "DetachNetworkInterface",
+            Self::GetSubnetCidrReservations => "GetSubnetCidrReservations",
             Self::ModifyNetworkInterfaceAttribute => "ModifyNetworkInterfaceAttribute",
             Self::UnassignPrivateIpAddresses => "UnassignPrivateIpAddresses",
         }
@@ -85,7 +98,7 @@ impl Action {
     /// Whether it changes anything.
     #[must_use]
     pub fn changes(self) -> bool {
-        !self.as_str().starts_with("Describe")
+        !["Describe", "Get"].iter().any(|verb| self.as_str().starts_with(verb))
     }
 }
 
@@ -158,6 +171,20 @@ pub enum Request {
         /// The tags that each gets.
         tags: BTreeMap<String, String>,
     },
+    /// `CreateSubnetCidrReservation`.
+    CreateReservation(CreateReservation),
+    /// `DeleteSubnetCidrReservation`.
+    DeleteReservation {
+        /// Its id.
+        id: String,
+    },
+    /// `GetSubnetCidrReservations`.
+    GetReservations {
+        /// Id of the subnet.
+        subnet_id: String,
+        /// Filters and pages.
+        lookup: Lookup,
+    },
     /// `DescribeNetworkInterfaces`.
     DescribeInterfaces(Lookup),
     /// `DescribeInstances`.
@@ -185,6 +212,9 @@ impl Request {
             Self::Assign { .. } => Action::AssignPrivateIpAddresses,
             Self::Unassign { .. } => Action::UnassignPrivateIpAddresses,
             Self::CreateTags { .. } => Action::CreateTags,
+            Self::CreateReservation(_) => Action::CreateSubnetCidrReservation,
+            Self::DeleteReservation { .. } => Action::DeleteSubnetCidrReservation,
+            Self::GetReservations { .. } => Action::GetSubnetCidrReservations,
             Self::DescribeInterfaces(_) => Action::DescribeNetworkInterfaces,
             Self::DescribeInstances(_) => Action::DescribeInstances,
             Self::DescribeInstanceTypes(_) => Action::DescribeInstanceTypes,
@@ -203,7 +233,8 @@ impl Request {
             | Self::DescribeInstanceTypes(lookup)
             | Self::DescribeSubnets(lookup)
             | Self::DescribeSecurityGroups(lookup)
-            | Self::DescribeVpcs(lookup) => Some(lookup),
+            | Self::DescribeVpcs(lookup)
+            | Self::GetReservations { lookup, .. } => Some(lookup),
             Self::Create(_)
             | Self::Attach(_)
             | Self::Detach { .. }
@@ -211,6 +242,8 @@ impl Request {
             | Self::Modify { .. }
             | Self::Assign { .. }
             | Self::Unassign { .. }
+            | Self::CreateReservation(_)
+            | Self::DeleteReservation { .. }
             | Self::CreateTags { .. } => None,
         }
     }

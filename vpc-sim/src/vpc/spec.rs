@@ -1,6 +1,6 @@
 //! What a world is made of, as a file or a test writes it down.
 
-use super::{limits, throttle::ThrottleSpec};
+use super::{access::AccessSpec, limits, reservation::ReservationType, throttle::ThrottleSpec};
 use crate::layout::Protocol;
 use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Deserializer};
@@ -28,6 +28,13 @@ pub struct Spec {
     pub throttle: ThrottleSpec,
     /// How much there may be of what AWS raises on request.
     pub quotas: Quotas,
+    /// Whose calls are taken.
+    pub access: AccessSpec,
+    /// What AWS does and does not say.
+    pub undocumented: Undocumented,
+    /// Packets a second that an interface may send to link-local services; AWS's number cannot be
+    /// raised. 0 is without limit.
+    pub link_local_packets: u32,
     /// Where ids, addresses and everything else that is random begins.
     pub seed: u64,
 }
@@ -51,6 +58,21 @@ pub struct SubnetSpec {
     /// first. Subnet CIDR reservations of the type `prefix`.
     #[serde(default)]
     pub prefix_reservations: Vec<Ipv4Network>,
+    /// Blocks that nothing comes from unless it is asked for by name. Subnet CIDR reservations of
+    /// the type `explicit`.
+    #[serde(default)]
+    pub explicit_reservations: Vec<Ipv4Network>,
+}
+
+impl SubnetSpec {
+    /// All reserved blocks.
+    pub(super) fn reservations(&self) -> impl Iterator<Item = (ReservationType, Ipv4Network)> {
+        let of = |kind, blocks: &[Ipv4Network]| {
+            blocks.iter().map(|block| (kind, *block)).collect::<Vec<_>>()
+        };
+        let prefix = of(ReservationType::Prefix, &self.prefix_reservations);
+        prefix.into_iter().chain(of(ReservationType::Explicit, &self.explicit_reservations))
+    }
 }
 
 /// One security group.
@@ -177,10 +199,33 @@ impl Default for Quotas {
     }
 }
 
+/// Packets a second that an interface may send to metadata, DNS and time together, as the EC2 user
+/// guide says ("DNS attributes for your VPC", "IMDS throttling").
+const LINK_LOCAL_PACKETS: u32 = 1_024;
+
+/// What AWS does and does not say: a client must not depend on it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Undocumented {
+    /// The code of an attach across zones.
+    pub attach_across_zones: String,
+    /// Addresses and prefixes that an interface may have while it is attached to none; no limit
+    /// when absent: only an instance's type has one.
+    pub addresses_unattached: Option<u32>,
+}
+
+impl Default for Undocumented {
+    fn default() -> Self {
+        Self { attach_across_zones: "InvalidParameterValue".into(), addresses_unattached: None }
+    }
+}
+
 /// The instance metadata service.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImdsSpec {
+    /// Whether an instance may use it at all.
+    pub enabled: bool,
     /// Answer requests without a token, as IMDSv1 did.
     pub v1: bool,
     /// TTL of the packets that carry a token: 1 means that it does not reach a pod.
@@ -192,7 +237,7 @@ pub struct ImdsSpec {
 
 impl Default for ImdsSpec {
     fn default() -> Self {
-        Self { v1: false, hop_limit: 1, lag: Duration::from_millis(100) }
+        Self { enabled: true, v1: false, hop_limit: 1, lag: Duration::from_millis(100) }
     }
 }
 
@@ -209,6 +254,7 @@ impl Default for Spec {
             zone: zone.into(),
             public_ips,
             prefix_reservations: Vec::new(),
+            explicit_reservations: Vec::new(),
         };
         Self {
             region: "us-west-2".into(),
@@ -225,6 +271,9 @@ impl Default for Spec {
             imds: ImdsSpec::default(),
             throttle: ThrottleSpec::default(),
             quotas: Quotas::default(),
+            access: AccessSpec::default(),
+            undocumented: Undocumented::default(),
+            link_local_packets: LINK_LOCAL_PACKETS,
             seed: 0,
         }
     }

@@ -1,6 +1,6 @@
 //! The addresses of a subnet: who has which, and which one is next.
 
-use super::{ids::EniId, limits::PREFIX_SIZE};
+use super::{ids::EniId, interface::Interface, limits::PREFIX_SIZE, reservation::ReservationType};
 use ipnetwork::Ipv4Network;
 use rand::{Rng, seq::IteratorRandom};
 use std::{
@@ -39,6 +39,15 @@ impl Subnet {
         self.space.free()
     }
 
+    /// The same, were these all interfaces of the VPC: what a read sees that lags.
+    pub fn free_beside<'a>(&self, interfaces: impl Iterator<Item = &'a Interface>) -> u32 {
+        let here = interfaces.filter(|interface| interface.subnet_id == self.id);
+        let taken = here.map(|interface| {
+            interface.addresses().count() + interface.prefixes.len() * PREFIX_SIZE as usize
+        });
+        self.space.usable().saturating_sub(u32::try_from(taken.sum::<usize>()).unwrap_or(u32::MAX))
+    }
+
     /// The interface that has an address, alone or inside of a prefix.
     #[must_use]
     pub fn owner(&self, address: Ipv4Addr) -> Option<&EniId> {
@@ -53,26 +62,39 @@ pub(super) struct Space {
     last: u32,
     single: BTreeMap<u32, EniId>,
     prefixes: BTreeMap<u32, EniId>,
-    /// First and last address of blocks that are for prefixes only.
-    reserved: Vec<(u32, u32)>,
+    /// First and last address of blocks that are reserved, and what for.
+    reserved: Vec<(u32, u32, ReservationType)>,
 }
 
 impl Space {
-    pub(super) fn new(cidr: Ipv4Network, reserved: &[Ipv4Network]) -> Self {
-        let bounds = |block: &Ipv4Network| (block.network().into(), block.broadcast().into());
+    pub(super) fn new(cidr: Ipv4Network) -> Self {
         Self {
             first: cidr.network().into(),
             last: cidr.broadcast().into(),
             single: BTreeMap::new(),
             prefixes: BTreeMap::new(),
-            reserved: reserved.iter().map(bounds).collect(),
+            reserved: Vec::new(),
         }
     }
 
+    /// Keeps a block for something, from now on.
+    pub(super) fn reserve(&mut self, kind: ReservationType, block: Ipv4Network) {
+        self.reserved.push((block.network().into(), block.broadcast().into(), kind));
+    }
+
+    /// Keeps a block for nothing.
+    pub(super) fn unreserve(&mut self, block: Ipv4Network) {
+        self.reserved.retain(|(first, _, _)| *first != u32::from(block.network()));
+    }
+
     pub(super) fn free(&self) -> u32 {
-        let usable = (self.last - self.first + 1).saturating_sub(RESERVED_AT_START + 1);
         let taken = self.single.len() + self.prefixes.len() * PREFIX_SIZE as usize;
-        usable.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
+        self.usable().saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
+    }
+
+    /// Addresses that somebody could have.
+    fn usable(&self) -> u32 {
+        (self.last - self.first + 1).saturating_sub(RESERVED_AT_START + 1)
     }
 
     pub(super) fn owner(&self, address: Ipv4Addr) -> Option<&EniId> {
@@ -127,7 +149,7 @@ impl Space {
         let is_free = |address: &u32| {
             !without.contains(address)
                 && self.owner((*address).into()).is_none()
-                && !self.reserved.iter().any(|(first, last)| (first..=last).contains(&address))
+                && !self.reserved.iter().any(|(first, last, _)| (first..=last).contains(&address))
         };
         let blind = (0..BLIND_PICKS).map(|_| rng.random_range(usable.clone())).find(is_free);
         blind.or_else(|| usable.filter(is_free).choose(rng))
@@ -150,10 +172,18 @@ impl Space {
     }
 
     fn pick_block(&self, without: &BTreeSet<u32>, rng: &mut impl Rng) -> Option<u32> {
-        let is_free = |start: &u32| !without.contains(start) && self.free_block(*start);
+        let of = |kind| self.reserved.iter().filter(move |(_, _, it)| *it == kind);
+        let is_explicit = |start: u32| {
+            of(ReservationType::Explicit)
+                .any(|(first, last, _)| start <= *last && *first < start + PREFIX_SIZE)
+        };
+        let is_free = |start: &u32| {
+            !without.contains(start) && self.free_block(*start) && !is_explicit(*start)
+        };
         // EC2, "Subnet CIDR reservations": prefixes come from the reserved blocks while there are
         // any, and from the rest of the subnet then.
-        let reserved = self.reserved.iter().flat_map(|(first, last)| blocks(*first, *last));
+        let prefix = of(ReservationType::Prefix);
+        let reserved = prefix.flat_map(|(first, last, _)| blocks(*first, *last));
         if let Some(start) = reserved.filter(is_free).choose(rng) {
             return Some(start);
         }
@@ -183,7 +213,7 @@ mod tests {
     use rand::{SeedableRng, rngs::StdRng};
 
     fn space(cidr: &str) -> Space {
-        Space::new(cidr.parse().unwrap(), &[])
+        Space::new(cidr.parse().unwrap())
     }
 
     fn eni() -> EniId {
@@ -235,7 +265,8 @@ mod tests {
     #[test]
     fn a_reserved_block_is_for_prefixes_which_come_from_it_first() {
         let reserved = "10.0.0.64/27".parse().unwrap();
-        let mut space = Space::new("10.0.0.0/24".parse().unwrap(), &[reserved]);
+        let mut space = space("10.0.0.0/24");
+        space.reserve(ReservationType::Prefix, reserved);
         let mut rng = StdRng::seed_from_u64(1);
 
         let prefixes = space.pick_prefixes(3, &mut rng).unwrap();

@@ -46,6 +46,7 @@ impl Vpc {
             || self.instances.contains_key(id)
             || self.subnets.contains_key(id)
             || self.groups.contains_key(id)
+            || self.reservations.contains_key(id)
             || self.id() == id;
         if known {
             return Ok(());

@@ -34,14 +34,18 @@ impl BucketSpec {
             | Action::AssignPrivateIpAddresses
             | Action::UnassignPrivateIpAddresses => Self::new(100, 5),
             // "All other mutating actions".
-            Action::AttachNetworkInterface | Action::DetachNetworkInterface => Self::new(50, 5),
+            Action::AttachNetworkInterface
+            | Action::DetachNetworkInterface
+            | Action::DeleteSubnetCidrReservation => Self::new(50, 5),
+            Action::CreateSubnetCidrReservation => Self::new(5, 1),
             Action::CreateTags => Self::new(100, 10),
             Action::DescribeInstances
             | Action::DescribeInstanceTypes
             | Action::DescribeNetworkInterfaces
             | Action::DescribeSecurityGroups
             | Action::DescribeSubnets
-            | Action::DescribeVpcs => Self::new(100, 20),
+            | Action::DescribeVpcs
+            | Action::GetSubnetCidrReservations => Self::new(100, 20),
         }
     }
 }

@@ -192,6 +192,10 @@ mod tests {
             &["line 11, column 23", "prefix reservation 10.0.2.0/28"],
         );
         check(
+            &file("explicit_reservations = ['10.0.0.0/26', '10.0.0.32/28']\n"),
+            &["line 7, column 25", "10.0.0.0/26 and 10.0.0.32/28 overlap"],
+        );
+        check(
             &file("[[vpc.groups]]\nname = 'web'\ningress = [{ group = 'db' }]\n"),
             &["line 9, column 11", "group web permits `db`"],
         );

@@ -30,7 +30,9 @@ pub(super) fn of(text: &str, error: &SpecError) -> Option<Range<usize>> {
         // Of two that overlap the later one is wrong.
         SpecError::Block(block) | SpecError::Overlap(_, block) => vpc.block(&block.to_string()),
         SpecError::Outside { name, .. } => entry(&vpc.subnets, name, "cidr"),
-        SpecError::Reservation { name, .. } => entry(&vpc.subnets, name, "prefix_reservations"),
+        SpecError::Reservation { name, kind, .. } => {
+            entry(&vpc.subnets, name, &format!("{kind}_reservations"))
+        }
         SpecError::Zone { name, .. } => entry(&vpc.subnets, name, "zone"),
         SpecError::Twice(name) => {
             let tables = vpc.subnets.iter().chain(&vpc.groups).rev();
@@ -48,8 +50,19 @@ impl VpcPlaces {
         let in_subnets = self.subnets.iter().rev().find_map(|it| value(it, "cidr", block));
         let blocks = self.cidrs.iter().flat_map(|blocks| blocks.get_ref()).rev();
         let mut in_vpc = blocks.filter(|it| it.get_ref().as_str() == Some(block));
-        in_subnets.or_else(|| in_vpc.next().map(Spanned::span))
+        let reserved = self.subnets.iter().rev().find_map(|it| reservation(it, block));
+        in_subnets.or(reserved).or_else(|| in_vpc.next().map(Spanned::span))
     }
+}
+
+/// The place of a subnet's reservations that name a block.
+fn reservation(table: &Table, block: &str) -> Option<Range<usize>> {
+    let named = |key: &str| {
+        let list = table.get_ref().get(key)?;
+        let blocks = list.get_ref().as_array()?;
+        blocks.iter().any(|it| it.as_str() == Some(block)).then(|| list.span())
+    };
+    named("explicit_reservations").or_else(|| named("prefix_reservations"))
 }
 
 /// The value of a key in the table of a name.

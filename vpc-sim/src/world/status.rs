@@ -219,6 +219,7 @@ impl From<Dropped> for DroppedStatus {
             Reason::Ingress => "no security group of the receiver allows it in",
             Reason::Unassigned => "nobody has the destination address",
             Reason::NoPublicAddress => "the source has no public address",
+            Reason::LinkLocalLimit => "more packets a second to link-local services than allowed",
         };
         let Dropped { eni, source, packets, .. } = dropped;
         Self { reason: reason.into(), eni, source, packets }

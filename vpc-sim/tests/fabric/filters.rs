@@ -298,3 +298,64 @@ fn group(world: &mut World, id: &str, ingress: Vec<Permission>) {
     let egress = world.layout.groups[OPEN].egress.clone();
     world.layout.groups.insert(id.into(), Group { ingress, egress });
 }
+
+/// Sends empty datagrams as fast as it goes.
+fn flood(place: &std::path::Path, to: &str, count: u32) {
+    let socket = netns::within(place, || std::net::UdpSocket::bind("0.0.0.0:0")).unwrap();
+    for _ in 0..count {
+        // Not connected: a socket that is hears of ports that are closed.
+        socket.send_to(&[], (addr(to), PORT)).unwrap();
+    }
+}
+
+/// Packets of an interface that were dropped because it sent too many.
+fn too_many(world: &World, eni: &str) -> u64 {
+    let dropped = world.fabric.dropped().unwrap().into_iter();
+    let of_eni = dropped.filter(|it| it.eni == eni && it.reason == Reason::LinkLocalLimit);
+    of_eni.map(|it| it.packets).sum()
+}
+
+#[test]
+fn an_interface_sends_no_more_to_link_local_services_in_a_second_than_it_may() {
+    let mut world = World::of_two();
+    world.layout.link_local_packets = 100;
+    world.apply();
+    let (a, b) = (world.node("a"), world.node("b"));
+
+    let began = std::time::Instant::now();
+    for to in ["169.254.169.254", "169.254.169.253", "10.0.0.2"] {
+        flood(&a, to, 500);
+    }
+    let refilled = began.elapsed().as_secs_f64() * 100.0;
+    let dropped = too_many(&world, "eni-a");
+
+    // To three services together passes what the bucket held, and what came into it meanwhile.
+    assert!(dropped as f64 >= 1500.0 - 100.0 - refilled - 1.0, "{dropped} {refilled}");
+    assert!(dropped <= 1400, "a bucket's worth passes: {dropped}");
+    // The other interface has a bucket of its own.
+    flood(&b, "169.254.169.253", 100);
+    assert_eq!(too_many(&world, "eni-b"), 0);
+    // What is for others is not counted.
+    assert_eq!(ask((&b, "10.0.2.5"), (&a, "10.0.1.5")), Outcome::Answered(addr("10.0.2.5")));
+    flood(&b, "10.0.1.5", 500);
+    assert_eq!(too_many(&world, "eni-b"), 0);
+}
+
+#[test]
+fn a_change_of_the_layout_fills_no_bucket() {
+    let mut world = World::of_two();
+    world.layout.link_local_packets = 1000;
+    world.apply();
+    let a = world.node("a");
+    flood(&a, "169.254.169.253", 1000);
+
+    world.eni("eni-a").secondary = vec![addr("10.0.1.6")];
+    let began = std::time::Instant::now();
+    world.apply();
+    flood(&a, "169.254.169.253", 1000);
+
+    let refilled = began.elapsed().as_secs_f64() * 1000.0;
+    let dropped = too_many(&world, "eni-a");
+    // With a new bucket nothing would be dropped, however much time has passed.
+    assert!(dropped > 0 || refilled > 900.0, "{dropped} {refilled}");
+}

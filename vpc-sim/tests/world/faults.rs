@@ -2,7 +2,7 @@
 
 use crate::{
     program::{Program, succeed, vpc_sim},
-    setup::{Name, add_node, default_world, http},
+    setup::{Name, add_node, default_world, ec2, http},
 };
 use serde_json::Value;
 use vpc_sim::{
@@ -11,10 +11,9 @@ use vpc_sim::{
     world::{World, WorldFile, file},
 };
 
-const EC2: &str = "10.0.0.11:80";
 const IMDS: &str = "169.254.169.254:80";
 const TOKEN: &str = "PUT /latest/api/token\nx-aws-ec2-metadata-token-ttl-seconds: 60";
-const DESCRIBE_VPCS: &str = "GET /?Action=DescribeVpcs&Version=2016-11-15";
+const DESCRIBE_VPCS: &str = "Action=DescribeVpcs";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_reply_and_a_silent_metadata_service_close_the_connection() {
@@ -26,10 +25,10 @@ async fn a_lost_reply_and_a_silent_metadata_service_close_the_connection() {
         world.add_fault(FaultSpec { calls: Some(1), ..FaultSpec::new(kind) }).unwrap();
     }
 
-    let ec2 = [(); 2].map(|()| http(&node, EC2, DESCRIBE_VPCS));
+    let calls = [(); 2].map(|()| ec2(&node, DESCRIBE_VPCS));
     let imds = [(); 2].map(|()| http(&node, IMDS, TOKEN));
 
-    for [lost, answered] in [ec2, imds] {
+    for [lost, answered] in [calls, imds] {
         assert!(lost.unwrap_err().to_string().ends_with("no answer: \"\""));
         assert_eq!(answered.unwrap().0, 200);
     }
@@ -46,7 +45,7 @@ async fn a_world_file_can_begin_with_faults() {
     let world = World::up(&name.0, WorldFile::parse(&text).unwrap()).await.unwrap();
     let services = world.namespace(Place::Services).await.unwrap();
 
-    let (status, body) = http(&services, EC2, DESCRIBE_VPCS).unwrap();
+    let (status, body) = ec2(&services, DESCRIBE_VPCS).unwrap();
 
     assert_eq!(status, 503, "{body}");
     assert!(body.contains("RequestLimitExceeded"), "{body}");
@@ -63,7 +62,7 @@ fn the_program_adds_lists_and_clears_faults_and_counts_calls() {
     };
     let ask = |want: &str| {
         let namespace = format!("/run/netns/{}.services", name.0);
-        let reply = http(std::path::Path::new(&namespace), EC2, DESCRIBE_VPCS);
+        let reply = ec2(std::path::Path::new(&namespace), DESCRIBE_VPCS);
         assert!(format!("{reply:?}").contains(want), "{reply:?}");
     };
 

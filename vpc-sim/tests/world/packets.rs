@@ -1,6 +1,6 @@
 //! What EC2 is told about groups and source check, and what becomes of packets then.
 
-use crate::setup::{Name, add_node, default_world, http};
+use crate::setup::{Name, add_node, default_world, ec2};
 use net::{Netlink, Object, Op, netns};
 use std::{
     io,
@@ -79,9 +79,9 @@ struct Machine {
 
 impl Machine {
     fn modify(&self, attribute: &str) {
-        let action = "Action=ModifyNetworkInterfaceAttribute&Version=2016-11-15";
-        let line = format!("GET /?{action}&NetworkInterfaceId={}&{attribute}", self.eni);
-        let (status, body) = http(&self.namespace, "10.0.0.11:80", &line).unwrap();
+        let action = "Action=ModifyNetworkInterfaceAttribute";
+        let form = format!("{action}&NetworkInterfaceId={}&{attribute}", self.eni);
+        let (status, body) = ec2(&self.namespace, &form).unwrap();
         assert_eq!(status, 200, "{body}");
     }
 

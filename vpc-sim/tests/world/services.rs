@@ -1,6 +1,6 @@
 //! What nodes find: instance metadata, EC2, Kubernetes, the internet.
 
-use crate::setup::{Name, add_node, http, up};
+use crate::setup::{EC2, Name, add_node, ec2, http, up};
 use vpc_sim::fabric::Place;
 
 const IMDS: &str = "169.254.169.254:80";
@@ -38,8 +38,8 @@ async fn a_node_reaches_kubernetes_ec2_and_the_internet() {
     let node = world.namespace(Place::Node("n1")).await.unwrap();
 
     let (_, object) = http(&node, "10.0.0.10:80", "GET /api/v1/nodes/n1").unwrap();
-    let (code, vpcs) =
-        http(&node, "10.0.0.11:80", "GET /?Action=DescribeVpcs&Version=2016-11-15").unwrap();
+    let (code, vpcs) = ec2(&node, "Action=DescribeVpcs").unwrap();
+    let (refused, _) = http(&node, EC2, "GET /?Action=DescribeVpcs&Version=2016-11-15").unwrap();
     let (_, caller) = http(&node, "198.18.0.1:80", "GET /").unwrap();
 
     let object: serde_json::Value = serde_json::from_str(&object).unwrap();
@@ -47,7 +47,7 @@ async fn a_node_reaches_kubernetes_ec2_and_the_internet() {
     assert_eq!(object["spec"]["providerID"], id);
     assert_eq!(object["metadata"]["labels"]["topology.kubernetes.io/zone"], "us-west-2a");
     assert_eq!(object["status"]["capacity"]["pods"], "29");
-    assert_eq!(code, 200);
+    assert_eq!((code, refused), (200, 403));
     assert!(vpcs.contains("<cidrBlock>10.0.0.0/16</cidrBlock>"), "{vpcs}");
     assert_eq!(caller.trim(), status.public_address.unwrap().to_string());
     assert!(world.calls().iter().any(|call| call.action == "DescribeVpcs"));

@@ -9,10 +9,12 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use vpc_sim::{
+    api::sigv4::sign_form,
     fabric::Fabric,
+    vpc::access::{AccessKey, AccessSpec},
     world::{NodeRequest, World, WorldFile, file, status::NodeStatus},
 };
 
@@ -69,20 +71,41 @@ pub(crate) async fn add_node(world: &World, name: &str, zone: &str) -> NodeStatu
 /// The status code and the body of an answer to a request from a namespace.
 pub(crate) fn http(namespace: &Path, to: &str, request: &str) -> io::Result<(u16, String)> {
     let to: SocketAddr = to.parse().map_err(io::Error::other)?;
-    net::netns::within(namespace, || exchange(to, request, PATIENCE))
+    net::netns::within(namespace, || exchange(to, request, "", PATIENCE))
+}
+
+/// Where the default world has EC2.
+pub(crate) const EC2: &str = "10.0.0.11:80";
+
+/// As [`http`], for a call of EC2, signed by somebody who is no node.
+pub(crate) fn ec2(namespace: &Path, form: &str) -> io::Result<(u16, String)> {
+    let form = format!("{form}&Version=2016-11-15");
+    let AccessKey { id, secret } = AccessSpec::default().keys.remove(0);
+    let signed = sign_form((&id, &secret, None), "us-west-2", SystemTime::now(), EC2, &form);
+    let signed = signed.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+    let headers: String = signed.collect();
+    let request = format!("POST /\n{headers}content-length: {}", form.len());
+    let to: SocketAddr = EC2.parse().map_err(io::Error::other)?;
+    net::netns::within(namespace, || exchange(to, &request, &form, PATIENCE))
 }
 
 /// As [`http`], giving up early.
 pub(crate) fn http_briefly(namespace: &Path, to: &str, request: &str) -> io::Result<(u16, String)> {
     let to: SocketAddr = to.parse().map_err(io::Error::other)?;
-    net::netns::within(namespace, || exchange(to, request, Duration::from_millis(700)))
+    net::netns::within(namespace, || exchange(to, request, "", Duration::from_millis(700)))
 }
 
-fn exchange(to: SocketAddr, request: &str, patience: Duration) -> io::Result<(u16, String)> {
+fn exchange(
+    to: SocketAddr,
+    request: &str,
+    body: &str,
+    patience: Duration,
+) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&to, patience)?;
     stream.set_read_timeout(Some(patience))?;
     let (line, headers) = request.split_once('\n').unwrap_or((request, ""));
-    let text = format!("{line} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n{headers}\r\n\r\n");
+    let text =
+        format!("{line} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n{headers}\r\n\r\n{body}");
     stream.write_all(text.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

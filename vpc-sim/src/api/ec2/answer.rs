@@ -8,7 +8,7 @@ use crate::{
     api::cloud::Clock,
     vpc::{
         Ec2Error, Time, Vpc, assign::Assigned, attach::Attach, create::CreateInterface,
-        request::Request,
+        request::Request, reservation::CidrReservation,
     },
 };
 use std::time::Duration;
@@ -39,6 +39,22 @@ pub(super) fn content(
             done(vpc.unassign_private_ip_addresses(now, interface_id, gone))
         }
         Request::CreateTags { resources, tags } => done(vpc.create_tags(resources, tags)),
+        Request::CreateReservation(request) => {
+            let made = vpc.create_subnet_cidr_reservation(request)?.clone();
+            Ok(reservation(vpc, clock, "subnetCidrReservation", &made))
+        }
+        Request::DeleteReservation { id } => {
+            let gone = vpc.delete_subnet_cidr_reservation(id)?;
+            Ok(reservation(vpc, clock, "deletedSubnetCidrReservation", &gone))
+        }
+        Request::GetReservations { subnet_id, lookup } => {
+            let found = vpc.subnet_cidr_reservations(subnet_id, lookup)?;
+            let describe = Describe { vpc, clock, past: None };
+            let write = |xml: &mut Xml, item: &_| describe.reservation_of_cidr(xml, item);
+            let mut xml = page("subnetIpv4CidrReservationSet", &found, write);
+            xml.set("subnetIpv6CidrReservationSet", [(); 0], |_, ()| {});
+            Ok(xml)
+        }
         Request::DescribeInterfaces(lookup) => {
             let past = vpc.interfaces_as_of(now, lag);
             let found = match &past {
@@ -59,8 +75,9 @@ pub(super) fn content(
             Ok(page("instanceTypeSet", &found, super::describe::instance_type))
         }
         Request::DescribeSubnets(lookup) => {
+            let past = vpc.interfaces_as_of(now, lag);
             let found = vpc.describe_subnets(lookup)?;
-            let describe = Describe { vpc, clock, past: None };
+            let describe = Describe { vpc, clock, past: past.as_ref() };
             Ok(page("subnetSet", &found, |xml, item| describe.subnet(xml, item)))
         }
         Request::DescribeSecurityGroups(lookup) => {
@@ -88,6 +105,13 @@ fn create(
     xml.element("networkInterface", |xml| describe.interface(xml, &interface));
     xml.optional("clientToken", request.client_token.as_ref());
     Ok(xml)
+}
+
+fn reservation(vpc: &Vpc, clock: &Clock, name: &str, it: &CidrReservation) -> Xml {
+    let describe = Describe { vpc, clock, past: None };
+    let mut xml = Xml::default();
+    xml.element(name, |xml| describe.reservation_of_cidr(xml, it));
+    xml
 }
 
 fn attach(vpc: &mut Vpc, now: Time, request: &Attach) -> Result<Xml, Ec2Error> {

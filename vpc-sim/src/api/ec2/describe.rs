@@ -8,6 +8,7 @@ use crate::{
         Attachment, EniId, Group, Instance, Interface, Subnet, Time, Vpc,
         describe::Page,
         limits::{Hypervisor, InstanceType},
+        reservation::CidrReservation,
     },
 };
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ const IMAGE_ID: &str = "ami-0123456789abcdef0";
 pub(super) struct Describe<'a> {
     pub(super) vpc: &'a Vpc,
     pub(super) clock: &'a Clock,
-    /// Interfaces as they were some time ago, when the description of instances lags.
+    /// Interfaces as they were some time ago, when the description of what depends on them lags.
     pub(super) past: Option<&'a BTreeMap<EniId, Interface>>,
 }
 
@@ -183,12 +184,24 @@ impl Describe<'_> {
         xml.text("cidrBlock", subnet.cidr);
         xml.text("ipv6CidrBlockAssociationSet", "");
         xml.text("assignIpv6AddressOnCreation", false);
-        xml.text("availableIpAddressCount", subnet.free());
+        let free =
+            self.past.map_or_else(|| subnet.free(), |past| subnet.free_beside(past.values()));
+        xml.text("availableIpAddressCount", free);
         xml.text("availabilityZone", &subnet.zone);
         xml.text("availabilityZoneId", self.vpc.zone_id(&subnet.zone));
         xml.text("defaultForAz", false);
         xml.text("mapPublicIpOnLaunch", subnet.public_ips);
         self.tags(xml, &subnet.id);
+    }
+
+    pub(super) fn reservation_of_cidr(&self, xml: &mut Xml, it: &CidrReservation) {
+        xml.text("subnetCidrReservationId", &it.id);
+        xml.text("subnetId", &it.subnet_id);
+        xml.text("cidr", it.cidr);
+        xml.text("reservationType", it.kind.as_str());
+        xml.text("ownerId", self.vpc.account());
+        xml.optional("description", Some(&it.description).filter(|text| !text.is_empty()));
+        self.tags(xml, &it.id);
     }
 
     pub(super) fn group(&self, xml: &mut Xml, group: &Group) {

@@ -1,6 +1,7 @@
 //! EC2's API: one form-encoded request, one XML answer.
 
 mod answer;
+mod caller;
 mod describe;
 mod params;
 mod request;
@@ -8,10 +9,9 @@ mod request;
 mod tests;
 mod xml;
 
-use super::{cloud::Cloud, hangup};
+use super::{cloud::Cloud, hangup, sigv4::Signed};
 use crate::vpc::{
     Ec2Error,
-    admit::OUTSIDE,
     calls::{self, CallRecord},
     fault::Reply,
 };
@@ -24,7 +24,7 @@ use axum::{
 };
 use params::Params;
 use request::{Asked, Mode};
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 /// The API version, the last one that EC2 has had.
 const VERSION: &str = "2016-11-15";
@@ -59,14 +59,16 @@ async fn handle(
     body: Bytes,
 ) -> Response<Body> {
     let began = cloud.now();
+    let query = query.unwrap_or_default();
+    let signed = Signed { method: method.as_str(), query: &query, headers: &headers, body: &body };
+    let (who, may_call) = caller::of(&cloud, &signed, SystemTime::now());
     let form = match method {
         Method::POST => body.to_vec(),
-        _ => query.unwrap_or_default().into_bytes(),
+        _ => query.into_bytes(),
     };
-    let who = caller(&cloud, &headers, &form);
     let request_id = request_id();
     let (action, asked) = understand(&form);
-    let outcome = match asked {
+    let outcome = match may_call.and(asked) {
         Ok(asked) => carry_out(&cloud, &who, asked, &request_id).await,
         Err(error) => Outcome::Refused(error),
     };
@@ -147,23 +149,6 @@ fn check_version(params: &mut Params) -> Result<(), Ec2Error> {
     }
     let message = format!("The requested version ({version}) of service AmazonEC2 does not exist");
     Err(Ec2Error::new("NoSuchVersion", message))
-}
-
-/// The node whose credentials a request is signed with. The signature itself is not checked.
-fn caller(cloud: &Cloud, headers: &HeaderMap, form: &[u8]) -> String {
-    let signed = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let credential = match signed {
-        Some(signed) => signed.split("Credential=").nth(1).map(ToOwned::to_owned),
-        // A request by GET may carry its signature in the query.
-        None => serde_urlencoded::from_bytes::<Vec<(String, String)>>(form)
-            .ok()
-            .and_then(|pairs| pairs.into_iter().find(|(name, _)| name == "X-Amz-Credential"))
-            .map(|(_, value)| value),
-    };
-    let credential = credential.unwrap_or_default();
-    let key = credential.split('/').next().unwrap_or_default();
-    let node = cloud.with(|vpc, _| vpc.instance_by_access_key(key).map(|found| found.node.clone()));
-    node.unwrap_or_else(|| OUTSIDE.into())
 }
 
 /// A fresh id in the form of a UUID.

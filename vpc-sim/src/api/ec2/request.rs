@@ -9,11 +9,13 @@ use crate::vpc::{
     create::{Attribute, CreateInterface},
     describe::Lookup,
     request::{Action, Request, UnknownAction},
+    reservation::CreateReservation,
 };
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-/// What `TagSpecification.N.ResourceType` must be here.
+/// What `TagSpecification.N.ResourceType` must be, by what is created.
 const INTERFACE_RESOURCE: &str = "network-interface";
+const RESERVATION_RESOURCE: &str = "subnet-cidr-reservation";
 
 /// What EC2 would do and this VPC does not: to ignore it silently would be to lie.
 const NOT_SIMULATED: [&str; 10] = [
@@ -65,6 +67,14 @@ pub(super) fn parse(name: &str, mut params: Params) -> Result<Asked, Ec2Error> {
         Action::AssignPrivateIpAddresses => assign(p)?,
         Action::UnassignPrivateIpAddresses => unassign(p)?,
         Action::CreateTags => create_tags(p)?,
+        Action::CreateSubnetCidrReservation => Request::CreateReservation(reservation(p)?),
+        Action::DeleteSubnetCidrReservation => {
+            Request::DeleteReservation { id: p.required("SubnetCidrReservationId")? }
+        }
+        Action::GetSubnetCidrReservations => {
+            let subnet_id = p.required("SubnetId")?;
+            Request::GetReservations { subnet_id, lookup: lookup(p, "Id")? }
+        }
         Action::DescribeNetworkInterfaces => {
             Request::DescribeInterfaces(lookup(p, "NetworkInterfaceId")?)
         }
@@ -106,21 +116,14 @@ fn create(p: &mut Params) -> Result<CreateInterface, Ec2Error> {
         (!prefixes.is_empty()).then_some(Wanted::Prefixes(prefixes)),
         p.parsed("Ipv4PrefixCount")?.map(Wanted::PrefixCount),
     )?;
-    let tags = p.each("TagSpecification", |specification| {
-        let kind = specification.required("ResourceType")?;
-        if kind != INTERFACE_RESOURCE {
-            let message = format!("'{kind}' is not a valid taggable resource type here.");
-            return Err(Ec2Error::invalid(message));
-        }
-        tags(specification)
-    })?;
+    let tags = tags_for(p, INTERFACE_RESOURCE)?;
     Ok(CreateInterface {
         subnet_id,
         description: p.text("Description")?.unwrap_or_default(),
         groups: p.list("SecurityGroupId")?,
         primary,
         wanted: wanted.unwrap_or_default(),
-        tags: tags.into_iter().flatten().collect(),
+        tags,
         client_token: p.text("ClientToken")?.filter(|token| !token.is_empty()),
     })
 }
@@ -229,6 +232,34 @@ fn create_tags(p: &mut Params) -> Result<Request, Ec2Error> {
         return Err(Ec2Error::missing("Tag"));
     }
     Ok(Request::CreateTags { resources, tags })
+}
+
+fn reservation(p: &mut Params) -> Result<CreateReservation, Ec2Error> {
+    let kind = p.required("ReservationType")?;
+    let Ok(kind) = kind.parse() else {
+        let message = format!("Value ({kind}) for parameter ReservationType is invalid.");
+        return Err(Ec2Error::invalid(message));
+    };
+    Ok(CreateReservation {
+        subnet_id: p.required("SubnetId")?,
+        cidr: p.required_parsed("Cidr")?,
+        kind,
+        description: p.text("Description")?.unwrap_or_default(),
+        tags: tags_for(p, RESERVATION_RESOURCE)?,
+    })
+}
+
+/// The tags of what is created, all of which must be of this type.
+fn tags_for(p: &mut Params, wanted: &str) -> Result<BTreeMap<String, String>, Ec2Error> {
+    let tags = p.each("TagSpecification", |specification| {
+        let kind = specification.required("ResourceType")?;
+        if kind != wanted {
+            let message = format!("'{kind}' is not a valid taggable resource type here.");
+            return Err(Ec2Error::invalid(message));
+        }
+        tags(specification)
+    })?;
+    Ok(tags.into_iter().flatten().collect())
 }
 
 fn tags(p: &mut Params) -> Result<BTreeMap<String, String>, Ec2Error> {

@@ -1,8 +1,10 @@
 //! EC2 over HTTP: what is on the wire, byte by byte where clients look at bytes.
 
 use super::*;
+use crate::api::sigv4::{self, sign_form};
 use crate::vpc::{
-    Launch, Spec, Vpc,
+    Launch, Role, Spec, Vpc,
+    access::AccessKey,
     attach::Attach,
     create::CreateInterface,
     fault::{FaultSpec, Kind},
@@ -13,9 +15,12 @@ use tower::ServiceExt as _;
 
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
+/// What clients that are handed a request call the service.
+const HOST: &str = "ec2";
+
 struct World {
     cloud: Arc<Cloud>,
-    access_key_id: String,
+    role: Role,
 }
 
 struct Reply {
@@ -32,10 +37,11 @@ fn world() -> World {
         zone: "us-west-2a".into(),
         public_ips: true,
         prefix_reservations: Vec::new(),
+        explicit_reservations: Vec::new(),
     };
     let spec = Spec { subnets: vec![subnet], latency: Latency::NONE, ..Spec::default() };
     let cloud = Cloud::new(Vpc::new(spec).unwrap());
-    let access_key_id = cloud.with(|vpc, now| {
+    let role = cloud.with(|vpc, now| {
         let launch = Launch {
             node: "node-a".into(),
             instance_type: "m5.large".into(),
@@ -44,9 +50,9 @@ fn world() -> World {
             role: Some("node".into()),
         };
         vpc.run_instance(now, &launch).unwrap();
-        vpc.instance_by_node("node-a").unwrap().role.clone().unwrap().access_key_id
+        vpc.instance_by_node("node-a").unwrap().role.clone().unwrap()
     });
-    World { cloud, access_key_id }
+    World { cloud, role }
 }
 
 impl World {
@@ -58,9 +64,18 @@ impl World {
     }
 
     async fn post(&self, form: &str) -> Reply {
-        let body = Body::from(format!("{form}&Version={VERSION}"));
-        let request = http::Request::post("/").header(header::CONTENT_TYPE, FORM).body(body);
-        self.send(request.unwrap()).await
+        let AccessKey { id, secret } = self.cloud.with(|vpc, _| vpc.access().keys[0].clone());
+        self.post_as((&id, &secret, None), form).await
+    }
+
+    async fn post_as(&self, key: (&str, &str, Option<&str>), form: &str) -> Reply {
+        let form = format!("{form}&Version={VERSION}");
+        let mut request = http::Request::post("/");
+        for (name, value) in sign_form(key, "us-west-2", SystemTime::now(), HOST, &form) {
+            request = request.header(name, value);
+        }
+        let request = request.header(header::HOST, HOST).header(header::CONTENT_TYPE, FORM);
+        self.send(request.body(Body::from(form)).unwrap()).await
     }
 
     #[track_caller]
@@ -114,8 +129,27 @@ async fn an_error_has_the_shape_that_clients_parse() {
 #[tokio::test]
 async fn a_get_with_a_query_is_as_good_as_a_post() {
     let world = world();
-    let uri = "/?Action=DescribeVpcs&Version=2016-11-15&X-Amz-Date=20261123T010026Z";
-    let request = http::Request::get(uri).body(Body::empty()).unwrap();
+    let time = sigv4::basic_time(SystemTime::now());
+    let date = &time[..8];
+    let AccessKey { id, secret } = world.cloud.with(|vpc, _| vpc.access().keys[0].clone());
+    let query = format!(
+        "Action=DescribeVpcs&Version=2016-11-15&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=\
+         {id}%2F{date}%2Fus-west-2%2Fec2%2Faws4_request&X-Amz-Date={time}&X-Amz-Expires=60&\
+         X-Amz-SignedHeaders=host"
+    );
+    let headers = HeaderMap::from_iter([(header::HOST, HOST.parse().unwrap())]);
+    let signed = Signed { method: "GET", query: &query, headers: &headers, body: b"" };
+    let claim = sigv4::Claim {
+        access_key_id: id,
+        date: date.into(),
+        region: "us-west-2".into(),
+        service: "ec2".into(),
+        headers: vec!["host".into()],
+        time: time.clone(),
+    };
+    let signature = claim.signature(&secret, &signed);
+    let request = http::Request::get(format!("/?{query}&X-Amz-Signature={signature}"));
+    let request = request.header(header::HOST, HOST).body(Body::empty()).unwrap();
 
     let reply = world.send(request).await;
 
@@ -213,16 +247,9 @@ async fn lists_have_another_form_in_create_than_in_assign() {
 #[tokio::test]
 async fn a_call_is_remembered_with_the_node_whose_credentials_it_came_with() {
     let world = world();
-    let authorization = format!(
-        "AWS4-HMAC-SHA256 Credential={}/20261123/us-west-2/ec2/aws4_request, SignedHeaders=host, \
-         Signature=0",
-        world.access_key_id
-    );
-    let request = http::Request::post("/")
-        .header(header::AUTHORIZATION, authorization)
-        .body(Body::from("Action=DescribeVpcs&Version=2016-11-15"));
+    let Role { access_key_id, secret_access_key, token, .. } = &world.role;
 
-    world.send(request.unwrap()).await;
+    world.post_as((access_key_id, secret_access_key, Some(token)), "Action=DescribeVpcs").await;
     world.post("Action=DeleteNetworkInterface&NetworkInterfaceId=eni-1").await;
 
     let calls = world.cloud.calls();
@@ -273,7 +300,7 @@ impl World {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn too_many_calls_are_throttled_with_the_status_that_clients_retry() {
     let world = world();
     for _ in 0..50 {
@@ -294,12 +321,21 @@ async fn a_lost_reply_leaves_the_effect_and_the_client_in_the_dark() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(hangup::serve(listener, router(Arc::clone(&world.cloud))));
-    let uri = "/?Action=CreateNetworkInterface&SubnetId=subnet-1&Version=2016-11-15";
+    let form = "Action=CreateNetworkInterface&SubnetId=subnet-1&Version=2016-11-15";
+    let Role { access_key_id, secret_access_key, token, .. } = &world.role;
+    let key = (access_key_id.as_str(), secret_access_key.as_str(), Some(token.as_str()));
+    let signed = sign_form(key, "us-west-2", SystemTime::now(), HOST, form);
+    let signed: String =
+        signed.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = form.len();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
 
     tokio::io::AsyncWriteExt::write_all(
         &mut stream,
-        format!("GET {uri} HTTP/1.1\r\nhost: ec2\r\n\r\n").as_bytes(),
+        format!(
+            "POST / HTTP/1.1\r\nhost: {HOST}\r\n{signed}content-length: {length}\r\n\r\n{form}"
+        )
+        .as_bytes(),
     )
     .await
     .unwrap();
@@ -344,6 +380,23 @@ async fn an_interface_is_not_found_right_after_it_was_made_when_reads_lag() {
 }
 
 #[tokio::test]
+async fn a_subnet_shows_what_was_free_when_reads_lag() {
+    let world = world();
+    world.fault(FaultSpec::new(Kind::DescribeLag));
+    let free = |reply: &Reply| {
+        let after = reply.body.split("<availableIpAddressCount>").nth(1).unwrap();
+        after.split('<').next().unwrap().parse::<u32>().unwrap()
+    };
+
+    world.post("Action=CreateNetworkInterface&SubnetId=subnet-1&Ipv4PrefixCount=1").await;
+    let lagging = world.post("Action=DescribeSubnets").await;
+    world.cloud.with(|vpc, now| vpc.clear_faults(now, None));
+    let fresh = world.post("Action=DescribeSubnets").await;
+
+    assert_eq!((free(&lagging), free(&fresh)), (250, 250 - 17));
+}
+
+#[tokio::test]
 async fn an_instance_does_not_show_an_interface_right_after_it_was_attached_when_reads_lag() {
     let world = world();
     world.fault(FaultSpec::new(Kind::DescribeLag));
@@ -368,7 +421,13 @@ async fn an_instance_does_not_show_an_interface_right_after_it_was_attached_when
 async fn a_slow_call_takes_its_time_and_the_log_says_so() {
     let spec = Spec { latency: Latency::default(), ..Spec::default() };
     let cloud = Cloud::new(Vpc::new(spec).unwrap());
-    let world = World { cloud, access_key_id: String::new() };
+    let role = Role {
+        name: String::new(),
+        access_key_id: String::new(),
+        secret_access_key: String::new(),
+        token: String::new(),
+    };
+    let world = World { cloud, role };
     world.post("Action=DescribeVpcs").await;
     world.fault(FaultSpec { factor: Some(100), ..FaultSpec::new(Kind::Slow) });
 

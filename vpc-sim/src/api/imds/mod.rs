@@ -83,6 +83,10 @@ async fn handle(
     if service.arrives(&instance) == Reply::Lost {
         return hangup::no_answer();
     }
+    // "Configure the instance metadata service": with `HttpEndpoint=disabled`.
+    if !service.cloud.with(|vpc, _| vpc.imds().enabled) {
+        return refused(StatusCode::FORBIDDEN);
+    }
     if uri.path() == TOKEN_PATH {
         return service.token(&method, &headers, instance, now);
     }

@@ -31,7 +31,11 @@ struct Reply {
 }
 
 fn world(v1: bool) -> World {
-    let imds = ImdsSpec { v1, lag: Duration::ZERO, ..ImdsSpec::default() };
+    world_with(ImdsSpec { v1, ..ImdsSpec::default() })
+}
+
+fn world_with(imds: ImdsSpec) -> World {
+    let imds = ImdsSpec { lag: Duration::ZERO, ..imds };
     let cloud = Cloud::new(Vpc::new(Spec { imds, ..Spec::default() }).unwrap());
     let (address, mac) = cloud.with(|vpc, now| {
         let subnet = vpc.subnets().values().find(|subnet| subnet.name == "nodes-a").unwrap();
@@ -96,6 +100,16 @@ async fn a_token_needs_a_put_with_a_time_and_no_proxy() {
     let statuses: Vec<_> = cases.iter().map(|(reply, _)| reply.status).collect();
     assert_eq!(statuses, cases.iter().map(|(_, want)| *want).collect::<Vec<_>>());
     assert_eq!(cases[5].0.headers[header::ALLOW], "OPTIONS, PUT");
+}
+
+#[tokio::test]
+async fn a_service_that_is_off_refuses_everything() {
+    let world = world_with(ImdsSpec { enabled: false, ..ImdsSpec::default() });
+
+    let token = world.send(Method::PUT, TOKEN_PATH, &[(SECONDS, "60")]).await;
+    let read = world.send(Method::GET, MACS, &[]).await;
+
+    assert_eq!((token.status, read.status), (403, 403));
 }
 
 #[tokio::test]

@@ -26,7 +26,10 @@ const CHAOS_LAG: Duration = Duration::from_secs(3);
 
 /// Whether answers to an action tell about interfaces, and so can lag behind.
 fn can_lag(action: Action) -> bool {
-    matches!(action, Action::DescribeNetworkInterfaces | Action::DescribeInstances)
+    matches!(
+        action,
+        Action::DescribeNetworkInterfaces | Action::DescribeInstances | Action::DescribeSubnets
+    )
 }
 
 /// A fault, as it is now.

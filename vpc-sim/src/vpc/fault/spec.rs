@@ -18,7 +18,8 @@ pub enum Kind {
     LostReply,
     /// Calls take longer.
     Slow,
-    /// Descriptions of interfaces, also those of instances, show what was true some time ago.
+    /// Descriptions of interfaces, also those of instances and of what is free in subnets, show
+    /// what was true some time ago.
     DescribeLag,
     /// The metadata service learns of changes later.
     ImdsLag,

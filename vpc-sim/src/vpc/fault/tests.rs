@@ -214,9 +214,9 @@ fn a_description_that_lags_does_not_know_what_was_just_made_and_knows_what_is_go
 #[test]
 fn only_descriptions_that_tell_about_interfaces_lag() {
     let mut world = world_with(Kind::DescribeLag, |_| {});
-    let subnets = Request::DescribeSubnets(Lookup::default());
+    let vpcs = Request::DescribeVpcs(Lookup::default());
 
-    let course = world.vpc.admit(Time::ZERO, "a", &subnets).unwrap();
+    let course = world.vpc.admit(Time::ZERO, "a", &vpcs).unwrap();
 
     assert_eq!(course.lag, Duration::ZERO);
     assert_eq!(world.vpc.faults(Time::ZERO)[0].acted, 0);

@@ -26,6 +26,77 @@ fn an_interface_that_is_attached_nowhere_has_no_limit_until_it_is_attached() {
 }
 
 #[test]
+fn a_limit_for_interfaces_that_are_attached_nowhere_is_a_setting() {
+    let mut world = world_with(|spec| spec.undocumented.addresses_unattached = Some(3));
+    let interface = world.create("pods-a", Wanted::Count(1)).unwrap();
+    let attached = world.attached(Wanted::Nothing);
+
+    let created = world.create("pods-a", Wanted::Count(3));
+    let one = world.assign(&interface, Wanted::Count(1));
+    let one_more = world.assign(&interface, Wanted::PrefixCount(1));
+
+    refused(created, "PrivateIpAddressLimitExceeded");
+    refused(one_more, "PrivateIpAddressLimitExceeded");
+    assert_eq!(one.unwrap().addresses.len(), 1);
+    // One that is attached has the limit of its type.
+    world.assign(&attached, Wanted::Count(9)).unwrap();
+}
+
+#[test]
+fn nothing_comes_from_an_explicit_reservation_unless_it_is_asked_for_by_name() {
+    let reserved: Ipv4Network = "10.0.9.32/27".parse().unwrap();
+    let mut world = world_with(|spec| {
+        small_subnet(26)(spec);
+        spec.subnets.last_mut().unwrap().explicit_reservations = vec![reserved];
+    });
+    let interface = world.create("small", Wanted::Nothing).unwrap();
+    let free_elsewhere = 32 - 4 - 1;
+
+    // The block at .16 holds the primary address, or is the only one that is left.
+    let prefix = world.create("small", Wanted::PrefixCount(2));
+    let addresses = world.assign(&interface, Wanted::Count(free_elsewhere)).unwrap().addresses;
+    let one_more = world.assign(&interface, Wanted::Count(1));
+    let by_name = vec!["10.0.9.48".parse().unwrap()];
+    let named = world.assign(&interface, Wanted::Addresses(by_name.clone())).unwrap().addresses;
+    let block: Ipv4Network = "10.0.9.32/28".parse().unwrap();
+    let named_prefix = world.assign(&interface, Wanted::Prefixes(vec![block])).unwrap().prefixes;
+
+    refused(prefix, "InvalidParameterValue");
+    refused(one_more, "InsufficientFreeAddressesInSubnet");
+    assert!(addresses.iter().all(|address| !reserved.contains(*address)), "{addresses:?}");
+    assert_eq!((named, named_prefix), (by_name, vec![block]));
+}
+
+#[test]
+fn a_reservation_can_be_made_and_given_up_while_the_subnet_is_in_use() {
+    let mut world = world_with(small_subnet(28));
+    let subnet_id = world.subnet("small");
+    let request = |cidr: &str| CreateReservation {
+        subnet_id: subnet_id.clone(),
+        cidr: cidr.parse().unwrap(),
+        kind: ReservationType::Explicit,
+        description: String::new(),
+        tags: BTreeMap::new(),
+    };
+
+    let made = world.vpc.create_subnet_cidr_reservation(&request("10.0.9.0/28")).unwrap().clone();
+    let full = world.create("small", Wanted::Nothing);
+    let twice = world.vpc.create_subnet_cidr_reservation(&request("10.0.9.8/29")).cloned();
+    let outside = world.vpc.create_subnet_cidr_reservation(&request("10.0.9.0/24")).cloned();
+    let there = world.vpc.subnet_cidr_reservations(&subnet_id, &Lookup::default()).unwrap();
+    assert_eq!(there.items, [&made]);
+    let gone = world.vpc.delete_subnet_cidr_reservation(&made.id).unwrap();
+    let again = world.vpc.delete_subnet_cidr_reservation(&made.id);
+
+    refused(full, "InsufficientFreeAddressesInSubnet");
+    refused(twice, "InvalidParameterValue");
+    refused(outside, "InvalidParameterValue");
+    refused(again, "InvalidSubnetCidrReservationID.NotFound");
+    assert_eq!(gone, made);
+    world.create("small", Wanted::Nothing).unwrap();
+}
+
+#[test]
 fn types_before_nitro_have_no_prefixes() {
     let mut world = world();
     world.instance = world.launch("old", "m4.large", "nodes-a").unwrap();
@@ -123,6 +194,7 @@ fn small_subnet(prefix: u8) -> impl FnOnce(&mut Spec) {
             zone: "us-west-2a".into(),
             public_ips: false,
             prefix_reservations: Vec::new(),
+            explicit_reservations: Vec::new(),
         });
     }
 }

@@ -80,6 +80,17 @@ fn attach_refuses_another_zone() {
 }
 
 #[test]
+fn the_code_of_an_attach_across_zones_is_a_setting() {
+    let code = "InvalidParameterCombination";
+    let mut world = world_with(|spec| spec.undocumented.attach_across_zones = code.into());
+    let interface = world.create("pods-b", Wanted::Nothing).unwrap();
+
+    let result = world.attach(&interface, 1);
+
+    refused(result, code);
+}
+
+#[test]
 fn attach_refuses_an_index_or_a_card_that_is_not_free() {
     let mut world = world();
     let interface = world.create("pods-a", Wanted::Nothing).unwrap();

@@ -9,6 +9,7 @@ use super::{
     attach::{Attach, Detach},
     create::{Attribute, CreateInterface},
     describe::Lookup,
+    reservation::{CreateReservation, ReservationType},
     spec::{PermissionSpec, SubnetSpec},
     *,
 };

@@ -1,0 +1,346 @@
+//! CHECK: is all that ADD made still there, in the pod, on the node and on record?
+
+use super::{TURN, busy, internal, owner, pod_name};
+use crate::node::Node;
+use cni::{AddResult, Code, Error};
+use ipnetwork::{IpNetwork, Ipv4Network};
+use net::{
+    Link, Neighbour, Netlink, Object, Op, Route, Rule,
+    host::Host,
+    op::MAIN_TABLE,
+    pod::{POD_GATEWAY, POD_GROUP, Pod},
+};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    time::Instant,
+};
+
+/// Says nothing, or everything that is missing.
+pub(super) fn check(
+    node: &Node,
+    request: &cni::Request,
+    carried: rpc::Request,
+) -> Result<(), Error> {
+    // CNI 1.1.0, "CHECK": The plugin must consult the prevResult to determine the expected
+    // interfaces and addresses.
+    let Some(result) = &request.config.prev_result else {
+        let msg = "CHECK without prevResult: the runtime has to send what ADD answered";
+        return Err(Error::new(Code::InvalidConfig, msg));
+    };
+    let socket = carried.pod_netlink.ok_or_else(|| {
+        internal("look into the pod", "the plugin sent no descriptors of the pod's namespace")
+    })?;
+    let mut inside =
+        Netlink::over(socket).map_err(|error| internal("use the pod's netlink socket", error))?;
+    let owner = owner(request);
+    let _turn = node.turn(&owner, Instant::now() + TURN).ok_or_else(busy)?;
+    let Some(attachment) = node.attachment(&owner) else {
+        let msg = format!(
+            "no ADD of {} is on record: its address may be another pod's; delete the pod",
+            pod_name(request)
+        );
+        return Err(Error::new(Code::UnknownContainer, msg));
+    };
+    let pod = attachment.pod();
+    let mut wrong = against_result(&attachment.interface, attachment.address, result);
+    let look = |error| internal("look into the pod", error);
+    wrong.extend(in_pod(&mut inside, &pod, result).map_err(look)?);
+    let look = |error| internal("look at the node", error);
+    wrong.extend(on_host(node, &pod).map_err(look)?);
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let (name, wrong) = (pod_name(request), wrong.join("; "));
+    let msg = format!("{name} is not as ADD made it: {wrong}; delete the pod");
+    Err(Error::new(Code::Internal, msg))
+}
+
+/// What the record has that the result has not. A later plugin of the chain may have added to it.
+fn against_result(interface: &str, address: Ipv4Addr, result: &AddResult) -> Vec<String> {
+    let mut wrong = vec![];
+    let named = |it: &cni::Interface| it.name == interface && it.sandbox.is_some();
+    if !result.interfaces.iter().any(named) {
+        wrong.push(format!("prevResult has no interface {interface}"));
+    }
+    if !result.ips.iter().any(|ip| ip.address.ip() == IpAddr::V4(address)) {
+        wrong.push(format!("on record is {address}, which prevResult does not have"));
+    }
+    wrong
+}
+
+/// What a namespace has of a pod.
+struct View {
+    link: Link,
+    addresses: Vec<Ipv4Network>,
+    neighbours: Vec<Neighbour>,
+    routes: Vec<Route>,
+    rules: Vec<Rule>,
+}
+
+fn in_pod(inside: &mut Netlink, pod: &Pod, result: &AddResult) -> io::Result<Vec<String>> {
+    let Some(link) = inside.link_by_name(&pod.pod_name)? else {
+        return Ok(vec![format!("in the pod: link {} is missing", pod.pod_name)]);
+    };
+    let view = View {
+        addresses: inside.addresses(link.index)?,
+        neighbours: inside.neighbours(link.index)?,
+        routes: every_route(inside)?,
+        rules: vec![],
+        link,
+    };
+    let mut wrong = vec![];
+    if !view.link.up {
+        wrong.push(format!("{} is down", view.link.name));
+    }
+    let mut wanted = pod.in_pod(view.link.index);
+    wanted.retain(|op| is_still_wanted(op, result));
+    wrong.extend(view.lacks(&wanted));
+    Ok(wrong.iter().map(|it| format!("in the pod: {it}")).collect())
+}
+
+fn on_host(node: &Node, pod: &Pod) -> io::Result<Vec<String>> {
+    let mut kernel = node.kernel();
+    let Some(link) = kernel.link_by_name(&pod.host_name)? else {
+        return Ok(vec![format!("on the node: link {} is missing", pod.host_name)]);
+    };
+    let view = View {
+        addresses: vec![],
+        neighbours: vec![],
+        routes: kernel.routes(MAIN_TABLE)?,
+        rules: kernel.rules()?,
+        link,
+    };
+    drop(kernel);
+    // Of the node's own changes only the rules matter here, and those name no link.
+    let host = Host { primary: 0, mtu: 0, mark: node.settings.mark };
+    let mut wrong = of_link(&view.link, pod);
+    wrong.extend(view.lacks(&[pod.on_host(view.link.index), host.ops()].concat()));
+    Ok(wrong.iter().map(|it| format!("on the node: {it}")).collect())
+}
+
+impl View {
+    /// Which of these there should be and are not.
+    fn lacks(&self, wanted: &[Op]) -> Vec<String> {
+        let objects = wanted.iter().filter_map(|op| match op {
+            Op::Add(object) => Some(object),
+            Op::Remove(_) | Op::Change(_) => None,
+        });
+        let lacking = objects.filter(|object| !self.has(object));
+        lacking.map(|object| format!("{} is missing", name(object, &self.link))).collect()
+    }
+
+    fn has(&self, object: &Object) -> bool {
+        match object {
+            Object::Address { address, .. } | Object::BareAddress { address, .. } => {
+                self.addresses.iter().any(|it| IpAddr::V4(it.ip()) == address.ip())
+            }
+            Object::Route(route) => self
+                .routes
+                .iter()
+                .any(|it| (it.to, it.via, it.link) == (route.to, route.via, route.link)),
+            Object::Rule(rule) => self.rules.contains(rule),
+            Object::Neighbour { address, mac, .. } => {
+                self.neighbours.contains(&Neighbour { address: *address, mac: *mac })
+            }
+            // The pair itself was looked for by its names.
+            Object::Veth(_) => true,
+        }
+    }
+}
+
+fn of_link(link: &Link, pod: &Pod) -> Vec<String> {
+    let Link { name, up, group, mac, .. } = link;
+    let mut wrong = vec![];
+    if !up {
+        wrong.push(format!("{name} is down"));
+    }
+    if *mac != Some(pod.host_mac()) {
+        let found = mac.map_or_else(|| "none".into(), |mac| mac.to_string());
+        wrong.push(format!("{name} has the hardware address {found}, not {}", pod.host_mac()));
+    }
+    if *group != POD_GROUP {
+        wrong.push(format!("{name} is in device group {group}, not {POD_GROUP}"));
+    }
+    wrong
+}
+
+/// The routes of every table that a rule names: a later plugin of the chain (sbr) moves them.
+fn every_route(inside: &mut Netlink) -> io::Result<Vec<Route>> {
+    let mut tables: Vec<u32> = inside.rules()?.iter().map(|rule| rule.table).collect();
+    tables.push(MAIN_TABLE);
+    tables.sort_unstable();
+    tables.dedup();
+    let mut routes = vec![];
+    for table in tables {
+        routes.extend(inside.routes(table)?);
+    }
+    Ok(routes)
+}
+
+// CNI 1.1.0, "CHECK": The plugin must allow for a later chained plugin to have modified networking
+// resources, e.g. routes, on ADD.
+fn is_still_wanted(op: &Op, result: &AddResult) -> bool {
+    let Op::Add(Object::Route(_)) = op else { return true };
+    let ours = |it: &cni::Route| it.dst.prefix() == 0 && it.gw == Some(IpAddr::V4(POD_GATEWAY));
+    result.routes.iter().any(ours)
+}
+
+/// A thing in the words of `ip`.
+fn name(object: &Object, link: &Link) -> String {
+    let on = &link.name;
+    match object {
+        Object::Veth(veth) => format!("link {}", veth.name),
+        Object::Address { address, .. } | Object::BareAddress { address, .. } => {
+            format!("address {} on {on}", IpNetwork::ip(address))
+        }
+        Object::Route(Route { to, via: Some(via), .. }) => format!("route {to} via {via} dev {on}"),
+        Object::Route(Route { to, .. }) => format!("route {to} dev {on}"),
+        Object::Rule(rule) => rule_name(rule),
+        Object::Neighbour { address, mac, .. } => format!("neighbour {address} lladdr {mac}"),
+    }
+}
+
+fn rule_name(rule: &Rule) -> String {
+    let Rule { priority, from, to, mark, table, suppress_group } = rule;
+    let mut name = format!("rule {priority}:");
+    let mut say = |what: &str, value: Option<String>| {
+        if let Some(value) = value {
+            name += &format!(" {what} {value}");
+        }
+    };
+    say("from", from.map(|it| it.to_string()));
+    say("to", to.map(|it| it.to_string()));
+    say("fwmark", mark.map(|(value, mask)| format!("{value:#x}/{mask:#x}")));
+    say("lookup", Some(table.to_string()));
+    say("suppress_ifgroup", suppress_group.map(|it| it.to_string()));
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CNI requirement 46.
+    #[test]
+    fn a_rule_that_is_missing_is_told_in_the_words_of_ip() {
+        let from = Rule { from: Some("10.0.0.9/32".parse().unwrap()), ..Rule::lookup(1536, 2) };
+        let to_pods = Rule { suppress_group: Some(0), ..Rule::lookup(512, MAIN_TABLE) };
+
+        assert_eq!(rule_name(&from), "rule 1536: from 10.0.0.9/32 lookup 2");
+        assert_eq!(rule_name(&to_pods), "rule 512: lookup 254 suppress_ifgroup 0");
+    }
+
+    /// CNI requirement 46.
+    #[test]
+    fn routes_that_a_later_plugin_took_out_of_the_result_are_not_missed() {
+        let view = View { routes: vec![], ..view() };
+        let lacks = |json| {
+            let result = AddResult::parse(json, cni::Version::V1_0_0).unwrap();
+            let mut wanted = pod().in_pod(7);
+            wanted.retain(|op| is_still_wanted(op, &result));
+            view.lacks(&wanted).len()
+        };
+
+        assert_eq!(lacks(r#"{"routes":[{"dst":"0.0.0.0/0","gw":"169.254.1.1"}]}"#), 2);
+        assert_eq!(lacks(r#"{"routes":[{"dst":"0.0.0.0/0","gw":"10.0.0.1"}]}"#), 0);
+        assert_eq!(lacks("{}"), 0);
+    }
+
+    /// CNI requirement 46.
+    #[test]
+    fn everything_that_is_missing_is_told_at_once() {
+        let wanted = [pod().in_pod(7), pod().on_host(7)].concat();
+        let nothing =
+            View { addresses: vec![], neighbours: vec![], routes: vec![], rules: vec![], ..view() };
+
+        assert_eq!(view().lacks(&wanted), [""; 0]);
+        assert_eq!(
+            nothing.lacks(&wanted),
+            [
+                "address 10.0.0.9 on eth0 is missing",
+                "route 169.254.1.1/32 dev eth0 is missing",
+                "route 0.0.0.0/0 via 169.254.1.1 dev eth0 is missing",
+                "neighbour 169.254.1.1 lladdr 0e:10:0a:00:00:09 is missing",
+                "route 10.0.0.9/32 dev eth0 is missing",
+                "rule 1536: from 10.0.0.9/32 lookup 2 is missing",
+            ]
+        );
+    }
+
+    /// CNI requirement 46.
+    #[test]
+    fn the_host_end_must_be_up_and_ours() {
+        let right = Link { mac: Some(pod().host_mac()), group: POD_GROUP, up: true, ..view().link };
+        let wrong = Link { mac: None, group: 0, up: false, ..right.clone() };
+
+        assert_eq!(of_link(&right, &pod()), [""; 0]);
+        assert_eq!(
+            of_link(&wrong, &pod()),
+            [
+                "eth0 is down",
+                "eth0 has the hardware address none, not 0e:10:0a:00:00:09",
+                "eth0 is in device group 0, not 1536",
+            ]
+        );
+    }
+
+    /// CNI requirement 46.
+    #[test]
+    fn the_result_must_be_that_of_the_record() {
+        let wrong = |json| {
+            let result = AddResult::parse(json, cni::Version::V1_0_0).unwrap();
+            against_result(&pod().pod_name, pod().address, &result)
+        };
+
+        let right = r#"{"interfaces":[{"name":"eth0","sandbox":"/n"},{"name":"net1"}],
+            "ips":[{"address":"192.0.2.1/24"},{"address":"10.0.0.9/24"}]}"#;
+        assert_eq!(wrong(right), [""; 0]);
+        assert_eq!(
+            wrong(r#"{"interfaces":[{"name":"eth0"}],"ips":[{"address":"10.0.0.8/32"}]}"#),
+            [
+                "prevResult has no interface eth0",
+                "on record is 10.0.0.9, which prevResult does not have",
+            ]
+        );
+    }
+
+    fn pod() -> Pod {
+        Pod {
+            host_name: "eni1".into(),
+            pod_name: "eth0".into(),
+            address: [10, 0, 0, 9].into(),
+            table: 2,
+            mtu: 9001,
+        }
+    }
+
+    /// All that a pod has, in one place.
+    fn view() -> View {
+        let mut view = View {
+            link: Link {
+                index: 7,
+                name: "eth0".into(),
+                mac: None,
+                mtu: 9001,
+                group: 0,
+                up: true,
+                running: true,
+                veth: true,
+            },
+            addresses: vec![pod().address.into()],
+            neighbours: vec![Neighbour { address: POD_GATEWAY, mac: pod().host_mac() }],
+            routes: vec![],
+            rules: vec![],
+        };
+        for op in [pod().in_pod(7), pod().on_host(7)].concat() {
+            match op {
+                // A later plugin may have moved it to another table.
+                Op::Add(Object::Route(route)) => view.routes.push(route.in_table(100)),
+                Op::Add(Object::Rule(rule)) => view.rules.push(rule),
+                Op::Add(_) | Op::Remove(_) | Op::Change(_) => {}
+            }
+        }
+        view
+    }
+}

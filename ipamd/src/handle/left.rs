@@ -1,0 +1,127 @@
+//! What a pod left that is not on record: one that the peer's plugin made, or one of ours whose
+//! record is lost. Its result says what routes it.
+
+use crate::node::Node;
+use anyhow::{Context, Result};
+use cni::{
+    AddResult,
+    peer::{self, Left},
+};
+use ipnetwork::Ipv4Network;
+use net::{
+    Link, Netlink, Object, Op, Route, Rule, Veth, VethPeer,
+    host::TO_POD,
+    op::MAIN_TABLE,
+    pod::{FROM_POD, Pod},
+};
+use tracing::info;
+
+/// Priority of the rules of pods with security groups of their own (`facts/peer-datapath.md` §1.8).
+const VLAN_RULES: u32 = 10;
+
+/// Removes routes and rules of a pod that has ended, as its result names them. Those of an address
+/// that a pod of ours has by now stay.
+pub(super) fn clear(node: &Node, request: &cni::Request, result: &AddResult) -> Result<()> {
+    let namespace = request.args.namespace.as_deref().unwrap_or_default();
+    let pod = request.args.name.as_deref().unwrap_or_default();
+    for left in peer::left(result, namespace, pod) {
+        // Locked first: whoever gets the address from here on has its routes made afterwards.
+        let mut kernel = node.kernel();
+        if node.holder(left.address).is_some() {
+            info!(address = %left.address, pod, "leave the routes of an address that another pod has");
+            continue;
+        }
+        let removed = remove(&mut kernel, &left)
+            .with_context(|| format!("remove what routes to {}", left.address))?;
+        info!(address = %left.address, pod, removed, "removed what a pod left that is not on record");
+    }
+    Ok(())
+}
+
+/// How many things were there.
+fn remove(kernel: &mut Netlink, left: &Left) -> Result<usize> {
+    let mut removed = 0;
+    for object in routing(left) {
+        removed += kernel.remove_whoever_made(&object)?;
+    }
+    if let Some(vlan) = left.vlan {
+        removed += unlink(kernel, &format!("vlan.eth.{vlan}"), |_| true)?;
+    }
+    // The peer leaves a pod's pair to the end of its namespace; ours has the address in its own.
+    if let Some(name) = &left.host_name {
+        let ours = host_mac(left, name);
+        removed += unlink(kernel, name, |link| link.mac == Some(ours))?;
+    }
+    Ok(removed)
+}
+
+/// Removes the link of a name, of whatever kind, if it is the right one. How many there were.
+fn unlink(kernel: &mut Netlink, name: &str, right: impl Fn(&Link) -> bool) -> Result<usize> {
+    let Some(link) = kernel.link_by_name(name)?.filter(right) else { return Ok(0) };
+    let none = net::Mac([0; 6]);
+    let peer = VethPeer { name: String::new(), index: None, mac: none, netns: None };
+    let index = Some(link.index);
+    let link = Veth { name: name.into(), index, mac: none, mtu: 0, group: 0, peer };
+    kernel.apply(&[Op::Remove(Object::Veth(link))])?;
+    Ok(1)
+}
+
+/// Rules and routes of a pod, ours and the peer's (`facts/peer-datapath.md` §1.6 to §1.8).
+fn routing(left: &Left) -> Vec<Object> {
+    let address = Ipv4Network::from(left.address);
+    let route = Route { link: None, ..Route::on_link(address, 0) };
+    let to = Rule { to: Some(address), ..Rule::lookup(TO_POD, MAIN_TABLE) };
+    let mut objects = vec![Object::Rule(to)];
+    if left.table != MAIN_TABLE {
+        let from = Rule { from: Some(address), ..Rule::lookup(FROM_POD, left.table) };
+        objects.push(Object::Rule(from));
+    }
+    if left.vlan.is_some() {
+        // Without their links they fit both rules of the pod.
+        objects.push(Object::Rule(Rule::lookup(VLAN_RULES, left.table)));
+        objects.push(Object::Route(route.clone().in_table(left.table)));
+    }
+    objects.push(Object::Route(route));
+    objects
+}
+
+/// The hardware address of a host end that we made.
+fn host_mac(left: &Left, host_name: &str) -> net::Mac {
+    let (host_name, pod_name) = (host_name.into(), String::new());
+    Pod { host_name, pod_name, address: left.address, table: left.table, mtu: 0 }.host_mac()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_of_the_primary_interface_left_no_rule_of_a_table() {
+        let rules = |table| {
+            let objects = routing(&left(table, None));
+            objects.iter().filter(|object| matches!(object, Object::Rule(_))).count()
+        };
+
+        assert_eq!((rules(MAIN_TABLE), rules(2)), (1, 2));
+    }
+
+    #[test]
+    fn a_pod_behind_a_vlan_left_rules_and_a_route_in_a_table_of_its_own() {
+        let objects = routing(&left(105, Some(5)));
+
+        assert!(objects.contains(&Object::Rule(Rule::lookup(10, 105))), "{objects:?}");
+        let tables = objects.iter().filter_map(|object| match object {
+            Object::Route(route) => Some(route.table),
+            Object::Rule(_)
+            | Object::Veth(_)
+            | Object::Address { .. }
+            | Object::BareAddress { .. }
+            | Object::Neighbour { .. } => None,
+        });
+        assert_eq!(tables.collect::<Vec<_>>(), [105, MAIN_TABLE]);
+    }
+
+    fn left(table: u32, vlan: Option<u32>) -> Left {
+        Left { address: [10, 0, 70, 5].into(), table, host_name: None, vlan }
+    }
+}

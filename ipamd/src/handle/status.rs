@@ -1,0 +1,146 @@
+//! STATUS: could an ADD be served now, or soon? From memory: nobody is asked, nothing is waited for.
+
+use super::no_address;
+use crate::node::{AssignError, Node, Outlook};
+use cni::{Code, Error};
+use pool::{Cause, Reason};
+use std::time::{Duration, Instant};
+
+/// The longest STATUS: containerd runs it under a lock whenever kubelet asks, every five seconds.
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// Says nothing, or why no ADD can be served.
+pub(super) fn status(node: &Node) -> Result<(), Error> {
+    let outlook = node.outlook(Instant::now() + DEADLINE).ok_or_else(stuck)?;
+    judge(outlook, node.settings.targets.cooldown <= node.settings.add_wait)
+}
+
+/// `outwaits_rest` tells that an ADD waits for longer than an address rests.
+fn judge(outlook: Outlook, outwaits_rest: bool) -> Result<(), Error> {
+    let Outlook { address, full, cut_off } = outlook;
+    let Err(error) = address else { return Ok(()) };
+    // A node whose pods have all their addresses is well, and kubelet sends no more of them.
+    if full || comes_soon(&error, outwaits_rest) {
+        return Ok(());
+    }
+    // CNI 1.1.0, "STATUS": 50, the plugin is not available (i.e. cannot service ADD requests); 51,
+    // the plugin is not available, and existing containers in the network may have limited
+    // connectivity.
+    let words = no_address(error);
+    Err(match cut_off {
+        0 => Error { code: Code::NotAvailable, ..words },
+        pods => Error { code: Code::LimitedConnectivity, ..words }.with_details(format!(
+            "{pods} pods have addresses of interfaces that are not set up on this node"
+        )),
+    })
+}
+
+/// Whether an ADD that comes now finds an address while it waits.
+fn comes_soon(error: &AssignError, outwaits_rest: bool) -> bool {
+    let AssignError::NoAddress { none, reason, .. } = error else { return false };
+    let rested = none.resting > 0 && outwaits_rest;
+    let comes = match reason {
+        Reason::Satisfied
+        | Reason::Surplus
+        | Reason::Settling
+        | Reason::Short(_)
+        | Reason::Coming { .. } => true,
+        // Everybody waits for a moment, and nothing is wrong.
+        Reason::BackingOff { refusal, .. } => refusal.cause == Cause::Throttled,
+        Reason::Full { .. } | Reason::NoSource { .. } => false,
+    };
+    rested || comes
+}
+
+fn stuck() -> Error {
+    let waited = DEADLINE.as_secs();
+    Error::new(
+        Code::NotAvailable,
+        format!(
+            "ipamd is busy with something else for more than {waited} s; look at its log, the disk of its record may be slow"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pool::{NoAddress, Refusal, Time};
+
+    /// CNI requirement 47.
+    #[test]
+    fn status_fails_when_no_address_can_be_had_now_nor_soon() {
+        check(Reason::Full { enis: 3 }, Some(50));
+        check(Reason::NoSource { why: "no ENIConfig".into() }, Some(50));
+        check(Reason::Coming { addresses: 5 }, None);
+        check(Reason::Short(1), None);
+        check(Reason::Satisfied, None);
+        for (cause, code) in [
+            (Cause::Throttled, None),
+            (Cause::NoAddresses, Some(50)),
+            (Cause::Denied, Some(50)),
+            (Cause::Unavailable, Some(50)),
+        ] {
+            check(refused(cause), code);
+        }
+    }
+
+    /// CNI requirement 47.
+    #[test]
+    fn status_says_what_a_failed_add_would_say() {
+        let error = judge(outlook(Reason::Full { enis: 3 }), true).unwrap_err();
+
+        let want = "no free address (28 in use, 0 resting): all 3 interfaces of this instance type are full";
+        assert_eq!(error.msg, want);
+    }
+
+    /// CNI requirement 30.
+    #[test]
+    fn status_tells_when_existing_pods_may_be_cut_off() {
+        let outlook = Outlook { cut_off: 2, ..outlook(Reason::Full { enis: 3 }) };
+
+        let error = judge(outlook, true).unwrap_err();
+
+        assert_eq!(error.code, Code::LimitedConnectivity);
+        assert!(error.details.starts_with("2 pods "), "{}", error.details);
+    }
+
+    #[test]
+    fn a_node_with_as_many_pods_as_kubelet_allows_is_well() {
+        let outlook = Outlook { full: true, ..outlook(Reason::Full { enis: 3 }) };
+
+        assert_eq!(judge(outlook, true), Ok(()));
+    }
+
+    #[test]
+    fn an_address_that_rests_for_less_than_an_add_waits_is_as_good_as_free() {
+        let outlook = || {
+            let mut outlook = outlook(Reason::Full { enis: 3 });
+            if let Err(AssignError::NoAddress { none, .. }) = &mut outlook.address {
+                none.resting = 1;
+            }
+            outlook
+        };
+
+        assert_eq!(judge(outlook(), true), Ok(()));
+        assert!(judge(outlook(), false).is_err());
+    }
+
+    fn outlook(reason: Reason) -> Outlook {
+        let none = NoAddress { in_use: 28, resting: 0 };
+        let address = Err(AssignError::NoAddress { none, reason, next_try: None });
+        Outlook { address, full: false, cut_off: 0 }
+    }
+
+    fn refused(cause: Cause) -> Reason {
+        let refusal = Refusal { cause, said: "no".into() };
+        Reason::BackingOff { refusal, until: Time(Duration::from_secs(9)) }
+    }
+
+    #[track_caller]
+    fn check(reason: Reason, code: Option<u32>) {
+        let answer = judge(outlook(reason.clone()), true);
+
+        assert_eq!(answer.err().map(|error| error.code.number()), code, "{reason:?}");
+    }
+}

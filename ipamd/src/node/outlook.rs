@@ -1,0 +1,70 @@
+//! What a pod that came now would be told, from memory.
+
+use super::{
+    Node, State,
+    assign::{self, AssignError},
+    now,
+};
+use pool::Owner;
+use std::{
+    sync::{MutexGuard, TryLockError},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How often to look whether the state can be had: nobody holds it for longer than a write to the
+/// record takes.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// What comes of an ADD that comes now.
+#[derive(Debug)]
+pub(crate) struct Outlook {
+    /// Whether there is an address for it, and why not.
+    pub address: Result<(), AssignError>,
+    /// As many pods run here as kubelet allows: none will come.
+    pub full: bool,
+    /// Pods whose interface is not there, or not set up.
+    pub cut_off: usize,
+}
+
+impl Node {
+    /// What a pod that came now would be told; `None` when that cannot be said before the deadline.
+    /// Changes nothing.
+    pub(crate) fn outlook(&self, deadline: Instant) -> Option<Outlook> {
+        let state = self.state_until(deadline)?;
+        let cut_off = cut_off(&state);
+        let waiting = state.waiting;
+        // A copy, on which can be tried what shall not happen.
+        let mut pool = state.pool.clone();
+        drop(state);
+        let in_use = pool.assignments().count();
+        let full = pool.limits().max_pods.is_some_and(|most| in_use >= most);
+        let nobody =
+            Owner { network: String::new(), container: String::new(), interface: String::new() };
+        let address = pool.assign(nobody, now()).map(drop).map_err(|none| {
+            pool.set_waiting(waiting + 1);
+            assign::no_address(&pool, none)
+        });
+        Some(Outlook { address, full, cut_off })
+    }
+
+    /// The state, locked; `None` when somebody else holds it until the deadline.
+    fn state_until(&self, deadline: Instant) -> Option<MutexGuard<'_, State>> {
+        loop {
+            match self.state.try_lock() {
+                Ok(state) => return Some(state),
+                Err(TryLockError::Poisoned(whole)) => return Some(whole.into_inner()),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return None,
+                Err(TryLockError::WouldBlock) => thread::sleep(LOOK_EVERY),
+            }
+        }
+    }
+}
+
+fn cut_off(state: &State) -> usize {
+    let carries = |eni: &pool::EniId| {
+        let attached = state.attached.get(eni);
+        attached.is_some_and(|it| it.readiness() == pool::Readiness::Ready)
+    };
+    state.pool.assignments().filter(|(_, assigned)| !carries(&assigned.eni)).count()
+}

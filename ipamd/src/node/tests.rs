@@ -1,0 +1,169 @@
+//! A node without a network: what happens to an address behind a DEL, and what STATUS is told.
+
+use super::*;
+use pool::{Assigned, Limits};
+use std::{fs, path::PathBuf, process, thread};
+
+/// An address of the node.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
+
+/// CNI requirement 40.
+#[test]
+fn an_address_is_nobodys_until_its_link_is_gone_even_without_a_cooldown() {
+    let (node, leaving, _folder) = node("gone", 1);
+    let (first, second) = (owner("first"), owner("second"));
+    assign(&node, &first).unwrap();
+
+    node.release(&first, Some(Leaving { pod: pod(), host: 7 })).unwrap();
+    let before = assign(&node, &second);
+    // The kernel of this test has no such link: to the reaper it is gone already.
+    node.start_reaper(leaving).unwrap();
+    let patience = Instant::now() + Duration::from_secs(30);
+    let after = loop {
+        match assign(&node, &second) {
+            None if Instant::now() < patience => thread::sleep(Duration::from_millis(5)),
+            assigned => break assigned,
+        }
+    };
+
+    assert_eq!(before, None);
+    assert_eq!(after, Some(ADDRESS));
+}
+
+#[test]
+fn an_address_without_a_link_is_free_at_once_without_a_cooldown() {
+    let (node, _leaving, _folder) = node("free", 1);
+    assign(&node, &owner("first")).unwrap();
+
+    node.release(&owner("first"), None).unwrap();
+
+    assert_eq!(assign(&node, &owner("second")), Some(ADDRESS));
+}
+
+/// CNI requirement 47.
+#[test]
+fn status_does_not_wait_for_who_holds_the_state() {
+    let (node, _leaving, _folder) = node("held", 1);
+    let held = node.state();
+
+    let outlook = thread::scope(|scope| scope.spawn(|| node.outlook(Instant::now())).join());
+
+    drop(held);
+    assert!(outlook.unwrap().is_none());
+}
+
+#[test]
+fn to_look_ahead_changes_nothing() {
+    let (node, _leaving, _folder) = node("ahead", 1);
+
+    let outlook = node.outlook(Instant::now()).unwrap();
+
+    assert!(outlook.address.is_ok() && !outlook.full);
+    assert_eq!(node.state().pool.assignments().count(), 0);
+    assert_eq!(node.attachments(), []);
+}
+
+/// CNI requirement 47.
+#[test]
+fn a_node_with_as_many_pods_as_kubelet_allows_is_full() {
+    let (node, _leaving, _folder) = node("full", 1);
+    node.set_max_pods(Some(1));
+    assign(&node, &owner("first")).unwrap();
+
+    let outlook = node.outlook(Instant::now()).unwrap();
+
+    assert!(outlook.full && outlook.address.is_err());
+}
+
+/// CNI requirement 30.
+#[test]
+fn pods_of_an_interface_that_is_not_set_up_are_cut_off() {
+    for (device_index, cut_off) in [(0, 0), (1, 1)] {
+        let (node, _leaving, _folder) = node(&format!("cut-{device_index}"), 1);
+        assign(&node, &owner("first")).unwrap();
+
+        node.change_interface(&EniId("eni-1".into()), |eni| eni.is.device_index = device_index);
+
+        assert_eq!(node.outlook(Instant::now()).unwrap().cut_off, cut_off);
+    }
+}
+
+/// A node with so many addresses, none of which rests for any time.
+fn node(name: &str, addresses: u8) -> (std::sync::Arc<Node>, leaving::Queue, Folder) {
+    let folder = Folder(std::env::temp_dir().join(format!("ipamd-node-{}-{name}", process::id())));
+    let environment = [("IP_COOLDOWN_PERIOD", "0"), ("WARM_ENI_TARGET", "0")];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let settings = Settings::read(&environment.into()).unwrap();
+    let identity = Identity {
+        instance: "i-1".into(),
+        instance_type: "m5.large".into(),
+        region: "us-west-2".into(),
+        mac: net::Mac([6, 0, 0, 0, 0, 1]),
+        vpc_cidrs: vec![],
+    };
+    let is = Interface {
+        mac: identity.mac,
+        device_index: 0,
+        subnet: "subnet-1".into(),
+        subnet_cidr: None,
+        primary: [10, 0, 0, 4].into(),
+        groups: BTreeSet::new(),
+        addresses: (0..addresses).map(|n| Ipv4Addr::new(10, 0, 0, 5 + n)).collect(),
+        prefixes: BTreeSet::new(),
+        attachment: None,
+        foreign: false,
+    };
+    let limits = Limits { enis: 1, blocks_per_eni: 9, max_pods: None };
+    let source =
+        Source::Node(pool::Supply { subnets: vec!["subnet-1".into()], groups: BTreeSet::new() });
+    let pool = Pool::new(settings.targets, limits, source);
+    let journal = Journal::open(&folder.0).unwrap();
+    let attached = BTreeMap::from([(EniId("eni-1".into()), Attached::new(is))]);
+    let (reaper, leaving) = queue();
+    let kernel = Netlink::open().unwrap();
+    let node = Node::new(settings, identity, vec![], (pool, journal, attached), kernel, reaper);
+    (std::sync::Arc::new(node), leaving, folder)
+}
+
+/// The address that an owner gets without waiting.
+fn assign(node: &Node, owner: &Owner) -> Option<Ipv4Addr> {
+    let patience = Patience { deadline: Instant::now(), left: &|| false };
+    let attach = |assigned: &Assigned, table| Attachment {
+        network: owner.network.clone(),
+        container: owner.container.clone(),
+        interface: owner.interface.clone(),
+        pod_namespace: "default".into(),
+        pod_name: owner.container.clone(),
+        netns: "/n".into(),
+        host_name: pod().host_name,
+        address: assigned.address,
+        eni: assigned.eni.0.clone(),
+        table,
+        mtu: 9001,
+    };
+    node.assign(owner, patience, attach).ok().map(|attachment| attachment.address)
+}
+
+fn owner(container: &str) -> Owner {
+    Owner { network: "n".into(), container: container.into(), interface: "eth0".into() }
+}
+
+fn pod() -> net::pod::Pod {
+    net::pod::Pod {
+        // No kernel has a link of this name.
+        host_name: "eniofnotest".into(),
+        pod_name: "eth0".into(),
+        address: ADDRESS,
+        table: net::op::MAIN_TABLE,
+        mtu: 9001,
+    }
+}
+
+/// A folder that is removed when the test ends, however it ends.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

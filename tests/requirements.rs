@@ -1,0 +1,122 @@
+//! Keeps `docs/cni-requirements.md` true: every requirement is there, and the tests that it names
+//! exist and name it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+use tests::repository;
+
+/// Where requirements are listed.
+const DOCUMENT: &str = "docs/cni-requirements.md";
+
+/// How many there are.
+const REQUIREMENTS: u32 = 50;
+
+/// What the words for a requirement without a test begin with.
+const NOT_APPLICABLE: &str = "Not applicable: ";
+
+#[test]
+fn every_requirement_of_cni_has_tests_that_name_it_or_a_reason_why_not() {
+    let document = fs::read_to_string(repository().join(DOCUMENT)).unwrap();
+
+    let complaints = complaints(&document, &named_by_tests(&sources()));
+
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+#[test]
+fn what_document_and_tests_do_not_have_in_common_is_named() {
+    let source = "    /// CNI requirements 1, 3.\n    #[test]\n    fn a() {}\n\
+                  /// CNI requirement 2.\n#[test]\nfn b() {}\n#[test]\nfn c() {}\n";
+    let tests = named_by_tests(source);
+    let row = |number: u32, tests: &str| format!("| {number} | what | {tests} |\n");
+    let rest: String = (4..=REQUIREMENTS).map(|it| row(it, "Not applicable: none.")).collect();
+    let right = [row(1, "`a`"), row(2, "`b`"), row(3, "`a`"), rest.clone()].concat();
+    let wrong = |first: &[String]| complaints(&(first.concat() + &rest), &tests);
+
+    assert_eq!(complaints(&right, &tests), [""; 0]);
+    assert_eq!(
+        wrong(&[row(1, "`a`"), row(2, "`c`"), row(3, "some day")]),
+        [
+            "2: the table has {\"c\"}, tests say {\"b\"}",
+            "3: the table has {}, tests say {\"a\"}",
+            "3: name a test, or say why it is not applicable",
+        ]
+    );
+    let twice = wrong(&[row(1, "`a`"), row(1, "`a`"), row(3, "`a`")]);
+    assert_eq!(twice[0], format!("the rows are not 1 to {REQUIREMENTS}"));
+}
+
+/// What is wrong with the table, given which tests name which numbers.
+fn complaints(document: &str, tests: &BTreeMap<u32, BTreeSet<String>>) -> Vec<String> {
+    let rows: Vec<(u32, &str)> = document.lines().filter_map(row).collect();
+    let mut complaints = vec![];
+    if !rows.iter().map(|(number, _)| *number).eq(1..=REQUIREMENTS) {
+        complaints.push(format!("the rows are not 1 to {REQUIREMENTS}"));
+    }
+    for (number, cell) in rows {
+        let applies = !cell.starts_with(NOT_APPLICABLE);
+        let listed: BTreeSet<String> = if applies { quoted(cell) } else { BTreeSet::new() };
+        let said = tests.get(&number).cloned().unwrap_or_default();
+        if listed != said {
+            complaints.push(format!("{number}: the table has {listed:?}, tests say {said:?}"));
+        }
+        if applies && listed.is_empty() {
+            complaints.push(format!("{number}: name a test, or say why it is not applicable"));
+        }
+    }
+    complaints
+}
+
+/// Number and last cell of a row of the table.
+fn row(line: &str) -> Option<(u32, &str)> {
+    let cells: Vec<&str> = line.trim().trim_matches('|').split('|').map(str::trim).collect();
+    let [number, _, tests] = cells[..] else { return None };
+    Some((number.parse().ok()?, tests))
+}
+
+fn quoted(cell: &str) -> BTreeSet<String> {
+    cell.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect()
+}
+
+/// Which tests name which requirement, in a comment above their heads.
+fn named_by_tests(source: &str) -> BTreeMap<u32, BTreeSet<String>> {
+    let lines: Vec<&str> = source.lines().map(str::trim).collect();
+    let mut named: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
+    for window in lines.windows(3) {
+        let [comment, "#[test]", head] = window else { continue };
+        let Some(numbers) = comment.strip_prefix("/// CNI requirement") else { continue };
+        let name = head.trim_start_matches("fn ").split('(').next().unwrap_or_default();
+        let numbers = numbers.trim_start_matches('s').trim_end_matches('.').split(',');
+        for number in numbers.map(|number| number.trim().parse().unwrap()) {
+            named.entry(number).or_default().insert(name.to_owned());
+        }
+    }
+    named
+}
+
+/// The text of every Rust file but this one.
+fn sources() -> String {
+    let crates = ["cni", "cni-plugin", "ipamd", "net", "pool", "rpc", "tests", "vpc-sim"];
+    crates.iter().map(|name| below(&repository().join(name))).collect()
+}
+
+fn below(folder: &Path) -> String {
+    let mut entries: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    let text = |path: &Path| {
+        if path.is_dir() {
+            below(path)
+        } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with(file!()) {
+            fs::read_to_string(path).unwrap()
+        } else {
+            String::new()
+        }
+    };
+    entries.iter().map(|path| text(path)).collect()
+}

@@ -1,0 +1,75 @@
+//! Whose calls EC2 takes: access keys, and whether their signatures count.
+
+use super::Vpc;
+use serde::Deserialize;
+
+/// Who may call, and what is asked of a call's signature.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessSpec {
+    /// What is asked of a call's signature.
+    pub signatures: Signatures,
+    /// Keys that open EC2 beside those that the metadata service hands out to nodes.
+    pub keys: Vec<AccessKey>,
+}
+
+/// What is asked of a call's signature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Signatures {
+    /// Every call has one, and it is right: as on AWS.
+    #[default]
+    Required,
+    /// One that is there is right; a call without one comes from outside.
+    Optional,
+    /// None is looked at, beyond the access key that it names.
+    Ignored,
+}
+
+/// An access key of somebody who is no node.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessKey {
+    /// Access key id.
+    pub id: String,
+    /// Secret access key.
+    pub secret: String,
+}
+
+/// What a signature must be made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credentials<'a> {
+    /// Secret access key.
+    pub secret: &'a str,
+    /// Session token, which temporary credentials have.
+    pub token: Option<&'a str>,
+}
+
+impl Default for AccessSpec {
+    fn default() -> Self {
+        // The example key of AWS's documentation, which everybody knows to open nothing on AWS.
+        let key = AccessKey {
+            id: "AKIAIOSFODNN7EXAMPLE".into(),
+            secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into(),
+        };
+        Self { signatures: Signatures::default(), keys: vec![key] }
+    }
+}
+
+impl Vpc {
+    /// Whose calls are taken.
+    #[must_use]
+    pub fn access(&self) -> &AccessSpec {
+        &self.spec.access
+    }
+
+    /// The credentials of an access key: of an instance's role, or one of the specification's.
+    #[must_use]
+    pub fn credentials_of(&self, access_key_id: &str) -> Option<Credentials<'_>> {
+        let of_role = self.instance_by_access_key(access_key_id).and_then(|it| it.role.as_ref());
+        let of_role = of_role
+            .map(|role| Credentials { secret: &role.secret_access_key, token: Some(&role.token) });
+        let given = || self.spec.access.keys.iter().find(|key| key.id == access_key_id);
+        of_role.or_else(|| given().map(|key| Credentials { secret: &key.secret, token: None }))
+    }
+}
