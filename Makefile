@@ -31,7 +31,7 @@ demo: ## run a simulated VPC on this machine, from the first ENI to pods that ta
 	@"$${CARGO_TARGET_DIR:-target}"/debug/vpc-sim demo
 
 test: ## run all tests, in network namespaces and with foreign clients (needs root)
-	@scripts/need root cargo cc nft ip venv
+	@scripts/need root cargo cc nft ip iptables venv
 	@$(WAIT)
 	$(BUILD)
 	@scripts/test
