@@ -9,6 +9,7 @@ mod command;
 mod http;
 mod kube_proxy;
 mod packets;
+mod probes;
 mod traffic;
 mod world;
 
@@ -23,4 +24,5 @@ mod migration;
 mod restart;
 mod services;
 mod supply;
+mod unbroken;
 mod worlds;

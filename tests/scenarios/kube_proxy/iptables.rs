@@ -63,8 +63,8 @@ COMMIT
 }
 
 fn write(text: &mut String, it: &Port<'_>) -> std::fmt::Result {
-    let Port { service, protocol, port, .. } = it;
-    let id = format!("{}-{protocol}", service.name).to_uppercase();
+    let Port { service, protocol, port, node_port, .. } = it;
+    let id = it.id().to_uppercase();
     let matches = format!("-p {protocol} -m {protocol} --dport");
     writeln!(text, ":KUBE-SVC-{id} - [0:0]\n:KUBE-EXT-{id} - [0:0]")?;
     for (name, address) in &it.all {
@@ -75,7 +75,7 @@ fn write(text: &mut String, it: &Port<'_>) -> std::fmt::Result {
     }
     let to = service.cluster_ip;
     writeln!(text, "-A KUBE-SERVICES -d {to} {matches} {port} -j KUBE-SVC-{id}")?;
-    writeln!(text, "-A KUBE-NODEPORTS {matches} {} -j KUBE-EXT-{id}", service.node_port)?;
+    writeln!(text, "-A KUBE-NODEPORTS {matches} {node_port} -j KUBE-EXT-{id}")?;
     one_of(text, &format!("KUBE-SVC-{id}"), &id, &it.all)?;
     let external = format!("-A KUBE-EXT-{id}");
     match service.external {

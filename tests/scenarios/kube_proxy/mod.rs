@@ -10,6 +10,7 @@ mod nftables;
 
 use crate::{
     command::{outcome, run},
+    probes,
     world::{Pod, World},
 };
 use std::{fs, io, net::Ipv4Addr, path::Path, process::Command};
@@ -17,8 +18,10 @@ use std::{fs, io, net::Ipv4Addr, path::Path, process::Command};
 /// Marks what has to be masqueraded (kube-proxy's `masqueradeBit`, 14).
 const MASQUERADE: u32 = 0x4000;
 
-/// What each service carries: protocol, and the port of service and pods.
-const PORTS: [(&str, u16); 2] = [("tcp", 80), ("udp", 7777)];
+/// What each service carries: protocol, the port of service and pods, and what is added to the
+/// service's node port.
+const PORTS: [(&str, u16, u16); 3] =
+    [("tcp", 80, 0), ("udp", probes::UDP, 0), ("tcp", probes::TCP, 100)];
 
 /// Which of its modes kube-proxy runs in, and with which iptables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,7 @@ pub(crate) enum External {
 pub(crate) struct Service {
     pub(crate) name: &'static str,
     pub(crate) cluster_ip: Ipv4Addr,
+    /// Of HTTP and of datagrams.
     pub(crate) node_port: u16,
     pub(crate) external: External,
     /// The pods behind it.
@@ -56,10 +60,18 @@ struct Port<'a> {
     service: &'a Service,
     protocol: &'static str,
     port: u16,
+    node_port: u16,
     /// Names of endpoints, and their addresses.
     all: Vec<(String, Ipv4Addr)>,
     /// Those on the node.
     local: Vec<(String, Ipv4Addr)>,
+}
+
+impl Port<'_> {
+    /// What its chains are called after.
+    fn id(&self) -> String {
+        format!("{}-{}-{}", self.service.name, self.protocol, self.port)
+    }
 }
 
 /// kube-proxy of one node.
@@ -67,6 +79,13 @@ pub(crate) struct KubeProxy<'a> {
     world: &'a World,
     node: &'a str,
     mode: Mode,
+}
+
+impl Service {
+    /// The node port of connections that last.
+    pub(crate) fn node_port_of_connections(&self) -> u16 {
+        self.node_port + PORTS[2].2
+    }
 }
 
 impl<'a> KubeProxy<'a> {
@@ -130,7 +149,13 @@ fn ports<'a>(service: &'a Service, node: &str) -> Vec<Port<'a>> {
     };
     let all: Vec<&Pod> = service.endpoints.iter().collect();
     let local: Vec<&Pod> = all.iter().copied().filter(|pod| pod.node == node).collect();
-    let port =
-        |(protocol, port)| Port { service, protocol, port, all: named(&all), local: named(&local) };
+    let port = |(protocol, port, added)| Port {
+        service,
+        protocol,
+        port,
+        node_port: service.node_port + added,
+        all: named(&all),
+        local: named(&local),
+    };
     PORTS.map(port).into()
 }

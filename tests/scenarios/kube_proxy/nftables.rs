@@ -50,8 +50,8 @@ pub(super) fn services(ports: &[Port<'_>]) -> String {
 }
 
 fn write(text: &mut String, it: &Port<'_>) -> std::fmt::Result {
-    let Port { service, protocol, port, .. } = it;
-    let id = format!("{}/{protocol}", service.name);
+    let Port { service, protocol, port, node_port, .. } = it;
+    let id = it.id();
     let to = service.cluster_ip;
     for (name, address) in &it.all {
         let rules = format!(
@@ -77,7 +77,6 @@ fn write(text: &mut String, it: &Port<'_>) -> std::fmt::Result {
             chain(text, &external_chain, &rules)?;
         }
     }
-    let node_port = service.node_port;
     let element = "add element ip kube-proxy";
     writeln!(text, "{element} cluster-ips {{ {to} }}")?;
     writeln!(
