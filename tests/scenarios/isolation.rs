@@ -2,11 +2,15 @@
 
 use crate::{
     by_hand::{Container, Ended, ended},
+    http,
+    kube_proxy::set,
     packets,
+    services::Cluster,
     world::{World, ZONES},
 };
 use std::{
-    fs,
+    fs, io,
+    net::{Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -14,8 +18,15 @@ use std::{
 /// Becomes `nobody` and runs what follows.
 const AS_NOBODY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 
+/// An address of the VPC that nobody has, and one that is not of the VPC.
+const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 99);
+const ON_THE_INTERNET: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+
+/// Where the metadata service of every instance is.
+const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
 #[test]
-fn a_pod_cannot_send_with_the_address_of_another() {
+fn a_pod_cannot_send_with_an_address_that_is_not_its_own() {
     let world = World::up();
     for (node, zone) in ["n1", "n2"].into_iter().zip(ZONES) {
         world.node_add(node, zone, &[]);
@@ -23,15 +34,41 @@ fn a_pod_cannot_send_with_the_address_of_another() {
     }
     let (liar, victim) = (world.pod_add("n1", "liar"), world.pod_add("n1", "victim"));
     let (near, far) = (world.pod_add("n1", "near"), world.pod_add("n2", "far"));
+    let nodes = ["n1", "n2"].map(|node| world.node(node).address);
+    // EC2 would let the first two pass: they are of the same interface.
+    let others = [victim.address, nodes[0], nodes[1], far.address, NOBODY, ON_THE_INTERNET];
 
-    for to in [near, far] {
-        let receiver = packets::receiver(&to.namespace);
-        // EC2 would let it pass: the address is one of the node's.
-        packets::send(&liar.namespace, victim.address, to.address, "spoofed");
-        packets::send(&liar.namespace, liar.address, to.address, "genuine");
+    // What distributions set for all interfaces is the node's own choice.
+    for of_all in ["0", "1", "2"] {
+        for node in ["n1", "n2"] {
+            set(&world.namespace(node, None), "conf/all/rp_filter", of_all);
+        }
+        for to in [&near, &far] {
+            let receiver = packets::receiver(&to.namespace);
+            for other in others.iter().filter(|other| **other != to.address) {
+                packets::send(&liar.namespace, *other, to.address, "spoofed");
+            }
+            packets::send(&liar.namespace, liar.address, to.address, "genuine");
 
-        // Sent later over the same wires, so the first is not on its way any more.
-        assert_eq!(packets::receive(&receiver), (liar.address, "genuine".into()), "{to:?}");
+            // Sent later over the same wires, so the others are not on their way any more.
+            let first = packets::receive(&receiver);
+            assert_eq!(first, (liar.address, "genuine".into()), "{of_all} {to:?}");
+        }
+    }
+    // The VPC did not have to.
+    assert_eq!(world.status().dropped, []);
+}
+
+#[test]
+fn a_pod_reaches_the_metadata_service_and_is_its_node_there() {
+    let cluster = Cluster::without_daemons();
+    cluster.start_daemons();
+    let pods = cluster.pods();
+
+    for pod in [&pods.client, &pods.far] {
+        let id = net::netns::within(&pod.namespace, instance_id).unwrap();
+
+        assert_eq!(id, cluster.world.node(&pod.node).instance_id, "{pod:?}");
     }
 }
 
@@ -66,6 +103,19 @@ fn the_daemon_refuses_everybody_but_root_also_when_its_socket_is_open_to_all() {
     assert!(!del.success, "{del:?}");
     assert!(world.log("n1").contains("refuse a client that is not root uid=65534"));
     assert_eq!(again.printed, added.printed, "its address was released");
+}
+
+/// The id of the instance that the metadata service sees, by its second version.
+fn instance_id() -> io::Result<String> {
+    let at = SocketAddr::from((METADATA, 80));
+    let good = |(status, body): (u16, String)| match status {
+        200 => Ok(body),
+        _ => Err(io::Error::other(format!("{status}: {body}"))),
+    };
+    let ttl = "x-aws-ec2-metadata-token-ttl-seconds: 60\r\ncontent-length: 0\r\n";
+    let token = good(http::exchange(at, "PUT /latest/api/token", ttl, "")?)?;
+    let token = format!("x-aws-ec2-metadata-token: {token}\r\n");
+    good(http::exchange(at, "GET /latest/meta-data/instance-id", &token, "")?)
 }
 
 /// A folder that everybody may enter, with the daemon's socket and a plugin.

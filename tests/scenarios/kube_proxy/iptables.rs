@@ -95,7 +95,9 @@ fn write(text: &mut String, it: &Port<'_>) -> std::fmt::Result {
 
 /// Any of the endpoints, each as likely as the others.
 fn one_of(text: &mut String, chain: &str, id: &str, of: &[(String, Ipv4Addr)]) -> std::fmt::Result {
-    for (left, (name, _)) in (1..=u32::try_from(of.len()).unwrap()).rev().zip(of) {
+    // How many are left is what the chance depends on.
+    let counted: Vec<_> = of.iter().rev().zip(1_u32..).collect();
+    for ((name, _), left) in counted.into_iter().rev() {
         let to = endpoint(id, name);
         let chance = 1.0 / f64::from(left);
         let how = match left {
