@@ -2,6 +2,7 @@
 //! takes an interface that the VPC does not accept it from.
 
 use crate::{
+    http,
     kube_proxy::{External, KubeProxy, Mode, Service, set},
     world::{CUSTOM, Pod, World, ZONES},
 };
@@ -47,6 +48,45 @@ fn services_are_reached_whatever_reverse_path_filter_the_node_has_been_given() {
         let pods = cluster.pods();
 
         cluster.check(&pods, &proxies);
+    }
+}
+
+#[test]
+fn node_ports_are_answered_also_when_somebody_else_translates_what_leaves_the_vpc() {
+    let cluster = Cluster::without_daemons();
+    cluster.start_daemons_with(&["AWS_VPC_K8S_CNI_EXTERNALSNAT=true"]);
+    let pods = cluster.pods();
+    let services = services(&pods);
+    for proxy in cluster.kube_proxies(Mode::Nftables) {
+        proxy.sync(&services);
+    }
+
+    cluster.check_cluster_ips(&pods, &services);
+    cluster.check_node_ports(&pods, &services);
+    cluster.check_node_ports_with_pods_of_both_nodes(&pods, &services);
+
+    assert_eq!(cluster.world.status().dropped, []);
+}
+
+#[test]
+fn a_pod_reaches_a_service_whose_endpoint_is_outside_of_the_vpc_as_its_node() {
+    for mode in [Mode::IptablesNft, Mode::IptablesLegacy, Mode::Nftables] {
+        let cluster = Cluster::without_daemons();
+        cluster.start_daemons();
+        let pods = cluster.pods();
+        let Place { namespace, address } = cluster.internet.clone();
+        let endpoint = Pod { node: String::new(), name: "other".into(), address, namespace };
+        let service = Service { endpoints: vec![endpoint], ..services(&pods)[0].clone() };
+        for proxy in cluster.kube_proxies(mode) {
+            proxy.sync(std::slice::from_ref(&service));
+        }
+
+        // By an interface of the pod it would leave with an address that this does not have.
+        let at = SocketAddr::from((service.cluster_ip, 80));
+        let seen = http::get_within(&pods.client.namespace, at).unwrap();
+
+        assert_eq!(seen.trim(), cluster.public().to_string(), "{mode:?}");
+        assert_eq!(cluster.world.status().dropped, []);
     }
 }
 
@@ -115,8 +155,12 @@ impl Cluster {
     }
 
     pub(crate) fn start_daemons(&self) {
+        self.start_daemons_with(&[]);
+    }
+
+    fn start_daemons_with(&self, env: &[&str]) {
         for node in ["n1", "n2"] {
-            self.world.daemon_start(node, CUSTOM);
+            self.world.daemon_start(node, &[CUSTOM, env].concat());
         }
     }
 
@@ -132,6 +176,10 @@ impl Cluster {
         };
         for pod in [&pods.client, &pods.near, &pods.far] {
             assert_eq!(pod.address.octets()[..3], [100, 64, 0], "not on a secondary interface");
+        }
+        // From here on the VPC does not change.
+        for node in ["n1", "n2"] {
+            self.world.settled(node);
         }
         pods
     }
@@ -173,6 +221,8 @@ impl Cluster {
         // A pod that asks itself must not see its own address as the other side's.
         self.check_answer(&pods.near.place(), at(near), &pods.near, self.near.address);
         self.check_answer(&pods.far.place(), at(far), &pods.far, self.far.address);
+        let at = SocketAddr::from((self.near.address, near.node_port));
+        self.check_answer(&pods.near.place(), at, &pods.near, self.near.address);
     }
 
     fn check_node_ports(&self, pods: &Pods, services: &Services) {

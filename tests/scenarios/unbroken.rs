@@ -84,9 +84,6 @@ impl Traffic {
         for proxy in cluster.kube_proxies(Mode::Nftables) {
             proxy.sync(&services);
         }
-        for node in ["n1", "n2"] {
-            cluster.world.settled(node);
-        }
         Self { cluster, pods }
     }
 
