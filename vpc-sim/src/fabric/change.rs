@@ -1,7 +1,7 @@
 //! What turns one text of a table into another, element by element and chain by chain.
 //!
 //! A table that is replaced whole drops packets: one that is on its way through the old rules finds
-//! the old sets empty (measured: some in a thousand replacements on two processors). What is in a
+//! the old sets empty (measured: one of 4,550 flows during 200 replacements). What is in a
 //! set before and after is not touched here.
 
 use std::collections::{BTreeMap, BTreeSet};
