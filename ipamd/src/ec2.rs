@@ -108,6 +108,8 @@ pub(crate) struct Described {
     pub subnet: String,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+    /// The network card that it is attached to.
+    pub card: u32,
     /// `eni-attach-…` and the device index, when it is attached.
     pub attachment: Option<(String, u32)>,
 }
@@ -313,6 +315,11 @@ fn described(action: &'static str, eni: &NetworkInterface) -> Result<Described, 
         groups: eni.groups().iter().filter_map(|group| group.group_id()).map(Into::into).collect(),
         subnet: parse(action, "subnetId", eni.subnet_id())?,
         tags: eni.tag_set().iter().filter_map(tag).collect(),
+        card: eni
+            .attachment()
+            .and_then(|it| it.network_card_index())
+            .and_then(|card| u32::try_from(card).ok())
+            .unwrap_or(0),
         attachment: eni.attachment().filter(|it| !ends(it)).and_then(|it| {
             let index = it.device_index().and_then(|index| u32::try_from(index).ok());
             it.attachment_id().map(Into::into).zip(index)

@@ -46,7 +46,9 @@ pub(crate) struct Shown {
     pub id: String,
     /// Its hardware address.
     pub mac: Mac,
-    /// Its device index.
+    /// The network card that it is attached to.
+    pub card: u32,
+    /// Its device index on that card.
     pub device_index: u32,
     /// `subnet-…`.
     pub subnet: String,
@@ -69,14 +71,18 @@ impl Imds {
     /// Who this node is.
     pub(crate) async fn identity(&self) -> Result<Identity> {
         let mac: Mac = self.value("mac").await?;
-        let blocks = format!("network/interfaces/macs/{mac}/vpc-ipv4-cidr-blocks");
         Ok(Identity {
             instance: self.text("instance-id").await?,
             instance_type: self.text("instance-type").await?,
             region: self.text("placement/region").await?,
             mac,
-            vpc_cidrs: self.lines(&blocks).await?,
+            vpc_cidrs: self.vpc_cidrs(mac).await?,
         })
+    }
+
+    /// The blocks of the VPC, as the primary interface shows them.
+    pub(crate) async fn vpc_cidrs(&self, mac: Mac) -> Result<Vec<Ipv4Network>> {
+        self.lines(&format!("network/interfaces/macs/{mac}/vpc-ipv4-cidr-blocks")).await
     }
 
     /// Every interface that is shown.
@@ -120,6 +126,11 @@ impl Imds {
         Ok(Shown {
             id: self.text(&of("interface-id")).await?,
             mac,
+            // Instances with one card do not say which (`facts/ec2-facts.md` §2).
+            card: match self.value(&of("network-card")).await {
+                Err(error) if is_absent(&error) => 0,
+                card => card?,
+            },
             device_index: self.value(&of("device-number")).await?,
             subnet: self.text(&of("subnet-id")).await?,
             subnet_cidr: self.subnet_cidr(mac).await?,

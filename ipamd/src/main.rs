@@ -14,6 +14,8 @@ mod serve;
 mod settings;
 mod start;
 mod views;
+mod vpc_blocks;
+mod wanted;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};

@@ -6,19 +6,20 @@ use crate::{
     handle,
     imds::{Identity, Imds},
     install,
-    journal::{Attachment, Interface, Journal},
+    journal::{Interface, Journal},
     limits,
     node::{Attached, Node, now},
     reconcile, serve,
     settings::{Networking, Settings},
-    views,
+    views, vpc_blocks,
+    wanted::{self, HostNetwork},
 };
 use anyhow::{Context, Result};
 use aws_config::{
     BehaviorVersion, Region, provider_config::ProviderConfig, timeout::TimeoutConfig,
 };
 use aws_smithy_http_client::tls;
-use net::{Link, Netlink, Op, firewall::Firewall, host::Host, nft};
+use net::{Link, Netlink, Op};
 use pool::{EniId, Pool, Source, Supply};
 use std::{
     path::Path,
@@ -82,10 +83,13 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     info!(?limits, "what the instance type allows");
 
     let interfaces = journal.book().interfaces.values();
-    let primary = interfaces.clone().find(|eni| eni.device_index == 0).cloned();
+    let primary = interfaces.clone().find(|eni| eni.is_primary()).cloned();
     let primary = primary.context("the record has no primary interface: remove the journal")?;
     let mut kernel = Netlink::open().context("open a netlink socket")?;
-    set_up_host(&mut kernel, &settings, &identity, &primary).await?;
+    let link = primary_link(&mut kernel, &identity).await?;
+    let host = HostNetwork::of(&settings, &identity, &primary, &link);
+    kernel.apply(&host.ops()).context("set up the node's rules")?;
+    wanted::warn_without_forwarding();
     let mut pool = Pool::new(settings.targets, limits, source(&settings, &journal, &primary));
     restore(&mut pool, &journal);
     let recorded_interfaces = journal.book().interfaces.clone().into_iter();
@@ -93,17 +97,21 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let reaper = start_reaper()?;
     let state = (pool, journal, attached);
     let primary_groups = primary.groups.into_iter().collect();
-    let node = Arc::new(Node::new(settings, identity, primary_groups, state, kernel, reaper));
+    let node = Arc::new(Node::new(settings, identity, primary_groups, host, state, kernel, reaper));
 
     node.set_cluster_size(1);
     let hands = CarryOut { node: node.clone(), ec2, imds };
-    hands.make_ready().await;
     settle_pods(&node)?;
+    hands.make_ready().await;
+    finish_settling(&node)?;
     install::plugin(&node.settings)?;
     serve::start(node.clone(), listener)?;
     install::conflist(&node.settings)?;
-    info!("serving");
+    let wanted = node.wanted();
+    let (interfaces, pods) = (wanted.enis.len(), wanted.pods.len());
+    info!(interfaces, pods, direct = ?wanted.host.firewall.direct, "serving");
     follow_kubernetes(&node)?;
+    tokio::spawn(vpc_blocks::follow(node.clone(), hands.imds.clone()));
     tokio::spawn(async move {
         if recorded.is_some() {
             patiently("compare the record with what is attached", || views::compare(&hands)).await;
@@ -150,27 +158,6 @@ where
             }
         }
     }
-}
-
-/// The node's own rules and filters.
-async fn set_up_host(
-    kernel: &mut Netlink,
-    settings: &Settings,
-    identity: &Identity,
-    primary: &Interface,
-) -> Result<()> {
-    let link = primary_link(kernel, identity).await?;
-    let host = Host { primary: link.index, mtu: settings.eni_mtu, mark: settings.mark };
-    kernel.apply(&host.ops()).context("set up the node's rules")?;
-    let firewall = Firewall {
-        primary_link: link.name,
-        primary: primary.primary,
-        direct: identity.vpc_cidrs.iter().chain(&settings.exclude_snat).copied().collect(),
-        mark: settings.mark,
-        snat: settings.snat,
-        node_port: settings.node_port,
-    };
-    nft::apply(&firewall.script()).context("set up the node's filter rules")
 }
 
 async fn primary_link(kernel: &mut Netlink, identity: &Identity) -> Result<Link> {
@@ -234,9 +221,8 @@ fn settle_pods(node: &Node) -> Result<()> {
             std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
         }
     }
-    let attachments: Vec<Attachment> =
-        node.state().journal.book().attachments.values().cloned().collect();
-    for attachment in attachments {
+    node.choose_ways()?;
+    for attachment in node.wanted().pods {
         let pod = attachment.pod();
         let link = node
             .kernel()
@@ -261,6 +247,25 @@ fn settle_pods(node: &Node) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// After new rules of pods and interfaces are there: filter rules that rely on them, the groups that
+/// these rely on, and last what nothing relies on any more. A pod finds its way at every step, also
+/// when the setting of the layout is another than before.
+fn finish_settling(node: &Node) -> Result<()> {
+    node.renew_firewall()?;
+    for attachment in node.wanted().pods {
+        let pod = attachment.pod();
+        let mut kernel = node.kernel();
+        let link = kernel.link_by_name(&pod.host_name)?;
+        if let Some(link) = link.filter(|link| link.mac == Some(pod.host_mac()))
+            && link.group != pod.group()
+            && let Err(error) = kernel.apply(&[pod.regroup(link.index)])
+        {
+            warn!(error = %error, pod = attachment.pod_name, "group a pod's link");
+        }
+    }
+    node.remove_leftovers()
 }
 
 fn follow_kubernetes(node: &Arc<Node>) -> Result<()> {

@@ -78,6 +78,7 @@ pub(crate) fn from_shown(eni: Shown) -> Option<(EniId, Interface)> {
     let (primary, secondary) = eni.addresses.split_first()?;
     let mut is = Interface {
         mac: eni.mac,
+        card: eni.card,
         device_index: eni.device_index,
         subnet: eni.subnet,
         subnet_cidr: Some(eni.subnet_cidr),

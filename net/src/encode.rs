@@ -112,6 +112,7 @@ fn link_change(change: &LinkChange) -> LinkMessage {
     message.attributes.extend(change.name.clone().map(LinkAttribute::IfName));
     message.attributes.extend(change.mtu.map(LinkAttribute::Mtu));
     message.attributes.extend(change.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
+    message.attributes.extend(change.group.map(LinkAttribute::Group));
     if !change.ipv4.is_empty() {
         message.attributes.push(LinkAttribute::Other(ipv4_settings(&change.ipv4)));
     }

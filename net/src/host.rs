@@ -1,15 +1,19 @@
 //! What a node needs once, whatever its pods and interfaces, as changes.
 
 use crate::{
+    layout::{Layout, POD_GROUP},
     op::{LinkChange, MAIN_TABLE, Object, Op, Rule, rp_filter},
-    pod::POD_GROUP,
 };
+use ipnetwork::Ipv4Network;
 
-/// Priority of the one rule to all pods (`facts/peer-datapath.md` §2.1: the peer's to-pod rules).
+/// Priority of the rules to pods (`facts/peer-datapath.md` §2.1).
 pub const TO_POD: u32 = 512;
 
 /// Priority of the rule that sends marked traffic out by the primary interface (same source).
 pub const MARKED: u32 = 1024;
+
+/// Priority of rules to blocks that are always reached by the primary interface (same source).
+pub const EXTERNAL: u32 = 1535;
 
 /// The device group of every link that nobody put into another.
 const DEFAULT_GROUP: u32 = 0;
@@ -24,7 +28,11 @@ pub struct Host {
     /// Its MTU.
     pub mtu: u32,
     /// The mark of traffic that must leave by the primary interface, as value and mask.
-    pub mark: u32,
+    pub mark: Option<u32>,
+    /// Which rules there are to pods.
+    pub layout: Layout,
+    /// Blocks that are always reached by the primary interface.
+    pub external: Vec<Ipv4Network>,
 }
 
 impl Host {
@@ -37,10 +45,50 @@ impl Host {
             ipv4: vec![rp_filter(2)],
             ..LinkChange::default()
         };
-        let to_pods =
-            Rule { suppress_group: Some(DEFAULT_GROUP), ..Rule::lookup(TO_POD, MAIN_TABLE) };
-        let marked =
-            Rule { mark: Some((self.mark, self.mark)), ..Rule::lookup(MARKED, MAIN_TABLE) };
-        vec![Op::Change(primary), Op::Add(Object::Rule(to_pods)), Op::Add(Object::Rule(marked))]
+        let rules = self.rules().into_iter().map(Object::Rule).map(Op::Add);
+        [Op::Change(primary)].into_iter().chain(rules).collect()
+    }
+
+    /// The rules among them.
+    pub fn rules(&self) -> Vec<Rule> {
+        let to_pods = (self.layout == Layout::Flat).then(|| Rule {
+            suppress_group: Some(DEFAULT_GROUP),
+            ..Rule::lookup(TO_POD, MAIN_TABLE)
+        });
+        let marked = self
+            .mark
+            .map(|mark| Rule { mark: Some((mark, mark)), ..Rule::lookup(MARKED, MAIN_TABLE) });
+        let external = self
+            .external
+            .iter()
+            .map(|block| Rule { to: Some(*block), ..Rule::lookup(EXTERNAL, MAIN_TABLE) });
+        to_pods.into_iter().chain(marked).chain(external).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peers_layout_has_no_rule_to_all_pods() {
+        let rules = Host { layout: Layout::Peer, ..host() }.rules();
+
+        assert!(rules.iter().all(|rule| rule.suppress_group.is_none()), "{rules:?}");
+        assert_eq!(rules.len(), host().rules().len() - 1);
+    }
+
+    #[test]
+    fn external_blocks_are_looked_up_in_the_main_table_before_rules_from_pods() {
+        let block = "192.0.2.0/24".parse().unwrap();
+
+        let rules = Host { external: vec![block], ..host() }.rules();
+
+        let want = Rule { to: Some(block), ..Rule::lookup(1535, MAIN_TABLE) };
+        assert!(rules.contains(&want), "{rules:?}");
+    }
+
+    fn host() -> Host {
+        Host { primary: 2, mtu: 9001, mark: Some(0x80), layout: Layout::Flat, external: vec![] }
     }
 }

@@ -6,6 +6,8 @@
 pub mod eni;
 pub mod firewall;
 pub mod host;
+pub mod layout;
+pub mod leftover;
 pub mod op;
 pub mod pod;
 
@@ -17,5 +19,6 @@ pub mod nft;
 mod query;
 
 pub use apply::{ApplyError, Failed, Netlink};
+pub use layout::{Layout, TableMarks, Way};
 pub use op::{LinkChange, Mac, Object, Op, Route, RouteKind, RouteScope, Rule, Veth, VethPeer};
 pub use query::Link;

@@ -230,6 +230,8 @@ pub struct LinkChange {
     pub mtu: Option<u32>,
     /// Hardware address.
     pub mac: Option<Mac>,
+    /// Device group.
+    pub group: Option<u32>,
     /// IPv4 settings by their number in `linux/ip.h` (`IPV4_DEVCONF_*`), see [`rp_filter`].
     pub ipv4: Vec<(u16, u32)>,
 }

@@ -1,17 +1,18 @@
 //! A pod's network as changes: a veth pair, and what routes to and from the pod's address.
 
-use crate::op::{LinkChange, MAIN_TABLE, Mac, Object, Op, Route, Rule, Veth, VethPeer, rp_filter};
+use crate::{
+    eni::FROM_BLOCK,
+    host::TO_POD,
+    layout::{POD_GROUP, Way},
+    op::{LinkChange, MAIN_TABLE, Mac, Object, Op, Route, Rule, Veth, VethPeer, rp_filter},
+};
 use ipnetwork::{IpNetwork, Ipv4Network};
 use std::{net::Ipv4Addr, os::fd::RawFd};
-
-/// Device group of the host ends of our veth pairs. One rule tells routes to pods from all others
-/// by it, whatever the number of pods.
-pub const POD_GROUP: u32 = 1536;
 
 /// The gateway that a pod sees; its hardware address is the host end's, as a permanent neighbour.
 pub const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
-/// Priority of the rule that sends what a pod sends to the table of its interface
+/// Priority of the peer's rules that send what a pod sends to the table of its interface
 /// (`facts/peer-datapath.md` §2.1).
 pub const FROM_POD: u32 = 1536;
 
@@ -33,6 +34,8 @@ pub struct Pod {
     pub address: Ipv4Addr,
     /// Routing table of the interface that holds the address; the main table for the primary one.
     pub table: u32,
+    /// How what it sends finds that table.
+    pub way: Way,
     /// MTU of both ends.
     pub mtu: u32,
 }
@@ -61,7 +64,7 @@ impl Pod {
             index: ends.map(|ends| ends.host),
             mac: self.host_mac(),
             mtu: self.mtu,
-            group: POD_GROUP,
+            group: self.group(),
             peer: VethPeer {
                 name: self.pod_name.clone(),
                 index: ends.map(|ends| ends.pod),
@@ -77,8 +80,21 @@ impl Pod {
         let strict = LinkChange { link: host, ipv4: vec![rp_filter(1)], ..LinkChange::default() };
         let mut ops =
             vec![Op::Change(strict), Op::Add(Object::Route(Route::on_link(self.block(), host)))];
-        ops.extend(self.rule().map(Object::Rule).map(Op::Add));
+        ops.extend(self.rules().into_iter().map(Object::Rule).map(Op::Add));
         ops
+    }
+
+    /// Puts the host end into the group that it would be born in now.
+    pub fn regroup(&self, host: u32) -> Op {
+        Op::Change(LinkChange { link: host, group: Some(self.group()), ..LinkChange::default() })
+    }
+
+    /// Device group of the host end.
+    pub fn group(&self) -> u32 {
+        match self.way {
+            Way::Marked => POD_GROUP + self.table,
+            Way::Main | Way::Block | Way::Own | Way::Peer => POD_GROUP,
+        }
     }
 
     /// What the pod needs, through a socket of its namespace.
@@ -97,7 +113,8 @@ impl Pod {
     /// What stops traffic to and from the address at once; the pair itself may go later.
     pub fn unroute(&self, host: Option<u32>) -> Vec<Op> {
         let route = host.map(|host| Object::Route(Route::on_link(self.block(), host)));
-        route.into_iter().chain(self.rule().map(Object::Rule)).map(Op::Remove).collect()
+        let rules = self.rules().into_iter().map(Object::Rule);
+        route.into_iter().chain(rules).map(Op::Remove).collect()
     }
 
     /// Removes the pair.
@@ -107,7 +124,7 @@ impl Pod {
             index: Some(host),
             mac: self.host_mac(),
             mtu: self.mtu,
-            group: POD_GROUP,
+            group: self.group(),
             peer: VethPeer {
                 name: self.pod_name.clone(),
                 index: None,
@@ -139,10 +156,18 @@ impl Pod {
         Ipv4Network::from(self.address)
     }
 
-    /// Pods of the primary interface leave by the main table without a rule.
-    fn rule(&self) -> Option<Rule> {
-        (self.table != MAIN_TABLE)
-            .then(|| Rule { from: Some(self.block()), ..Rule::lookup(FROM_POD, self.table) })
+    /// Rules of its own: none, but for the peer's layout and for tables that no mark can name.
+    pub fn rules(&self) -> Vec<Rule> {
+        let block = Some(self.block());
+        let to = Rule { to: block, ..Rule::lookup(TO_POD, MAIN_TABLE) };
+        let from = |priority| Rule { from: block, ..Rule::lookup(priority, self.table) };
+        match self.way {
+            Way::Main | Way::Marked | Way::Block => vec![],
+            Way::Own => vec![from(FROM_BLOCK)],
+            // Pods of the primary interface leave by the main table without a rule.
+            Way::Peer if self.table == MAIN_TABLE => vec![to],
+            Way::Peer => vec![to, from(FROM_POD)],
+        }
     }
 }
 
@@ -151,10 +176,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pod_of_the_primary_interface_needs_no_rule() {
-        let pod = Pod { table: MAIN_TABLE, ..pod() };
+    fn a_pod_costs_no_rule_but_in_the_peers_layout() {
+        let count = |way, table| Pod { way, table, ..pod() }.rules().len();
 
-        assert!(!pod.on_host(7).iter().any(|op| matches!(op, Op::Add(Object::Rule(_)))));
+        assert_eq!([Way::Main, Way::Marked, Way::Block].map(|way| count(way, 2)), [0, 0, 0]);
+        assert_eq!((count(Way::Own, 10_101), count(Way::Peer, MAIN_TABLE)), (1, 1));
+        assert_eq!(count(Way::Peer, 2), 2);
+    }
+
+    #[test]
+    fn the_device_group_says_which_table_is_marked() {
+        let group = |way| Pod { way, ..pod() }.group();
+
+        assert_eq!(group(Way::Marked), POD_GROUP + 2);
+        assert_eq!(group(Way::Block), POD_GROUP);
     }
 
     #[test]
@@ -168,7 +203,10 @@ mod tests {
             ops.into_iter().filter_map(object).collect()
         };
 
-        assert_eq!(routes(pod().unroute(Some(7))), routes(pod().on_host(7)));
+        for way in [Way::Main, Way::Marked, Way::Block, Way::Own, Way::Peer] {
+            let pod = Pod { way, ..pod() };
+            assert_eq!(routes(pod.unroute(Some(7))), routes(pod.on_host(7)), "{way:?}");
+        }
     }
 
     #[test]
@@ -186,6 +224,7 @@ mod tests {
             pod_name: "eth0".into(),
             address: [100, 64, 0, 9].into(),
             table: 2,
+            way: Way::Marked,
             mtu: 9001,
         }
     }

@@ -2,9 +2,9 @@
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use net::{
-    Link, LinkChange, Mac, Netlink, Object, Op, Route, Rule, Veth, VethPeer,
+    Link, LinkChange, Mac, Netlink, Object, Op, Route, Rule, TableMarks, Veth, VethPeer, Way,
     eni::Eni,
-    firewall::{Firewall, NodePort, Snat},
+    firewall::{Firewall, Metadata, NodePort, Snat},
     netns, nft, op,
     pod::Pod,
 };
@@ -119,6 +119,7 @@ fn a_link_is_renamed_moved_up_and_given_ipv4_settings_without_proc() {
             name: Some("ens5".into()),
             mtu: Some(1500),
             mac: Some(Mac([2, 0, 0, 0, 0, 9])),
+            group: Some(1538),
             ipv4: vec![op::rp_filter(1), op::proxy_arp(1), op::send_redirects(0)],
         };
         netlink.apply(&[Op::Change(change)]).map_err(io::Error::other)?;
@@ -133,6 +134,7 @@ fn a_link_is_renamed_moved_up_and_given_ipv4_settings_without_proc() {
 
     let link = link.expect("the renamed link");
     assert_eq!((link.name.as_str(), link.mtu, link.up), ("ens5", 1500, true));
+    assert_eq!(link.group, 1538);
 }
 
 #[test]
@@ -144,6 +146,7 @@ fn a_pod_is_wired_without_a_look_at_the_kernel_and_unrouted_again() {
         pod_name: "eth0".into(),
         address: [100, 64, 0, 9].into(),
         table: 2,
+        way: Way::Peer,
         mtu: 9001,
     };
     let ends = pod.preferred_ends();
@@ -183,6 +186,8 @@ fn setting_up_an_interface_again_changes_nothing_and_adds_no_route_for_the_node(
             subnet: cidr("100.64.0.0/24"),
             table: 2,
             mtu: 9001,
+            mark: Some((2, 0x7f)),
+            blocks: [cidr("100.64.0.32/28")].into(),
         };
         netlink.apply(&eni.ops()).unwrap();
         let once = (netlink.rules()?, netlink.routes(2)?, netlink.addresses(4242)?);
@@ -203,19 +208,38 @@ fn nft_takes_every_form_of_our_ruleset_twice() {
 
     for snat in all {
         for direct in [vec![], vec![cidr("10.0.0.0/16"), cidr("10.0.1.0/24")]] {
-            let firewall = Firewall {
-                primary_link: "ens5".into(),
-                primary: [10, 0, 0, 140].into(),
-                direct,
-                mark: 0x80,
-                snat,
-                node_port: NodePort::Supported,
-            };
-            host.within(|_| {
-                nft::apply(&firewall.script())?;
-                nft::apply(&firewall.script())
-            });
+            for (tables, node_port, metadata) in [
+                (TableMarks::beside(0x80), NodePort::Supported, Metadata::Blocked),
+                (None, NodePort::Ignored, Metadata::Open),
+            ] {
+                let direct = direct.clone();
+                let script = firewall(direct, snat, tables, node_port, metadata).script();
+                host.within(|_| {
+                    nft::apply(&script)?;
+                    nft::apply(&script)
+                });
+            }
         }
+    }
+}
+
+fn firewall(
+    direct: Vec<Ipv4Network>,
+    snat: Snat,
+    tables: Option<TableMarks>,
+    node_port: NodePort,
+    metadata: Metadata,
+) -> Firewall {
+    Firewall {
+        primary_link: "ens5".into(),
+        primary: [10, 0, 0, 140].into(),
+        direct,
+        mark: 0x80,
+        tables,
+        interfaces: [(2, 7), (3, 8)].into(),
+        snat,
+        node_port,
+        metadata,
     }
 }
 

@@ -186,6 +186,7 @@ impl CarryOut {
 pub(crate) fn interface(eni: &Described, attachment: &str, device_index: u32) -> Interface {
     let mut interface = Interface {
         mac: eni.mac,
+        card: eni.card,
         device_index,
         subnet: eni.subnet.clone(),
         subnet_cidr: None,

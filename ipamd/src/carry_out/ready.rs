@@ -19,18 +19,15 @@ impl CarryOut {
             let coming = state
                 .attached
                 .iter()
-                .filter(|(_, eni)| eni.is.device_index != 0 && eni.kernel.is_none());
+                .filter(|(_, eni)| !eni.is.is_primary() && eni.is.card == 0 && !eni.ready);
             coming.map(|(id, eni)| (id.clone(), eni.clone())).collect()
         };
         let mut missing = false;
+        let mut ready = vec![];
         for (id, eni) in coming {
             match self.set_up(&eni).await {
                 Ok(Some(kernel)) => {
-                    info!(eni = %id, link = kernel.link, table = kernel.table, "interface is ready");
-                    self.node.change_interface(&id, |eni| {
-                        eni.is.subnet_cidr = Some(kernel.subnet);
-                        eni.kernel = Some(kernel);
-                    });
+                    ready.push((id, kernel));
                 }
                 Ok(None) => {
                     missing = true;
@@ -42,7 +39,29 @@ impl CarryOut {
                 }
             }
         }
+        if !ready.is_empty()
+            && let Err(error) = self.let_pods_use(ready)
+        {
+            missing = true;
+            warn!(error = format!("{error:#}"), "have the filter rules know an interface");
+        }
         missing
+    }
+
+    /// Filter rules first: pods of an interface that these do not know leave by the wrong one.
+    fn let_pods_use(&self, ready: Vec<(EniId, net::eni::Eni)>) -> Result<()> {
+        for (id, kernel) in &ready {
+            self.node.note_set_up(id, kernel.clone());
+        }
+        self.node.renew_firewall()?;
+        for (id, kernel) in ready {
+            info!(eni = %id, link = kernel.link, table = kernel.table, "interface is ready");
+            self.node.change_interface(&id, |eni| {
+                eni.is.subnet_cidr = Some(kernel.subnet);
+                eni.ready = true;
+            });
+        }
+        Ok(())
     }
 
     /// Sets up an interface in the kernel; `None` while its device or metadata is not there.
@@ -59,8 +78,14 @@ impl CarryOut {
             link: link.index,
             primary: eni.is.primary,
             subnet,
-            table: net::eni::table(eni.is.device_index),
+            table: eni.is.table(),
             mtu: self.node.settings.eni_mtu,
+            mark: self
+                .node
+                .settings
+                .table_marks()
+                .and_then(|marks| Some((marks.of(eni.is.table())?, marks.mask()))),
+            blocks: self.node.blocks_with_rules(&eni.is),
         };
         self.node.kernel().apply(&kernel.ops())?;
         Ok(Some(kernel))

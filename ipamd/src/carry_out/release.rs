@@ -49,6 +49,7 @@ impl CarryOut {
         self.delete(&id.0).await;
         // Not before: EC2 counts it, and its device index is taken, until it is detached.
         self.node.drop_interface(id);
+        self.node.renew_firewall()?;
         Ok(())
     }
 

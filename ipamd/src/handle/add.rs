@@ -8,7 +8,7 @@ use crate::{
 use cni::{AddResult, Code, Error, Interface, IpConfig};
 use ipnetwork::{IpNetwork, Ipv4Network};
 use net::{
-    ApplyError, Netlink, Op,
+    ApplyError, Netlink, Op, Way,
     pod::{Ends, POD_GATEWAY, Pod},
 };
 use nix::errno::Errno;
@@ -40,7 +40,9 @@ pub(super) fn add(
     let known = node.attachment(&owner).is_some();
     let patience = Patience { deadline: Instant::now() + node.settings.add_wait, left };
     let attachment = node
-        .assign(&owner, patience, |assigned, table| attachment(node, request, assigned, table))
+        .assign(&owner, patience, |assigned, table, way| {
+            attachment(node, request, assigned, (table, way))
+        })
         .map_err(no_address)?;
     let pod = attachment.pod();
     if let Err(error) = wire(node, &mut inside, &pod, netns.as_raw_fd()) {
@@ -57,7 +59,7 @@ fn attachment(
     node: &Node,
     request: &cni::Request,
     assigned: &pool::Assigned,
-    table: u32,
+    (table, way): (u32, Way),
 ) -> Attachment {
     let pod_namespace = request.args.namespace.clone().unwrap_or_default();
     let pod_name = request.args.name.clone().unwrap_or_else(|| request.container_id.clone());
@@ -73,6 +75,7 @@ fn attachment(
         address: assigned.address,
         eni: assigned.eni.0.clone(),
         table,
+        way,
         mtu: request.config.mtu.unwrap_or(node.settings.pod_mtu),
     }
 }

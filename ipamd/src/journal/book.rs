@@ -33,8 +33,31 @@ pub(crate) struct Attachment {
     pub eni: String,
     /// Routing table of that interface.
     pub table: u32,
+    /// How what the pod sends finds that table.
+    #[serde(with = "WayName", default = "WayName::before_it_was_noted")]
+    pub way: net::Way,
     /// MTU of the pod.
     pub mtu: u32,
+}
+
+/// EC2 assigns prefixes of this length (`facts/ec2-facts.md` §1.5).
+const PREFIX_LENGTH: u8 = 28;
+
+/// [`net::Way`] as it is in a record.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "net::Way", rename_all = "snake_case")]
+enum WayName {
+    Main,
+    Marked,
+    Block,
+    Own,
+    Peer,
+}
+
+impl WayName {
+    fn before_it_was_noted() -> net::Way {
+        net::Way::Own
+    }
 }
 
 impl Attachment {
@@ -59,6 +82,7 @@ impl Attachment {
             pod_name: self.interface.clone(),
             address: self.address,
             table: self.table,
+            way: self.way,
             mtu: self.mtu,
         }
     }
@@ -90,7 +114,10 @@ pub(crate) struct Interface {
     /// Its hardware address.
     #[serde(with = "mac_text")]
     pub mac: net::Mac,
-    /// Its device index.
+    /// The network card that it is attached to.
+    #[serde(default)]
+    pub card: u32,
+    /// Its device index on that card.
     pub device_index: u32,
     /// Id of its subnet.
     pub subnet: String,
@@ -112,6 +139,27 @@ pub(crate) struct Interface {
 }
 
 impl Interface {
+    /// Whether the instance was born with it: the node itself uses it.
+    pub(crate) fn is_primary(&self) -> bool {
+        (self.card, self.device_index) == (0, 0)
+    }
+
+    /// Its routing table.
+    pub(crate) fn table(&self) -> u32 {
+        net::eni::table(self.card, self.device_index)
+    }
+
+    /// Its prefixes, as blocks of addresses.
+    pub(crate) fn prefix_blocks(&self) -> BTreeSet<Ipv4Network> {
+        let block = |first: &Ipv4Addr| Ipv4Network::new(*first, PREFIX_LENGTH).ok();
+        self.prefixes.iter().filter_map(block).collect()
+    }
+
+    /// Whether an address is one of a prefix.
+    pub(crate) fn is_in_prefix(&self, address: Ipv4Addr) -> bool {
+        self.prefix_blocks().iter().any(|block| block.contains(address))
+    }
+
     /// Its addresses and prefixes, as the pool counts them.
     pub(crate) fn blocks(&self) -> BTreeSet<Block> {
         let addresses = self.addresses.iter().copied().map(Block::Address);

@@ -253,6 +253,7 @@ mod tests {
             address: [10, 0, 0, pod].into(),
             eni: "eni-1".into(),
             table: 2,
+            way: net::Way::Marked,
             mtu: 9001,
         }
     }
@@ -276,6 +277,7 @@ mod tests {
     fn interface() -> Interface {
         Interface {
             mac: net::Mac([6, 0, 0, 0, 0, 1]),
+            card: 0,
             device_index: 1,
             subnet: "subnet-1".into(),
             subnet_cidr: Some("10.0.0.0/24".parse().unwrap()),

@@ -2,6 +2,7 @@
 
 use super::{Node, State, now};
 use crate::journal::Attachment;
+use net::{Way, op::MAIN_TABLE};
 use pool::{Assigned, NoAddress, Owner, Pool, Reason};
 use std::{sync::MutexGuard, time::Instant};
 
@@ -40,7 +41,7 @@ impl Node {
         &self,
         owner: &Owner,
         patience: Patience<'_>,
-        attach: impl FnOnce(&Assigned, u32) -> Attachment,
+        attach: impl FnOnce(&Assigned, u32, Way) -> Attachment,
     ) -> Result<Attachment, AssignError> {
         let mut state = self.state();
         if let Some(known) = state.journal.book().attachments.get(owner) {
@@ -57,8 +58,9 @@ impl Node {
                 assigned?
             }
         };
-        let device_index = state.attached.get(&assigned.eni).map_or(0, |eni| eni.is.device_index);
-        let attachment = attach(&assigned, net::eni::table(device_index));
+        let table = state.attached.get(&assigned.eni).map_or(MAIN_TABLE, |eni| eni.is.table());
+        let way = self.way(&state, &assigned, table);
+        let attachment = attach(&assigned, table, way);
         if let Err(error) = state.journal.assigned(attachment.clone()) {
             state.pool.release(owner, now());
             return Err(AssignError::Journal(error));
@@ -67,6 +69,13 @@ impl Node {
         // One free address fewer: perhaps below the target.
         self.wake.notify_one();
         Ok(attachment)
+    }
+
+    /// How a pod with an address finds the table of the interface that it belongs to.
+    pub(crate) fn way(&self, state: &State, assigned: &Assigned, table: u32) -> Way {
+        let interface = state.attached.get(&assigned.eni);
+        let in_prefix = interface.is_some_and(|eni| eni.is.is_in_prefix(assigned.address));
+        Way::of(self.settings.layout, self.settings.table_marks(), table, in_prefix)
     }
 
     fn count_waiting(&self, state: &mut State, change: isize) {

@@ -8,10 +8,11 @@ use crate::{
     imds::Identity,
     journal::{Attachment, Interface, Journal},
     settings::Settings,
+    wanted::HostNetwork,
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ipnetwork::Ipv4Network;
-use net::{Netlink, Op};
+use net::{Layout, Netlink, Op};
 use pool::{
     Action, Custody, Eni, EniId, Owner, Plan, Pool, Readiness, Refusal, Source, Spread, Time,
 };
@@ -30,6 +31,8 @@ pub(crate) struct Attached {
     pub is: Interface,
     /// The interface in the kernel, once it is set up; the primary one needs nothing.
     pub kernel: Option<net::eni::Eni>,
+    /// Filter rules know it as well: pods can use it.
+    pub ready: bool,
     /// Since when the daemon waits for its device.
     pub since: Instant,
 }
@@ -37,15 +40,11 @@ pub(crate) struct Attached {
 impl Attached {
     /// An interface whose device has not been looked for yet.
     pub(crate) fn new(is: Interface) -> Self {
-        Self { is, kernel: None, since: Instant::now() }
+        Self { is, kernel: None, ready: false, since: Instant::now() }
     }
 
     fn readiness(&self) -> Readiness {
-        if self.is.device_index == 0 || self.kernel.is_some() {
-            Readiness::Ready
-        } else {
-            Readiness::Coming
-        }
+        if self.is.is_primary() || self.ready { Readiness::Ready } else { Readiness::Coming }
     }
 }
 
@@ -75,7 +74,9 @@ impl State {
             readiness: it.readiness(),
             custody: if it.is.foreign { Custody::Foreign } else { Custody::Ours },
         };
-        let seen = self.attached.iter().map(|(id, it)| (id.clone(), eni(it))).collect();
+        // Pods get addresses of the first card only, as without the peer's ENABLE_MULTI_NIC.
+        let first = self.attached.iter().filter(|(_, it)| it.is.card == 0);
+        let seen = first.map(|(id, it)| (id.clone(), eni(it))).collect();
         self.pool.observe(seen, now());
     }
 }
@@ -91,6 +92,9 @@ pub(crate) struct Node {
     pub primary_groups: Vec<String>,
     /// Wakes the planner.
     pub wake: Notify,
+    host: Mutex<HostNetwork>,
+    /// Held while the filter rules are replaced, so that the newest come last.
+    replacing: Mutex<()>,
     state: Mutex<State>,
     /// An address may have become free, or a verb has finished.
     changed: Condvar,
@@ -119,6 +123,7 @@ impl Node {
         settings: Settings,
         identity: Identity,
         primary_groups: Vec<String>,
+        host: HostNetwork,
         state: (Pool, Journal, BTreeMap<EniId, Attached>),
         kernel: Netlink,
         reaper: mpsc::SyncSender<Op>,
@@ -131,6 +136,8 @@ impl Node {
             identity,
             primary_groups,
             wake: Notify::new(),
+            host: Mutex::new(host),
+            replacing: Mutex::new(()),
             state: Mutex::new(state),
             changed: Condvar::new(),
             kernel: Mutex::new(kernel),
@@ -142,6 +149,31 @@ impl Node {
     /// to it is a single call.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the node's own network must be now.
+    pub(crate) fn host_network(&self) -> HostNetwork {
+        let mut host = self.host.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let state = self.state();
+        let ready = state.attached.values().filter_map(|eni| eni.kernel.as_ref());
+        host.firewall.interfaces = ready.map(|eni| (eni.table, eni.link)).collect();
+        host
+    }
+
+    /// Notes the blocks of the VPC, and has the filter rules follow.
+    pub(crate) fn reach_directly(&self, blocks: Vec<Ipv4Network>) -> Result<()> {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner).firewall.direct = blocks;
+        self.renew_firewall()
+    }
+
+    /// Has the kernel's filter rules match what is wanted now, in one transaction if they do not.
+    pub(crate) fn renew_firewall(&self) -> Result<()> {
+        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = self.host_network().firewall.keep().context("set up the filter rules")?;
+        if changed {
+            tracing::info!("filter rules are set up");
+        }
+        Ok(())
     }
 
     /// The kernel, locked.
@@ -192,6 +224,13 @@ impl Node {
         });
     }
 
+    /// Notes how an interface is set up, before pods can use it.
+    pub(crate) fn note_set_up(&self, id: &EniId, kernel: net::eni::Eni) {
+        if let Some(eni) = self.state().attached.get_mut(id) {
+            eni.kernel = Some(kernel);
+        }
+    }
+
     /// Forgets an interface.
     pub(crate) fn drop_interface(&self, id: &EniId) {
         self.change(id, |attached| drop(attached.remove(id)));
@@ -200,6 +239,10 @@ impl Node {
     fn change(&self, id: &EniId, change: impl FnOnce(&mut BTreeMap<EniId, Attached>)) {
         let mut state = self.state();
         change(&mut state.attached);
+        drop(state);
+        // Before the pool knows of new prefixes: their pods leave by these rules.
+        self.route_blocks(id);
+        let mut state = self.state();
         let now = state.attached.get(id).map(|eni| eni.is.clone());
         if let Err(error) = state.journal.interface(id, now) {
             // EC2 knows as well: the next start asks it.
@@ -208,6 +251,33 @@ impl Node {
         state.observe();
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// Gives the kernel the rules for the prefixes that an interface has now.
+    fn route_blocks(&self, id: &EniId) {
+        let ops = {
+            let mut state = self.state();
+            let Some(eni) = state.attached.get_mut(id) else { return };
+            let blocks = self.blocks_with_rules(&eni.is);
+            let Some(kernel) = &mut eni.kernel else { return };
+            let ops = kernel.change_blocks(&blocks);
+            kernel.blocks = blocks;
+            ops
+        };
+        if ops.is_empty() {
+            return;
+        }
+        if let Err(error) = self.kernel().apply(&ops) {
+            warn!(eni = %id, error = %error, "route from the prefixes of an interface");
+        }
+    }
+
+    /// Prefixes of an interface, where they have rules.
+    pub(crate) fn blocks_with_rules(&self, eni: &Interface) -> BTreeSet<Ipv4Network> {
+        match self.settings.layout {
+            Layout::Flat => eni.prefix_blocks(),
+            Layout::Peer => BTreeSet::new(),
+        }
     }
 
     /// An interface, if it is attached.

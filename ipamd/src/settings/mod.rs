@@ -5,7 +5,10 @@ mod table;
 pub(crate) use table::{Support, in_force, table};
 
 use ipnetwork::Ipv4Network;
-use net::firewall::{NodePort, Snat};
+use net::{
+    Layout, TableMarks,
+    firewall::{Metadata, NodePort, Snat},
+};
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 /// Where the daemon writes its log.
@@ -61,6 +64,12 @@ pub(crate) struct Settings {
     pub mark: u32,
     /// Whether NodePort traffic is looked after.
     pub node_port: NodePort,
+    /// Blocks that are always reached by the primary interface.
+    pub external: Vec<Ipv4Network>,
+    /// Whether pods reach the instance metadata service.
+    pub metadata: Metadata,
+    /// Which routing rules there are.
+    pub layout: Layout,
     /// The most detailed level that is logged.
     pub log_level: tracing::Level,
     /// Where the daemon writes its log.
@@ -97,6 +106,11 @@ impl fmt::Display for BadSetting {
 }
 
 impl Settings {
+    /// The bits of a packet's mark that name a routing table, where our rules do.
+    pub(crate) fn table_marks(&self) -> Option<TableMarks> {
+        (self.layout == Layout::Flat).then(|| TableMarks::beside(self.mark)).flatten()
+    }
+
     /// Reads all settings; one that is not set or empty has its default.
     ///
     /// # Errors
@@ -141,6 +155,13 @@ impl Settings {
             } else {
                 NodePort::Ignored
             },
+            external: read.blocks("AWS_EXTERNAL_SERVICE_CIDRS"),
+            metadata: if read.flag("ENI_CNI_BLOCK_POD_IMDS", false) {
+                Metadata::Blocked
+            } else {
+                Metadata::Open
+            },
+            layout: read.layout("ENI_CNI_RULE_LAYOUT"),
             log_level: read.level("AWS_VPC_K8S_CNI_LOGLEVEL"),
             log_file: match read.text("AWS_VPC_K8S_CNI_LOG_FILE", LOG_FILE).as_str() {
                 "stdout" => LogFile::Stdout,
@@ -263,6 +284,15 @@ impl<'a> Reader<'a> {
         } else {
             how.unwrap_or(Snat::FullyRandom)
         }
+    }
+
+    fn layout(&mut self, name: &'static str) -> Layout {
+        let layout = self.parse(name, "flat or aws", |value| match value {
+            "flat" => Some(Layout::Flat),
+            "aws" => Some(Layout::Peer),
+            _ => None,
+        });
+        layout.unwrap_or(Layout::Flat)
     }
 
     fn blocks(&mut self, name: &'static str) -> Vec<Ipv4Network> {

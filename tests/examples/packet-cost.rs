@@ -1,0 +1,328 @@
+//! What a packet costs on a node with 1 to 1,000 pods, in every way that packets of pods can go.
+//!
+//! Every node is made of the very changes that the daemon makes, in namespaces of its own. A send
+//! returns after the kernel has carried the packet all the way, so its time is the packet's cost. The
+//! cells of the table take turns within one process, so that what else the machine does hits all.
+#![expect(clippy::print_stdout, reason = "a table is what this program is for")]
+
+use ipnetwork::{IpNetwork, Ipv4Network};
+use net::{
+    Layout, LinkChange, Mac, Netlink, Object, Op, Route, TableMarks, Veth, VethPeer, Way,
+    eni::{Eni, gateway},
+    firewall::{Firewall, Metadata, NodePort, Snat},
+    host::Host,
+    netns, nft,
+    op::MAIN_TABLE,
+    pod::{Ends, Pod},
+};
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
+use std::{
+    collections::BTreeSet,
+    error::Error,
+    fs::{self, File},
+    io,
+    net::{Ipv4Addr, UdpSocket},
+    os::fd::AsRawFd,
+    path::PathBuf,
+    time::Instant,
+};
+
+/// Pods of a node.
+const PODS: [u32; 4] = [1, 30, 250, 1_000];
+
+/// Packets between two looks at the clock: a look costs as much as a hundredth of a packet.
+const PACKETS: u32 = 50;
+
+/// Looks at the clock in one turn of a cell.
+const LOOKS: u32 = 20;
+
+/// Turns of every cell, each in both directions.
+const TURNS: u32 = 60;
+
+/// The mark of traffic that leaves the VPC.
+const MARK: u32 = 0x80;
+
+/// The VPC, and where a packet goes to and comes from: not on the subnet of the interface.
+const VPC: &str = "100.64.0.0/10";
+const SUBNET: &str = "100.64.0.0/16";
+const FAR: Ipv4Addr = Ipv4Addr::new(100, 127, 0, 9);
+
+/// Addresses of the two interfaces.
+const PRIMARY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
+const SECONDARY: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 4);
+
+/// Where nobody listens: what arrives is dropped as somebody else's before it is looked at.
+const NOBODY: Mac = Mac([0x0a, 0xff, 0, 0, 0, 1]);
+const PORT: u16 = 9;
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// How packets of pods go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// No rule at all: the least that forwarding costs.
+    Floor,
+    /// Pods of the primary interface.
+    Primary,
+    /// Single addresses of a secondary interface.
+    Single,
+    /// Addresses of prefixes of a secondary interface.
+    Prefix,
+    /// `ENI_CNI_RULE_LAYOUT=aws`.
+    Peer,
+    /// One rule to all pods, and one from each: what single addresses would cost without marks.
+    RulePerPod,
+}
+
+const MODES: [(Mode, &str); 6] = [
+    (Mode::Floor, "no rules, no filter"),
+    (Mode::Primary, "primary interface"),
+    (Mode::Single, "single addresses"),
+    (Mode::Prefix, "prefixes"),
+    (Mode::Peer, "`aws` layout"),
+    (Mode::RulePerPod, "one rule from each pod"),
+];
+
+fn main() -> Result<()> {
+    let mut one = CpuSet::new();
+    one.set(0)?;
+    sched_setaffinity(Pid::from_raw(0), &one)?;
+    let mut cells = vec![];
+    for (mode, _) in MODES {
+        for pods in PODS {
+            cells.push(Cell::new(mode, pods)?);
+        }
+    }
+    for _ in 0..TURNS {
+        for cell in &mut cells {
+            measure(&cell.out, &mut cell.out_ns)?;
+            measure(&cell.back, &mut cell.back_ns)?;
+        }
+    }
+    print("from a pod to the VPC", &mut cells, |cell| &mut cell.out_ns);
+    print("from the VPC to a pod", &mut cells, |cell| &mut cell.back_ns);
+    Ok(())
+}
+
+/// Sends packets, and notes how many nanoseconds each took.
+fn measure(socket: &UdpSocket, took_ns: &mut Vec<u32>) -> io::Result<()> {
+    for _ in 0..LOOKS {
+        let began = Instant::now();
+        for _ in 0..PACKETS {
+            socket.send(&[0; 64])?;
+        }
+        took_ns.push((began.elapsed() / PACKETS).subsec_nanos());
+    }
+    Ok(())
+}
+
+fn print(title: &str, cells: &mut [Cell], of: fn(&mut Cell) -> &mut Vec<u32>) {
+    let counts = PODS.map(|pods| format!(" {pods} |")).concat();
+    println!("Nanoseconds for a packet {title}, p10 / p50, by pods on the node:\n");
+    println!("| |{counts} 1,000 to 1 |\n|---|{}---|", "---|".repeat(PODS.len()));
+    for (mode, name) in MODES {
+        let mut cost = vec![];
+        for cell in cells.iter_mut().filter(|cell| cell.mode == mode) {
+            let took_ns = of(cell);
+            took_ns.sort_unstable();
+            cost.push((took_ns[took_ns.len() / 10], took_ns[took_ns.len() / 2]));
+        }
+        let columns: String = cost.iter().map(|(p10, p50)| format!(" {p10} / {p50} |")).collect();
+        let (first, last) = (cost[0].0, cost[cost.len() - 1].0);
+        println!("| {name} |{columns} {:.2} |", f64::from(last) / f64::from(first));
+    }
+    println!();
+}
+
+/// A node with pods, of which the last one sends and is sent to.
+struct Cell {
+    mode: Mode,
+    out: UdpSocket,
+    back: UdpSocket,
+    out_ns: Vec<u32>,
+    back_ns: Vec<u32>,
+    /// Its namespaces end with it.
+    _spaces: [Space; 4],
+}
+
+impl Cell {
+    fn new(mode: Mode, count: u32) -> Result<Self> {
+        let space = |what| Space::new(&format!("{mode:?}-{count}-{what}").to_lowercase());
+        let [node, far, pod, crowd] = ["node", "far", "pod", "crowd"].map(space);
+        let (node, far, pod, crowd) = (node?, far?, pod?, crowd?);
+        let pods: Vec<Pod> = (0..count).map(|number| pod_of(mode, number)).collect();
+        let last = pods.last().ok_or("there is at least one pod")?;
+        node.within(|netlink| {
+            fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+            set_up(netlink, mode, &far, last).map_err(io::Error::other)?;
+            for (number, it) in (0..).zip(&pods) {
+                let sandbox = File::open(if it == last { &pod.path } else { &crowd.path })?;
+                let ends = Ends { host: it.preferred_ends().host, pod: 10 + number };
+                let mut ops = vec![it.link(Some(ends), sandbox.as_raw_fd())];
+                ops.extend(it.on_host(ends.host));
+                netlink.apply(&ops).map_err(io::Error::other)?;
+            }
+            // What comes for the pod is dropped where it arrives, as what it sends is.
+            let link = last.preferred_ends().host;
+            let neighbour = Object::Neighbour { link, address: last.address, mac: NOBODY };
+            netlink.apply(&[Op::Add(neighbour)]).map_err(io::Error::other)
+        })?;
+        pod.within(|netlink| {
+            netlink.apply(&last.in_pod(9 + count)).map_err(io::Error::other)?;
+            Ok(())
+        })?;
+        let out = pod.socket(last.address, FAR)?;
+        let back = far.socket(FAR, last.address)?;
+        // Both have spoken: the connection is established.
+        out.send(b"first")?;
+        back.send(b"second")?;
+        Ok(Self {
+            mode,
+            out,
+            back,
+            out_ns: vec![],
+            back_ns: vec![],
+            _spaces: [node, far, pod, crowd],
+        })
+    }
+}
+
+fn pod_of(mode: Mode, number: u32) -> Pod {
+    let table = match mode {
+        Mode::Floor | Mode::Primary => MAIN_TABLE,
+        Mode::Single | Mode::Prefix | Mode::Peer | Mode::RulePerPod => 2,
+    };
+    Pod {
+        host_name: format!("eni{number:011x}"),
+        pod_name: format!("eth{number}"),
+        address: Ipv4Addr::from(u32::from(Ipv4Addr::new(100, 64, 1, 0)) + number),
+        table,
+        way: match mode {
+            Mode::Floor | Mode::Primary => Way::Main,
+            Mode::Single => Way::Marked,
+            Mode::Prefix => Way::Block,
+            Mode::Peer => Way::Peer,
+            Mode::RulePerPod => Way::Own,
+        },
+        mtu: 1500,
+    }
+}
+
+/// The node's two interfaces with their wires, its rules and its filter.
+fn set_up(netlink: &mut Netlink, mode: Mode, far: &Space, last: &Pod) -> Result<()> {
+    let uplinks = [("ens5", 5), ("ens6", 6)];
+    let by = if mode == Mode::Primary { 5 } else { 6 };
+    let space = File::open(&far.path)?;
+    for (name, index) in uplinks {
+        let peer = VethPeer {
+            name: format!("far{index}"),
+            index: Some(index),
+            mac: NOBODY,
+            netns: Some(space.as_raw_fd()),
+        };
+        let mac = mac(index);
+        let veth = Veth { name: name.into(), index: Some(index), mac, mtu: 1500, group: 0, peer };
+        netlink.apply(&[Op::Add(Object::Veth(veth))])?;
+    }
+    far.within(|netlink| {
+        let up = LinkChange { link: by, up: Some(true), ..LinkChange::default() };
+        let address = IpNetwork::V4(Ipv4Network::from(FAR));
+        let other = LinkChange { link: 11 - by, ..up.clone() };
+        let all = [
+            Op::Change(LinkChange { mac: Some(mac(1)), ..up }),
+            Op::Change(other),
+            Op::Add(Object::Address { link: by, address }),
+            Op::Add(Object::Route(Route::on_link(Ipv4Network::from(last.address), by))),
+            Op::Add(Object::Neighbour { link: by, address: last.address, mac: mac(by) }),
+        ];
+        netlink.apply(&all).map_err(io::Error::other)
+    })?;
+    let subnet: Ipv4Network = SUBNET.parse()?;
+    let primary_subnet: Ipv4Network = "10.0.0.0/24".parse()?;
+    let all: Ipv4Network = "0.0.0.0/0".parse()?;
+    let gateways = [(5, gateway(primary_subnet)), (6, gateway(subnet))];
+    let own = Op::Add(Object::Address { link: 5, address: "10.0.0.10/24".parse()? });
+    netlink.apply(&[own])?;
+    for (link, address) in gateways {
+        netlink.apply(&[Op::Add(Object::Neighbour { link, address, mac: NOBODY })])?;
+    }
+    if mode == Mode::Floor {
+        netlink.apply(&[Op::Add(Object::Route(Route::via(all, gateway(subnet), 6)))])?;
+        return Ok(());
+    }
+    netlink.apply(&[Op::Add(Object::Route(Route::via(all, gateway(primary_subnet), 5)))])?;
+    let layout = if mode == Mode::Peer { Layout::Peer } else { Layout::Flat };
+    let tables = TableMarks::beside(MARK).filter(|_| layout == Layout::Flat);
+    let host = Host { primary: 5, mtu: 1500, mark: Some(MARK), layout, external: vec![] };
+    netlink.apply(&host.ops())?;
+    let mark = tables.and_then(|tables| Some((tables.of(2)?, tables.mask())));
+    let blocks = (0..1_000 / 16 + 1).map(|block| block_of(Ipv4Addr::new(100, 64, 1, 0), block));
+    let held = u32::from(last.address) / 16;
+    let blocks: BTreeSet<_> = blocks.filter(|block| u32::from(block.ip()) / 16 <= held).collect();
+    let blocks = if mode == Mode::Prefix { blocks } else { BTreeSet::new() };
+    let eni = Eni { link: 6, primary: SECONDARY, subnet, table: 2, mtu: 1500, mark, blocks };
+    netlink.apply(&eni.ops())?;
+    nft::apply(&firewall(tables).script())?;
+    Ok(())
+}
+
+fn firewall(tables: Option<TableMarks>) -> Firewall {
+    Firewall {
+        primary_link: "ens5".into(),
+        primary: PRIMARY,
+        direct: vec![VPC.parse().expect("a block")],
+        mark: MARK,
+        tables,
+        interfaces: [(2, 6)].into(),
+        snat: Snat::FullyRandom,
+        node_port: NodePort::Supported,
+        metadata: Metadata::Open,
+    }
+}
+
+fn block_of(first: Ipv4Addr, number: u32) -> Ipv4Network {
+    let first = Ipv4Addr::from(u32::from(first) + 16 * number);
+    Ipv4Network::new(first, 28).expect("28 is a prefix length")
+}
+
+fn mac(last: u32) -> Mac {
+    Mac([0x0a, 0, 0, 0, 0, u8::try_from(last).unwrap_or(0)])
+}
+
+/// A namespace that ends with this value.
+struct Space {
+    name: String,
+    path: PathBuf,
+}
+
+impl Space {
+    fn new(what: &str) -> Result<Self> {
+        let name = format!("eni-bench-{}-{what}", std::process::id());
+        let path = netns::create(&name)?;
+        Ok(Self { name, path })
+    }
+
+    fn within<T: Send>(
+        &self,
+        act: impl FnOnce(&mut Netlink) -> io::Result<T> + Send,
+    ) -> io::Result<T> {
+        netns::within(&self.path, || act(&mut Netlink::open()?))
+    }
+
+    fn socket(&self, from: Ipv4Addr, to: Ipv4Addr) -> io::Result<UdpSocket> {
+        self.within(|_| {
+            let socket = UdpSocket::bind((from, PORT))?;
+            socket.connect((to, PORT))?;
+            Ok(socket)
+        })
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        let _ = netns::remove(&self.name);
+    }
+}
