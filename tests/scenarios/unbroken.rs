@@ -7,8 +7,12 @@ use crate::{
     services::{Cluster, Pods, services},
     world::CUSTOM,
 };
-use net::firewall::{Firewall, NodePort, Snat};
+use net::{
+    TableMarks,
+    firewall::{Firewall, Metadata, NodePort, Snat},
+};
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -43,6 +47,12 @@ fn replacing_the_filter_rules_loses_no_packet_and_translates_no_flow_inside_the_
     let traffic = Traffic::up();
     let namespace = traffic.cluster.world.namespace("n1", None);
     let node = traffic.cluster.world.node("n1").address;
+    let interfaces: BTreeMap<u32, u32> = net::netns::within(&namespace, || {
+        let links = net::Netlink::open()?.links()?;
+        let index = |name| links.iter().find(|link| link.name == name).unwrap().index;
+        Ok([(2, index("ens6")), (3, index("ens7"))].into())
+    })
+    .unwrap();
     // The VPC has got one more block, and lost it again.
     let vpc = ["10.0.0.0/16", "100.64.0.0/16", "100.65.0.0/16"].map(|it| it.parse().unwrap());
     let scripts = [&vpc[..], &vpc[..2]].map(|direct| {
@@ -51,8 +61,11 @@ fn replacing_the_filter_rules_loses_no_packet_and_translates_no_flow_inside_the_
             primary: node,
             direct: direct.to_vec(),
             mark: 0x80,
+            tables: TableMarks::beside(0x80),
+            interfaces: interfaces.clone(),
             snat: Snat::FullyRandom,
             node_port: NodePort::Supported,
+            metadata: Metadata::Open,
         };
         firewall.script()
     });
