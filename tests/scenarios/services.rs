@@ -6,10 +6,12 @@ use crate::{
     kube_proxy::{External, KubeProxy, Mode, Service, set},
     world::{CUSTOM, Pod, World, ZONES},
 };
+use ipnetwork::Ipv4Network;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
+use vpc_sim::world::status::InterfaceStatus;
 
 /// How often a service with two pods is asked: all of it would go to one of them by chance once in
 /// 8,000 times.
@@ -65,6 +67,43 @@ fn node_ports_are_answered_also_when_somebody_else_translates_what_leaves_the_vp
     cluster.check_node_ports(&pods, &services);
     cluster.check_node_ports_with_pods_of_both_nodes(&pods, &services);
 
+    assert_eq!(cluster.world.status().dropped, []);
+}
+
+#[test]
+fn services_are_reached_in_every_layout_of_our_rules() {
+    for env in ["ENI_CNI_RULE_LAYOUT=aws", "ENABLE_PREFIX_DELEGATION=true"] {
+        let cluster = Cluster::without_daemons();
+        cluster.start_daemons_with(&[env]);
+        let pods = cluster.pods();
+
+        let proxies = cluster.kube_proxies(Mode::IptablesNft);
+
+        cluster.check(&pods, &proxies);
+    }
+}
+
+#[test]
+fn a_node_port_is_answered_by_the_interface_that_it_was_asked_through() {
+    let cluster = Cluster::without_daemons();
+    cluster.start_daemons();
+    let pods = cluster.pods();
+    let services = services(&pods);
+    // With iptables it is open at every address of the node.
+    for proxy in cluster.kube_proxies(Mode::IptablesNft) {
+        proxy.sync(&services);
+    }
+    let [_, _, local] = &services;
+
+    let interfaces = cluster.world.node("n1").interfaces;
+    for interface in &interfaces {
+        let at = SocketAddr::from((interface.primary, local.node_port));
+        for from in [&cluster.far, &pods.far.place()] {
+            cluster.check_answer(from, at, &pods.near, from.address);
+        }
+    }
+
+    assert_eq!(interfaces.len(), 3, "the primary one, that of the pods, and another");
     assert_eq!(cluster.world.status().dropped, []);
 }
 
@@ -158,7 +197,7 @@ impl Cluster {
         self.start_daemons_with(&[]);
     }
 
-    fn start_daemons_with(&self, env: &[&str]) {
+    pub(crate) fn start_daemons_with(&self, env: &[&str]) {
         for node in ["n1", "n2"] {
             self.world.daemon_start(node, &[CUSTOM, env].concat());
         }
@@ -187,7 +226,7 @@ impl Cluster {
     /// The primary address of the interface that holds a pod's address.
     fn interface_of(&self, pod: &Pod) -> Ipv4Addr {
         let mut interfaces = self.world.node(&pod.node).interfaces.into_iter();
-        interfaces.find(|eni| eni.secondary.contains(&pod.address)).expect("one has it").primary
+        interfaces.find(|eni| holds(eni, pod.address)).expect("one has it").primary
     }
 
     /// The first node, as it is seen on the internet.
@@ -287,6 +326,12 @@ impl Cluster {
         let want = Ok((pod.name.clone(), IpAddr::V4(source)));
         assert_eq!(answer, want, "{} asked {at}", from.namespace.display());
     }
+}
+
+/// Whether an interface has an address, alone or in a prefix.
+fn holds(eni: &InterfaceStatus, address: Ipv4Addr) -> bool {
+    let within = |prefix: &String| prefix.parse::<Ipv4Network>().unwrap().contains(address);
+    eni.secondary.contains(&address) || eni.prefixes.iter().any(within)
 }
 
 impl Pod {

@@ -18,6 +18,10 @@ use std::{
     thread,
 };
 
+/// Modes that have rules of their own.
+const PREFIXES: &[&str] = &["ENABLE_PREFIX_DELEGATION=true"];
+const PEERS_LAYOUT: &[&str] = &["ENI_CNI_RULE_LAYOUT=aws"];
+
 /// How often the daemon comes back.
 const RESTARTS: usize = 10;
 
@@ -26,16 +30,29 @@ const REPLACEMENTS: usize = 200;
 
 #[test]
 fn ten_restarts_of_the_daemon_lose_no_packet_and_break_no_connection() {
-    let traffic = Traffic::up();
+    for env in [&[][..], PREFIXES, PEERS_LAYOUT] {
+        restarts_are_not_noticed(&[env]);
+    }
+}
+
+#[test]
+fn a_daemon_that_comes_back_with_another_layout_of_its_rules_loses_no_packet() {
+    restarts_are_not_noticed(&[&[], PEERS_LAYOUT]);
+}
+
+/// Restarts the daemon under traffic, with each of these settings in turn.
+#[track_caller]
+fn restarts_are_not_noticed(settings: &[&[&str]]) {
+    let traffic = Traffic::up(settings[0]);
 
     let seen = traffic.while_doing(|world| {
-        for restart in 0..RESTARTS {
+        for (restart, env) in (0..RESTARTS).zip(settings.iter().cycle().skip(1)) {
             if restart % 2 == 0 {
                 world.daemon_kill("n1");
             } else {
                 world.daemon_stop("n1");
             }
-            world.daemon_start("n1", CUSTOM);
+            world.daemon_start("n1", &[CUSTOM, env].concat());
         }
     });
 
@@ -44,7 +61,7 @@ fn ten_restarts_of_the_daemon_lose_no_packet_and_break_no_connection() {
 
 #[test]
 fn replacing_the_filter_rules_loses_no_packet_and_translates_no_flow_inside_the_vpc() {
-    let traffic = Traffic::up();
+    let traffic = Traffic::up(&[]);
     let namespace = traffic.cluster.world.namespace("n1", None);
     let node = traffic.cluster.world.node("n1").address;
     let interfaces: BTreeMap<u32, u32> = net::netns::within(&namespace, || {
@@ -89,9 +106,9 @@ struct Traffic {
 type Way = (PathBuf, Target);
 
 impl Traffic {
-    fn up() -> Self {
+    fn up(env: &[&str]) -> Self {
         let cluster = Cluster::without_daemons();
-        cluster.start_daemons();
+        cluster.start_daemons_with(env);
         let pods = cluster.pods();
         let services = services(&pods);
         for proxy in cluster.kube_proxies(Mode::Nftables) {
