@@ -38,10 +38,15 @@ fn a_pod_cannot_send_with_an_address_that_is_not_its_own() {
     // EC2 would let the first two pass: they are of the same interface.
     let others = [victim.address, nodes[0], nodes[1], far.address, NOBODY, ON_THE_INTERNET];
 
-    // What distributions set for all interfaces is the node's own choice.
-    for of_all in ["0", "1", "2"] {
-        for node in ["n1", "n2"] {
-            set(&world.namespace(node, None), "conf/all/rp_filter", of_all);
+    // What distributions set for all interfaces, and udev for each that comes, is not our choice.
+    for (of_all, of_each) in
+        [("0", None), ("1", None), ("2", None), ("2", Some("2")), ("0", Some("0"))]
+    {
+        for node in ["n1", "n2"].map(|node| world.namespace(node, None)) {
+            set(&node, "conf/all/rp_filter", of_all);
+            for veth in of_each.iter().flat_map(|_| veths(&node)) {
+                set(&node, &format!("conf/{veth}/rp_filter"), of_each.unwrap());
+            }
         }
         for to in [&near, &far] {
             let receiver = packets::receiver(&to.namespace);
@@ -52,11 +57,36 @@ fn a_pod_cannot_send_with_an_address_that_is_not_its_own() {
 
             // Sent later over the same wires, so the others are not on their way any more.
             let first = packets::receive(&receiver);
-            assert_eq!(first, (liar.address, "genuine".into()), "{of_all} {to:?}");
+            let want = (liar.address, "genuine".into());
+            assert_eq!(first, want, "{of_all}, {of_each:?} {to:?}");
         }
     }
     // The VPC did not have to.
     assert_eq!(world.status().dropped, []);
+}
+
+#[test]
+fn a_pod_does_not_reach_what_listens_on_the_loopback_of_its_node() {
+    let world = World::with_node("n1", &[]);
+    let node = world.namespace("n1", None);
+    let pod = world.pod_add("n1", "p");
+    // As kube-proxy sets it for node ports on 127.0.0.1.
+    set(&node, "conf/all/route_localnet", "1");
+    let receiver = packets::receiver(&node);
+    // A pod that may change its network can send there.
+    set(&pod.namespace, "conf/all/route_localnet", "1");
+    for change in ["address del 127.0.0.1/8 dev lo", "route add 127.0.0.1 via 169.254.1.1 dev eth0"]
+    {
+        let place = format!("n1/{}", pod.name);
+        let command: Vec<&str> =
+            ["exec", &place, "--", "ip"].into_iter().chain(change.split(' ')).collect();
+        world.sim(&command);
+    }
+
+    packets::send(&pod.namespace, pod.address, Ipv4Addr::LOCALHOST, "to the loopback");
+    packets::send(&pod.namespace, pod.address, world.node("n1").address, "to the node");
+
+    assert_eq!(packets::receive(&receiver), (pod.address, "to the node".into()));
 }
 
 #[test]
@@ -103,6 +133,12 @@ fn the_daemon_refuses_everybody_but_root_also_when_its_socket_is_open_to_all() {
     assert!(!del.success, "{del:?}");
     assert!(world.log("n1").contains("refuse a client that is not root uid=65534"));
     assert_eq!(again.printed, added.printed, "its address was released");
+}
+
+/// Names of the host ends of pods.
+fn veths(node: &Path) -> Vec<String> {
+    let links = net::netns::within(node, || net::Netlink::open()?.links()).unwrap();
+    links.into_iter().map(|link| link.name).filter(|name| name.starts_with("eni")).collect()
 }
 
 /// The id of the instance that the metadata service sees, by its second version.
