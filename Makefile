@@ -43,10 +43,11 @@ check: ## format, lints, licences and sources of dependencies, shape of the repo
 	cargo deny --locked check bans licenses sources
 	cargo test --quiet --package tests --test tidy --test manifests
 
-bench: ## measure the simulated VPC's calls a second, and what a cluster costs in EC2 calls
-	@scripts/need cargo cc
+bench: ## measure calls of the simulated VPC, a cluster's cost in EC2 calls, a packet's cost (needs root)
+	@scripts/need root cargo cc nft
 	cargo bench --quiet --package vpc-sim --bench calls
 	cargo run --quiet --package tests --example cluster-cost
+	cargo run --quiet --package tests --example packet-cost
 
 SECONDS ?= 600
 soak: ## run new histories of simulated nodes for SECONDS=600; a failing one prints itself

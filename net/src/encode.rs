@@ -13,8 +13,9 @@ use netlink_packet_route::{
 };
 use std::net::{IpAddr, Ipv4Addr};
 
-/// How our routes and rules are marked (`RTPROT_STATIC` of `linux/rtnetlink.h`), as the peer's.
-const PROTOCOL: RouteProtocol = RouteProtocol::Static;
+/// Who made our routes (`RTPROT_BOOT` of `linux/rtnetlink.h`), as the peer's. Its rules say nothing
+/// of that, and neither do ours.
+const PROTOCOL: RouteProtocol = RouteProtocol::Boot;
 
 /// `IFLA_AF_SPEC` of `linux/if_link.h`, with the flag that marks nested attributes.
 const AF_SPEC_NESTED: u16 = 26 | 1 << 15;
@@ -52,7 +53,12 @@ pub(crate) fn encode(op: &Op) -> (Message, u16) {
             Object::BareAddress { link, address } => {
                 (Message::DelAddress(self::address(*link, *address, AddressFlags::empty())), 0)
             }
-            Object::Route(it) => (Message::DelRoute(route(it)), 0),
+            Object::Route(it) => {
+                let mut message = route(it);
+                // Whoever made it, or made it again.
+                message.header.protocol = RouteProtocol::Unspec;
+                (Message::DelRoute(message), 0)
+            }
             Object::Rule(it) => (Message::DelRule(rule(it)), 0),
             Object::Neighbour { link, address, mac } => {
                 (Message::DelNeighbour(neighbour(*link, *address, *mac)), 0)
@@ -196,11 +202,7 @@ fn rule(it: &Rule) -> RuleMessage {
     message.header.family = AddressFamily::Inet;
     message.header.action = RuleAction::ToTable;
     message.header.table = u8::try_from(it.table).unwrap_or(0);
-    message.attributes = vec![
-        RuleAttribute::Priority(it.priority),
-        RuleAttribute::Table(it.table),
-        RuleAttribute::Protocol(PROTOCOL),
-    ];
+    message.attributes = vec![RuleAttribute::Priority(it.priority), RuleAttribute::Table(it.table)];
     if let Some(from) = it.from {
         message.header.src_len = from.prefix();
         message.attributes.push(RuleAttribute::Source(from.network().into()));

@@ -70,7 +70,11 @@ impl Eni {
             Op::Add(Object::Route(
                 Route::on_link(Ipv4Network::from(gateway), self.link).in_table(self.table),
             )),
-            Op::Add(Object::Route(Route::via(all, gateway, self.link).in_table(self.table))),
+            // The kernel finds the gateway in the table itself.
+            Op::Add(Object::Route(Route {
+                onlink: false,
+                ..Route::via(all, gateway, self.link).in_table(self.table)
+            })),
         ];
         ops.extend(self.rules().into_iter().map(Object::Rule).map(Op::Add));
         ops

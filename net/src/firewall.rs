@@ -106,9 +106,8 @@ impl Firewall {
     fn write(&self, text: &mut String) -> Result {
         writeln!(text, "table ip {TABLE} {{")?;
         write_spoofed(text)?;
-        self.write_marks(text)?;
-        if self.metadata == Metadata::Blocked {
-            write_metadata(text)?;
+        if self.node_port == NodePort::Supported {
+            self.write_came_in(text)?;
         }
         let how = match self.snat {
             Snat::FullyRandom => Some(" fully-random"),
@@ -116,8 +115,14 @@ impl Firewall {
             Snat::Sequential => Some(""),
             Snat::External => None,
         };
-        if let Some(how) = how {
+        if how.is_some() {
             self.write_outbound(text)?;
+        }
+        self.write_choice(text)?;
+        if self.metadata == Metadata::Blocked {
+            write_metadata(text)?;
+        }
+        if let Some(how) = how {
             self.write_leave_vpc(text, how)?;
         }
         // Pods have no IPv6 here: their router advertisements must not become the node's routes, nor
@@ -130,36 +135,35 @@ impl Firewall {
         )
     }
 
-    /// Marks say which way a packet of a pod goes.
-    fn write_marks(&self, text: &mut String) -> Result {
-        let secondary = self.secondary();
-        if secondary.is_empty() && !self.marks() {
-            return Ok(());
-        }
+    /// A connection to the node itself by one of its interfaces: its answers go back by that one.
+    fn write_came_in(&self, text: &mut String) -> Result {
+        let Self { primary_link, mark, .. } = self;
         writeln!(text, "  chain came-in {{ type filter hook prerouting priority mangle;")?;
-        if self.node_port == NodePort::Supported {
-            let Self { primary_link, mark, .. } = self;
+        writeln!(
+            text,
+            "    iifname \"{primary_link}\" fib daddr . iif type local ct mark set ct mark or {mark:#x}"
+        )?;
+        for Secondary { link, mark, .. } in self.secondary() {
             writeln!(
                 text,
-                "    iifname \"{primary_link}\" fib daddr . iif type local ct mark set ct mark or {mark:#x}"
+                "    iif {link} fib daddr . iif type local ct mark set ct mark and {:#x} or {mark:#x}",
+                !self.mask()
             )?;
-            for Secondary { link, mark, .. } in &secondary {
-                writeln!(
-                    text,
-                    "    iif {link} fib daddr . iif type local ct mark set ct mark and {:#x} or {mark:#x}",
-                    !self.mask()
-                )?;
-            }
         }
-        writeln!(text, "    {} jump choose\n  }}\n  chain choose {{", of_pods("=="))?;
-        self.write_choice(text, &secondary)?;
         writeln!(text, "  }}")
     }
 
-    /// First what the pod's own interface is, by its device group; then what its connection says.
-    fn write_choice(&self, text: &mut String, secondary: &[Secondary]) -> Result {
-        let mask = self.mask();
-        for Secondary { table, mark, .. } in secondary {
+    /// The mark of a packet says which way it goes: first by the pod's interface, which its device
+    /// group names; then as its connection says. After all others: the peer's chain, which is there
+    /// until the next boot after a change from it, sets the whole mark anew.
+    fn write_choice(&self, text: &mut String) -> Result {
+        let (secondary, mask) = (self.secondary(), self.mask());
+        if secondary.is_empty() && !self.marks() {
+            return Ok(());
+        }
+        writeln!(text, "  chain choose {{ type filter hook prerouting priority dstnat + 20;")?;
+        writeln!(text, "    {} return", of_pods("!="))?;
+        for Secondary { table, mark, .. } in &secondary {
             let group = layout::POD_GROUP + table;
             writeln!(
                 text,
@@ -167,17 +171,16 @@ impl Firewall {
                 !mask
             )?;
         }
-        if !self.marks() {
-            return Ok(());
+        if self.marks() {
+            let leaves = self.mark;
+            writeln!(text, "    ct mark and {:#x} == 0 return", leaves | mask)?;
+            writeln!(
+                text,
+                "    ct mark and {leaves:#x} == {leaves:#x} meta mark set meta mark or {leaves:#x}"
+            )?;
         }
-        let leaves = self.mark;
-        writeln!(text, "    ct mark and {:#x} == 0 return", leaves | mask)?;
-        writeln!(
-            text,
-            "    ct mark and {leaves:#x} == {leaves:#x} meta mark set meta mark or {leaves:#x}"
-        )?;
         if self.node_port == NodePort::Supported {
-            for Secondary { mark, .. } in secondary {
+            for Secondary { mark, .. } in &secondary {
                 writeln!(
                     text,
                     "    ct mark and {mask:#x} == {mark:#x} meta mark set meta mark and {:#x} or {mark:#x}",
@@ -185,7 +188,7 @@ impl Firewall {
                 )?;
             }
         }
-        Ok(())
+        writeln!(text, "  }}")
     }
 
     fn mask(&self) -> u32 {
@@ -207,11 +210,7 @@ impl Firewall {
         writeln!(text, "  chain outbound {{ type filter hook prerouting priority dstnat + 10;")?;
         writeln!(text, "    ct state != new return\n    {} return", of_pods("!="))?;
         self.write_direct(text)?;
-        writeln!(
-            text,
-            "    fib daddr type != local \
-               ct mark set ct mark or {mark:#x} meta mark set meta mark or {mark:#x}\n  }}"
-        )
+        writeln!(text, "    fib daddr type != local ct mark set ct mark or {mark:#x}\n  }}")
     }
 
     /// Before kube-proxy's and the peer's chains (100): the first translation of a connection wins.
@@ -253,7 +252,7 @@ fn write_spoofed(text: &mut String) -> Result {
 fn write_metadata(text: &mut String) -> Result {
     writeln!(
         text,
-        "  chain metadata {{ type filter hook prerouting priority dstnat + 20;\n    \
+        "  chain metadata {{ type filter hook prerouting priority dstnat + 30;\n    \
            ip daddr {METADATA_SERVICE} {} reject with icmp type admin-prohibited\n  }}",
         of_pods("==")
     )

@@ -210,6 +210,7 @@ fn nft_takes_every_form_of_our_ruleset_twice() {
         for direct in [vec![], vec![cidr("10.0.0.0/16"), cidr("10.0.1.0/24")]] {
             for (tables, node_port, metadata) in [
                 (TableMarks::beside(0x80), NodePort::Supported, Metadata::Blocked),
+                (TableMarks::beside(0x40), NodePort::Supported, Metadata::Open),
                 (None, NodePort::Ignored, Metadata::Open),
             ] {
                 let direct = direct.clone();
@@ -241,6 +242,29 @@ fn firewall(
         node_port,
         metadata,
     }
+}
+
+#[test]
+fn filter_rules_that_are_as_they_were_made_are_left_alone() {
+    let host = Namespace::new("keep");
+    let tables = TableMarks::beside(0x80);
+    let kept = |block: &str, snat| {
+        let direct = vec![cidr(block)];
+        firewall(direct, snat, tables, NodePort::Supported, Metadata::Open).keep()
+    };
+
+    host.within(|_| {
+        assert!(kept("10.0.0.0/16", Snat::FullyRandom)?, "there was none");
+        assert!(!kept("10.0.0.0/16", Snat::FullyRandom)?);
+        assert!(kept("10.1.0.0/16", Snat::FullyRandom)?, "others are wanted");
+        assert!(!kept("10.1.0.0/16", Snat::FullyRandom)?);
+        nft::apply("add rule ip eni-cni choose drop\n")?;
+        assert!(kept("10.1.0.0/16", Snat::FullyRandom)?, "somebody changed them");
+        nft::apply("delete table ip6 eni-cni\n")?;
+        assert!(kept("10.1.0.0/16", Snat::FullyRandom)?, "somebody removed a part");
+        assert!(!kept("10.1.0.0/16", Snat::FullyRandom)?);
+        Ok(())
+    });
 }
 
 const LEFT: Mac = Mac([2, 0, 0, 0, 0, 1]);

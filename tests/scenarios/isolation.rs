@@ -2,18 +2,28 @@
 
 use crate::{
     by_hand::{Container, Ended, ended},
+    command::until,
     http,
     kube_proxy::set,
+    monitor::within,
     packets,
     services::Cluster,
     world::{World, ZONES},
 };
 use std::{
-    fs, io,
-    net::{Ipv4Addr, SocketAddr},
+    fs,
+    io::{self, ErrorKind},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpStream, UdpSocket},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+/// Where the node listens.
+const PORT: u16 = 7777;
+
+/// Index of the only link of a pod but for its loopback.
+const POD_LINK: u32 = 2;
 
 /// Becomes `nobody` and runs what follows.
 const AS_NOBODY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
@@ -100,6 +110,66 @@ fn a_pod_reaches_the_metadata_service_and_is_its_node_there() {
 
         assert_eq!(id, cluster.world.node(&pod.node).instance_id, "{pod:?}");
     }
+}
+
+#[test]
+fn a_pod_does_not_reach_the_node_by_a_link_local_address() {
+    let world = World::with_node("n1", &[]);
+    let pod = world.pod_add("n1", "p");
+    let node = world.namespace("n1", None);
+    let listen = || {
+        let socket = UdpSocket::bind(("::", PORT))?;
+        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+        Ok(socket)
+    };
+    let receiver = net::netns::within(&node, listen).unwrap();
+    let addresses = until("the veth has a link-local address", || {
+        let shown = within(&node, &["ip", "-6", "-o", "address", "show", "scope", "link"]);
+        let found = shown.lines().find(|line| line.contains(" eni") && !line.contains("tentative"));
+        found.map(str::to_owned).ok_or(shown.clone())
+    });
+    let address = addresses.split_whitespace().nth(3).unwrap().trim_end_matches("/64").to_owned();
+    until("the pod has one as well", || {
+        let shown = within(&pod.namespace, &["ip", "-6", "-o", "address", "show", "scope", "link"]);
+        let ready = shown.contains("eth0") && !shown.contains("tentative");
+        ready.then_some(()).ok_or(shown)
+    });
+
+    let link_local = SocketAddrV6::new(address.parse().unwrap(), PORT, 0, POD_LINK);
+    let genuine = SocketAddrV4::new(world.node("n1").address, PORT);
+    let send = || {
+        UdpSocket::bind("[::]:0")?.send_to(b"by the link", link_local)?;
+        UdpSocket::bind("0.0.0.0:0")?.send_to(b"genuine", genuine)
+    };
+    net::netns::within(&pod.namespace, send).unwrap();
+
+    let mut buffer = [0; 64];
+    let (length, _) = receiver.recv_from(&mut buffer).unwrap();
+    assert_eq!(String::from_utf8_lossy(&buffer[..length]), "genuine");
+}
+
+#[test]
+fn pods_reach_the_metadata_service_unless_that_is_blocked_and_the_node_always_does() {
+    let service = SocketAddr::from(([169, 254, 169, 254], 80));
+    let connect = |from: &Path| {
+        let limit = Duration::from_secs(10);
+        net::netns::within(from, || TcpStream::connect_timeout(&service, limit))
+    };
+    let world = World::with_node("n1", &[]);
+    let pod = world.pod_add("n1", "p");
+    let node = world.namespace("n1", None);
+    let open = connect(&pod.namespace);
+
+    world.daemon_stop("n1");
+    world.daemon_start("n1", &["ENI_CNI_BLOCK_POD_IMDS=true"]);
+    let blocked = connect(&pod.namespace);
+    let of_node = connect(&node);
+
+    assert!(open.is_ok(), "{open:?}");
+    let refused = blocked.map_err(|error| error.kind());
+    assert_eq!(refused.err(), Some(ErrorKind::HostUnreachable), "told so, not left waiting");
+    assert!(of_node.is_ok(), "{of_node:?}");
+    world.everybody_reaches_everybody(&[pod, world.pod_add("n1", "q")]);
 }
 
 #[test]

@@ -6,8 +6,10 @@
 mod apis;
 mod by_hand;
 mod command;
+mod host_settings;
 mod http;
 mod kube_proxy;
+mod monitor;
 mod packets;
 mod probes;
 mod traffic;
@@ -22,6 +24,7 @@ mod interfaces;
 mod isolation;
 mod migration;
 mod restart;
+mod rules;
 mod services;
 mod supply;
 mod unbroken;

@@ -24,6 +24,10 @@ Examples:
   vpc-sim down
   vpc-sim down --name second    also what a killed world of this name left";
 
+pub(super) const BLOCK_ADD: &str = "\
+Examples:
+  vpc-sim block add 100.65.0.0/16    routed in the VPC, and told by the metadata service";
+
 pub(super) const STATUS: &str = "\
 Examples:
   vpc-sim status

@@ -18,6 +18,7 @@ use anyhow::{Result, anyhow};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use fault::FaultCommand;
+use ipnetwork::Ipv4Network;
 use std::{collections::BTreeMap, ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
 /// The world that is meant when none is named.
@@ -74,6 +75,9 @@ enum Command {
     /// Tell the story of custom networking in a world of its own, with checks
     #[command(after_help = examples::DEMO)]
     Demo,
+    /// Add address blocks to the VPC
+    #[command(subcommand)]
+    Block(BlockCommand),
     /// Let things go wrong
     #[command(subcommand)]
     Fault(FaultCommand),
@@ -105,6 +109,16 @@ struct CallsArgs {
     /// Only those of the last so long, such as 30s
     #[arg(long, value_name = "TIME")]
     since: Option<Span>,
+}
+
+#[derive(Debug, Subcommand)]
+enum BlockCommand {
+    /// Add one while nodes run
+    #[command(after_help = examples::BLOCK_ADD)]
+    Add {
+        /// The block, such as 100.65.0.0/16
+        block: Ipv4Network,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -232,6 +246,9 @@ fn run(cli: Cli) -> Result<()> {
             print::bytes(&script)
         }
         Command::Fault(command) => fault::run(&folder, command),
+        Command::Block(BlockCommand::Add { block }) => {
+            print::answer(&control::ask(&folder, &Request::BlockAdd { block })?)
+        }
         Command::Node(command) => print::answer(&control::ask(&folder, &node(command))?),
         Command::Daemon(command) => print::answer(&control::ask(&folder, &daemon(command))?),
         Command::Pod(PodCommand::Add { node, pod, namespace, serve }) => {

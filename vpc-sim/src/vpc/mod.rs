@@ -141,6 +141,19 @@ impl Vpc {
         Ok(vpc)
     }
 
+    /// Adds an address block, as an operator does while instances run.
+    ///
+    /// # Errors
+    /// A VPC cannot have it beside the others.
+    pub fn add_block(&mut self, block: Ipv4Network) -> Result<(), SpecError> {
+        let mut spec = self.spec.clone();
+        spec.cidrs.push(block);
+        spec.check()?;
+        self.spec = spec;
+        self.changed();
+        Ok(())
+    }
+
     /// Lets everything happen that is due.
     pub fn advance(&mut self, now: Time) {
         while let Some(entry) = self.due.first_entry()

@@ -9,6 +9,7 @@ use crate::{
     vpc::{calls::CallFilter, fault::FaultSpec},
 };
 use anyhow::{Context, Result, anyhow, bail};
+use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -78,6 +79,11 @@ pub enum Request {
         namespace: Option<String>,
         /// Name of the pod; the node itself when not given.
         pod: Option<String>,
+    },
+    /// Add an address block to the VPC.
+    BlockAdd {
+        /// The block.
+        block: Ipv4Network,
     },
     /// Tell the calls of EC2: a list of [`super::calls::Call`].
     Calls(CallFilter),
@@ -204,6 +210,7 @@ async fn execute(world: &World, request: Request) -> Result<Value> {
             let pod = pod.map(|pod| (namespace(within), pod));
             Ok(serde_json::to_value(world.locate(&node, pod).await?)?)
         }
+        Request::BlockAdd { block } => world.add_block(block).map(|()| Value::Null),
         Request::Calls(filter) => Ok(serde_json::to_value(world.calls_like(&filter)?)?),
         Request::CallCounts(filter) => Ok(serde_json::to_value(world.call_counts(&filter)?)?),
         Request::FaultAdd(spec) => Ok(serde_json::to_value(world.add_fault(*spec)?)?),
@@ -213,6 +220,14 @@ async fn execute(world: &World, request: Request) -> Result<Value> {
 }
 
 impl World {
+    /// Adds an address block to the VPC.
+    ///
+    /// # Errors
+    /// A VPC cannot have it beside the others.
+    pub fn add_block(&self, block: Ipv4Network) -> Result<()> {
+        Ok(self.cloud().with(|vpc, _| vpc.add_block(block))?)
+    }
+
     /// Where to run a command so that it is on a node, or in a pod: its Kubernetes namespace and
     /// name.
     ///
