@@ -2,7 +2,9 @@
 //! are replaced: nothing is lost, nothing takes another way.
 
 use crate::{
+    command::until,
     kube_proxy::Mode,
+    monitor::within,
     probes::{self, Seen, Target},
     services::{Cluster, Pods, services},
     world::CUSTOM,
@@ -90,6 +92,27 @@ fn replacing_the_filter_rules_loses_no_packet_and_translates_no_flow_inside_the_
     let seen = traffic.while_doing(|_| {
         for script in scripts.iter().cycle().take(REPLACEMENTS) {
             net::netns::within(&namespace, || net::nft::apply(script)).unwrap();
+        }
+    });
+
+    traffic.check(&seen);
+}
+
+#[test]
+fn blocks_that_the_vpc_gets_under_traffic_are_reached_directly_and_lose_no_packet() {
+    let traffic = Traffic::up(&[]);
+    let namespace = traffic.cluster.world.namespace("n1", None);
+
+    let seen = traffic.while_doing(|world| {
+        for block in ["100.65.0.0/16", "100.66.0.0/16", "100.67.0.0/16"] {
+            world.sim(&["block", "add", block]);
+            // At its start a daemon asks for the blocks at once.
+            world.daemon_kill("n1");
+            world.daemon_start("n1", CUSTOM);
+            until("the filter rules name the block", || {
+                let rules = within(&namespace, &["nft", "list", "table", "ip", "eni-cni"]);
+                rules.contains(&format!("ip daddr {block} return")).then_some(()).ok_or(rules)
+            });
         }
     });
 
