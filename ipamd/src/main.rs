@@ -114,11 +114,12 @@ fn daemon() -> Result<()> {
         "settings"
     );
     capabilities::check()?;
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .enable_all()
-        .build()?
-        .block_on(serve(settings))
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
+    let ended = runtime.block_on(serve(settings));
+    // Ends with the process: tasks that are dropped one by one log errors about each other.
+    std::mem::forget(runtime);
+    ended
 }
 
 /// Threads for EC2, Kubernetes and HTTP; pods are wired on threads of their own.

@@ -34,15 +34,24 @@ pub(crate) fn send_with(
     headers: &[(&str, String)],
     body: &str,
 ) -> io::Result<(u16, String)> {
+    let length = body.len();
+    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers = format!("content-type: {kind}\r\ncontent-length: {length}\r\n{more}");
+    exchange(to, line, &headers, body)
+}
+
+/// The same with these headers, each with its end of line.
+pub(crate) fn exchange(
+    to: SocketAddr,
+    line: &str,
+    headers: &str,
+    body: &str,
+) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&to, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
-    let length = body.len();
-    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     // The answer to 1.0 is not in chunks, and ends with the connection.
-    let text = format!(
-        "{line} HTTP/1.0\r\nhost: {to}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n{more}\r\n{body}"
-    );
+    let text = format!("{line} HTTP/1.0\r\nhost: {to}\r\n{headers}\r\n{body}");
     stream.write_all(text.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -3,14 +3,17 @@
 use crate::{
     by_hand::{Container, Ended, ended},
     command::until,
+    http,
+    kube_proxy::set,
     monitor::within,
     packets,
+    services::Cluster,
     world::{World, ZONES},
 };
 use std::{
     fs,
-    io::ErrorKind,
-    net::{SocketAddr, SocketAddrV4, SocketAddrV6, TcpStream, UdpSocket},
+    io::{self, ErrorKind},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpStream, UdpSocket},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -25,8 +28,15 @@ const POD_LINK: u32 = 2;
 /// Becomes `nobody` and runs what follows.
 const AS_NOBODY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 
+/// An address of the VPC that nobody has, and one that is not of the VPC.
+const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 99);
+const ON_THE_INTERNET: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+
+/// Where the metadata service of every instance is.
+const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
 #[test]
-fn a_pod_cannot_send_with_the_address_of_another() {
+fn a_pod_cannot_send_with_an_address_that_is_not_its_own() {
     let world = World::up();
     for (node, zone) in ["n1", "n2"].into_iter().zip(ZONES) {
         world.node_add(node, zone, &[]);
@@ -34,40 +44,76 @@ fn a_pod_cannot_send_with_the_address_of_another() {
     }
     let (liar, victim) = (world.pod_add("n1", "liar"), world.pod_add("n1", "victim"));
     let (near, far) = (world.pod_add("n1", "near"), world.pod_add("n2", "far"));
+    let nodes = ["n1", "n2"].map(|node| world.node(node).address);
+    // EC2 would let the first two pass: they are of the same interface.
+    let others = [victim.address, nodes[0], nodes[1], far.address, NOBODY, ON_THE_INTERNET];
 
-    for to in [near, far] {
-        let receiver = packets::receiver(&to.namespace);
-        // EC2 would let it pass: the address is one of the node's.
-        packets::send(&liar.namespace, victim.address, to.address, "spoofed");
-        packets::send(&liar.namespace, liar.address, to.address, "genuine");
+    // What distributions set for all interfaces, and udev for each that comes, is not our choice.
+    for (of_all, of_each) in [
+        ("0", None),
+        ("1", None),
+        ("2", None),
+        ("2", Some("2")),
+        ("2", Some("0")),
+        ("0", Some("0")),
+    ] {
+        for node in ["n1", "n2"].map(|node| world.namespace(node, None)) {
+            set(&node, "conf/all/rp_filter", of_all);
+            for veth in of_each.iter().flat_map(|_| veths(&node)) {
+                set(&node, &format!("conf/{veth}/rp_filter"), of_each.unwrap());
+            }
+        }
+        for to in [&near, &far] {
+            let receiver = packets::receiver(&to.namespace);
+            for other in others.iter().filter(|other| **other != to.address) {
+                packets::send(&liar.namespace, *other, to.address, "spoofed");
+            }
+            packets::send(&liar.namespace, liar.address, to.address, "genuine");
 
-        // Sent later over the same wires, so the first is not on its way any more.
-        assert_eq!(packets::receive(&receiver), (liar.address, "genuine".into()), "{to:?}");
+            // Sent later over the same wires, so the others are not on their way any more.
+            let first = packets::receive(&receiver);
+            let want = (liar.address, "genuine".into());
+            assert_eq!(first, want, "{of_all}, {of_each:?} {to:?}");
+        }
     }
+    // The VPC did not have to.
+    assert_eq!(world.status().dropped, []);
 }
 
 #[test]
-fn settings_of_the_reverse_path_do_not_undo_it() {
+fn a_pod_does_not_reach_what_listens_on_the_loopback_of_its_node() {
     let world = World::with_node("n1", &[]);
     let node = world.namespace("n1", None);
-    let (liar, near) = (world.pod_add("n1", "liar"), world.pod_add("n1", "near"));
-    let victim = world.pod_add("n1", "victim");
-    let receiver = packets::receiver(&near.namespace);
-    let route = within(&node, &["ip", "route", "get", &liar.address.to_string()]);
-    let veth = route.split_whitespace().skip_while(|word| *word != "dev").nth(1).unwrap();
+    let pod = world.pod_add("n1", "p");
+    // As kube-proxy sets it for node ports on 127.0.0.1.
+    set(&node, "conf/all/route_localnet", "1");
+    let receiver = packets::receiver(&node);
+    // A pod that may change its network can send there.
+    set(&pod.namespace, "conf/all/route_localnet", "1");
+    for change in ["address del 127.0.0.1/8 dev lo", "route add 127.0.0.1 via 169.254.1.1 dev eth0"]
+    {
+        let place = format!("n1/{}", pod.name);
+        let command: Vec<&str> =
+            ["exec", &place, "--", "ip"].into_iter().chain(change.split(' ')).collect();
+        world.sim(&command);
+    }
 
-    for (all, own) in [(0, 1), (1, 1), (2, 1), (2, 0), (0, 0)] {
-        for (link, value) in [("all", all), (veth, own)] {
-            let set = format!("echo {value} > /proc/sys/net/ipv4/conf/{link}/rp_filter");
-            within(&node, &["sh", "-c", &set]);
-        }
-        for source in [victim.address, world.node("n1").address, [192, 0, 2, 1].into()] {
-            packets::send(&liar.namespace, source, near.address, "spoofed");
-        }
-        packets::send(&liar.namespace, liar.address, near.address, "genuine");
+    packets::send(&pod.namespace, pod.address, Ipv4Addr::LOCALHOST, "to the loopback");
+    packets::send(&pod.namespace, pod.address, world.node("n1").address, "to the node");
 
-        let first = packets::receive(&receiver);
-        assert_eq!(first, (liar.address, "genuine".into()), "all {all}, own {own}");
+    assert_eq!(packets::receive(&receiver), (pod.address, "to the node".into()));
+}
+
+#[test]
+fn a_pod_reaches_the_metadata_service_and_is_its_node_there() {
+    let cluster = Cluster::without_daemons();
+    cluster.start_daemons();
+    let pods = cluster.pods();
+
+    for pod in [&pods.client, &pods.far] {
+        let id = net::netns::within(&pod.namespace, instance_id).unwrap();
+
+        assert_eq!(id, cluster.world.node(&pod.node).instance_id, "{pod:?}");
     }
 }
 
@@ -162,6 +208,25 @@ fn the_daemon_refuses_everybody_but_root_also_when_its_socket_is_open_to_all() {
     assert!(!del.success, "{del:?}");
     assert!(world.log("n1").contains("refuse a client that is not root uid=65534"));
     assert_eq!(again.printed, added.printed, "its address was released");
+}
+
+/// Names of the host ends of pods.
+fn veths(node: &Path) -> Vec<String> {
+    let links = net::netns::within(node, || net::Netlink::open()?.links()).unwrap();
+    links.into_iter().map(|link| link.name).filter(|name| name.starts_with("eni")).collect()
+}
+
+/// The id of the instance that the metadata service sees, by its second version.
+fn instance_id() -> io::Result<String> {
+    let at = SocketAddr::from((METADATA, 80));
+    let good = |(status, body): (u16, String)| match status {
+        200 => Ok(body),
+        _ => Err(io::Error::other(format!("{status}: {body}"))),
+    };
+    let ttl = "x-aws-ec2-metadata-token-ttl-seconds: 60\r\ncontent-length: 0\r\n";
+    let token = good(http::exchange(at, "PUT /latest/api/token", ttl, "")?)?;
+    let token = format!("x-aws-ec2-metadata-token: {token}\r\n");
+    good(http::exchange(at, "GET /latest/meta-data/instance-id", &token, "")?)
 }
 
 /// A folder that everybody may enter, with the daemon's socket and a plugin.

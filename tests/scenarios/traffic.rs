@@ -13,7 +13,11 @@ use std::{
 impl World {
     /// What a pod says when a place asks it over HTTP: its own name and who asked.
     pub(crate) fn ask(&self, from: &Path, to: &Pod) -> Result<(String, IpAddr), String> {
-        let at = SocketAddr::from((to.address, 80));
+        self.ask_at(from, SocketAddr::from((to.address, 80)))
+    }
+
+    /// The same of the pod that answers there.
+    pub(crate) fn ask_at(&self, from: &Path, at: SocketAddr) -> Result<(String, IpAddr), String> {
         let said = http::get_within(from, at).map_err(|error| format!("ask {at}: {error}"))?;
         let said: Value = serde_json::from_str(&said).map_err(|error| error.to_string())?;
         let source = said["source"].as_str().unwrap_or_default().parse();

@@ -1,6 +1,7 @@
 //! The router's filters as text for `nft`: source check, security groups, internet gateway.
 
 use super::{
+    change::change,
     delivery::normal,
     drops::Reason,
     router::{INTERNET_NAME, SERVICES_NAME},
@@ -17,7 +18,7 @@ const RESOLVER: u32 = 2;
 /// Interfaces whose packets to link-local services are counted at once: more than a world has.
 const MOST_SENDERS: u32 = 65_535;
 
-/// One table, rendered. Tables are replaced whole.
+/// One table, rendered. Tables are changed in place, see [`change`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Table {
     family: &'static str,
@@ -27,9 +28,20 @@ pub(super) struct Table {
 
 impl Table {
     /// A script that replaces the table, whether it is there or not.
-    pub(super) fn replacement(&self) -> String {
+    fn replacement(&self) -> String {
         let Self { family, name, text } = self;
         format!("add table {family} {name}\ndelete table {family} {name}\n{text}")
+    }
+
+    /// A script that turns the tables that are there into these.
+    pub(super) fn changes(before: &[Self], after: &[Self]) -> String {
+        let script = |table: &Self| {
+            let Self { family, name, text } = table;
+            let old = before.iter().find(|old| (old.family, old.name) == (*family, *name));
+            old.and_then(|old| change(&format!("{family} {name}"), &old.text, text))
+                .unwrap_or_else(|| table.replacement())
+        };
+        after.iter().map(script).collect()
     }
 }
 
@@ -171,7 +183,7 @@ fn security_groups(layout: &Layout, enis: &[(&str, &Eni)]) -> Table {
             .flat_map(|(_, eni)| addresses(eni))
             .collect();
         let elements = elements(members.into_iter());
-        let set = "\t\ttype ipv4_addr\n\t\tflags interval\n\t\tauto-merge\n";
+        let set = "\t\ttype ipv4_addr\n\t\tflags interval\n";
         text += &format!("\tset members_{number} {{\n{set}{elements}\t}}\n");
     }
     for (groups, chain) in &chains {

@@ -5,6 +5,7 @@
 //! VPC the router knows which interface has which address and sends to that interface's hardware
 //! address; it asks no node. Nothing is made in the host's own network namespace.
 
+mod change;
 mod delivery;
 mod drops;
 mod filter;

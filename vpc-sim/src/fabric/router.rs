@@ -176,13 +176,9 @@ impl Router {
         Ok(())
     }
 
-    /// Replaces the tables that changed, all in one transaction.
+    /// Changes the tables, all in one transaction.
     pub(super) fn filter(&mut self, tables: Vec<Table>) -> Result<()> {
-        let script: String = tables
-            .iter()
-            .filter(|table| !self.tables.contains(table))
-            .map(Table::replacement)
-            .collect();
+        let script = Table::changes(&self.tables, &tables);
         if !script.is_empty() {
             self.space.within(|| nft::apply(&script)).context("change the router's filters")?;
             self.tables = tables;

@@ -1,9 +1,17 @@
 //! Worlds come and go without a trace.
 
-use crate::world::{Outcome, World, addr, ask, eni, unused_name};
+use crate::world::{OPEN, Outcome, World, addr, ask, eni, unused_name};
 use net::{Netlink, netns, nft};
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 use vpc_sim::fabric::{Fabric, Place};
+
+/// How often a layout changes under traffic; an even number, so that it is as before.
+const CHANGES: usize = 200;
 
 #[test]
 fn a_destroyed_world_leaves_nothing_and_touches_no_device_of_the_host() {
@@ -90,6 +98,44 @@ fn applying_a_layout_again_changes_no_device() {
 }
 
 #[test]
+fn what_others_are_given_and_lose_drops_no_packet_on_its_way() {
+    let mut world = World::of_two();
+    let (a, b) = (world.node("a"), world.node("b"));
+    let over = AtomicBool::new(false);
+    let mut bare = world.layout.clone();
+    bare.groups.insert("sg-pods".into(), bare.groups[OPEN].clone());
+    let mut rich = bare.clone();
+    let eni = rich.enis.get_mut("eni-b").unwrap();
+    eni.secondary = vec![addr("10.0.2.6"), addr("10.0.2.7")];
+    eni.prefixes = vec!["10.0.2.32/28".parse().unwrap()];
+    eni.groups.push("sg-pods".into());
+    rich.public.insert(addr("10.0.2.6"), addr("198.51.100.6"));
+
+    let outcomes = thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut outcomes = vec![];
+            while !over.load(Ordering::Relaxed) {
+                outcomes.push(ask((&a, "10.0.1.5"), (&b, "10.0.2.5")));
+            }
+            outcomes
+        });
+        for layout in [&rich, &bare].into_iter().cycle().take(CHANGES) {
+            world.layout.clone_from(layout);
+            world.apply();
+        }
+        over.store(true, Ordering::Relaxed);
+        asking.join().unwrap()
+    });
+
+    assert!(!outcomes.is_empty());
+    let wrong = |it: &&Outcome| **it != Outcome::Answered(addr("10.0.1.5"));
+    assert_eq!(outcomes.iter().find(wrong), None, "of {}", outcomes.len());
+    assert_eq!(world.fabric.dropped().unwrap(), []);
+    let table = nft_text(&world.fabric.namespace(Place::Router));
+    assert!(!table.contains("10.0.2.6"), "{table}");
+}
+
+#[test]
 fn a_terminated_machine_goes_with_its_interfaces_and_pods_and_its_name_is_free_again() {
     let mut world = World::of_two();
     let pod = world.fabric.add_pod("b", "p").unwrap();
@@ -127,6 +173,11 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let _ = Fabric::clean_up(&self.1);
     }
+}
+
+/// The router's filters.
+fn nft_text(router: &Path) -> String {
+    netns::within(router, || nft::list_json(&["ruleset"])).unwrap()
 }
 
 /// Devices and filters of the host's own network.
