@@ -65,12 +65,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     info!(?identity, recorded = recorded.is_some(), "this node");
     let ec2 = Ec2::new(client(http, &identity).await, &identity);
     if recorded.is_none() {
-        let ask = || imds.interfaces_of(&identity);
-        let shown = patiently("ask the metadata service what is attached", ask).await;
-        for (id, is) in shown.into_iter().filter_map(views::from_shown) {
-            journal.interface(&id, Some(is))?;
-        }
-        journal.identity(&identity)?;
+        begin_record(&mut journal, &imds, &identity).await?;
     }
     let limits = {
         let of = || limits::of(&identity.instance_type, settings.max_enis, &ec2);
@@ -115,6 +110,16 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
         reconcile::run(hands.node.clone(), hands).await;
     });
     Ok(node)
+}
+
+/// Notes who this node is and what is attached, as the metadata service shows it.
+async fn begin_record(journal: &mut Journal, imds: &Imds, identity: &Identity) -> Result<()> {
+    let ask = || imds.interfaces_of(identity);
+    let shown = patiently("ask the metadata service what is attached", ask).await;
+    for (id, is) in shown.into_iter().filter_map(views::from_shown) {
+        journal.interface(&id, Some(is))?;
+    }
+    journal.identity(identity)
 }
 
 /// Gives the kernel everything that is wanted.

@@ -2,7 +2,12 @@
 
 use crate::{http, world::World};
 use serde_json::{Value, json};
-use std::{net::SocketAddr, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    time::SystemTime,
+};
 use vpc_sim::{
     api::sigv4::sign_form,
     vpc::access::{AccessKey, AccessSpec},
@@ -11,6 +16,9 @@ use vpc_sim::{
 
 /// Where ENIConfigs are.
 const ENICONFIGS: &str = "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs";
+
+/// Where daemons show their metrics.
+const METRICS_PORT: u16 = 61_678;
 
 impl World {
     /// The calls of EC2 with a node's credentials: action and outcome.
@@ -32,6 +40,18 @@ impl World {
                 .unwrap();
         assert_eq!(status, 200, "{body}");
         body
+    }
+
+    /// What a daemon shows in its metrics: lines by name and labels.
+    pub(crate) fn metrics(&self, node: &str) -> io::Result<BTreeMap<String, String>> {
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT));
+        let (status, page) = net::netns::within(&self.namespace(node, None), || {
+            http::send(at, "GET /metrics", "", "")
+        })?;
+        assert_eq!(status, 200, "{page}");
+        let lines = page.lines().filter(|line| !line.starts_with('#'));
+        let lines = lines.filter_map(|line| line.rsplit_once(' '));
+        Ok(lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
     /// A request to the Kubernetes API.

@@ -53,15 +53,17 @@ fn a_pod_of_ours_whose_record_is_lost_is_deleted_by_its_result() {
     let world = World::up();
     world.eniconfig_create(ZONES[0], "pods-a", &[]);
     world.node_add("n1", ZONES[0], &[]);
-    world.daemon_start("n1", CUSTOM);
+    // With rules of its own: they outlive the link.
+    let env = [CUSTOM, &["ENI_CNI_RULE_LAYOUT=aws"]].concat();
+    world.daemon_start("n1", &env);
     let pod = Container::new(&world);
     let added = world.plugin("n1", "ADD", &pod, "1.0.0");
     let ours = address(&added.printed).to_string();
-    assert!(ip(&world, &["rule"]).contains(&ours));
+    assert_eq!(ip(&world, &["rule"]).matches(&ours).count(), 2);
 
     world.daemon_kill("n1");
     fs::remove_file(world.node_folder("n1").run().join("journal")).unwrap();
-    world.daemon_start("n1", CUSTOM);
+    world.daemon_start("n1", &env);
     let keys = json!({"prevResult": added.printed});
     let del = world.plugin_with("n1", "DEL", &pod, "1.0.0", &keys);
 

@@ -1,14 +1,7 @@
 //! What a daemon shows to Prometheus.
 
-use crate::{
-    http,
-    world::{CUSTOM, World, ZONES},
-};
-use std::{
-    collections::BTreeMap,
-    io,
-    net::{Ipv4Addr, SocketAddr},
-};
+use crate::world::{CUSTOM, World, ZONES};
+use std::io;
 
 #[test]
 fn metrics_say_what_there_is_who_uses_it_why_and_what_it_cost() {
@@ -20,7 +13,7 @@ fn metrics_say_what_there_is_who_uses_it_why_and_what_it_cost() {
     world.pod_rm(&pods[0]);
     world.settled("n1");
 
-    let shown = metrics(&world, "n1").unwrap();
+    let shown = world.metrics("n1").unwrap();
 
     let [interface] = &world.more_interfaces("n1")[..] else { panic!("{:?}", world.status()) };
     let held = interface.secondary.len();
@@ -76,7 +69,7 @@ fn metrics_of_a_node_that_cannot_grow_say_which_refusal_it_waits_out() {
     world.daemon_start("n1", &[CUSTOM, &["ENI_CNI_ADD_WAIT=1"]].concat());
 
     let error = world.try_pod_add("n1", "p").unwrap_err();
-    let shown = metrics(&world, "n1").unwrap();
+    let shown = world.metrics("n1").unwrap();
 
     assert!(error.contains("UnauthorizedOperation"), "{error}");
     let creates = world.calls("n1").len().to_string();
@@ -101,21 +94,7 @@ fn without_metrics_the_port_stays_free() {
     let world = World::with_node("n1", &["DISABLE_METRICS=true"]);
     world.pod_add("n1", "p");
 
-    let refused = metrics(&world, "n1").unwrap_err();
+    let refused = world.metrics("n1").unwrap_err();
 
     assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "{refused}");
-}
-
-/// What a daemon shows: lines by name and labels.
-pub(crate) fn metrics(world: &World, node: &str) -> io::Result<BTreeMap<String, String>> {
-    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 61_678));
-    let (status, page) = net::netns::within(&world.namespace(node, None), || {
-        http::send(at, "GET /metrics", "", "")
-    })?;
-    assert_eq!(status, 200, "{page}");
-    let lines = page.lines().filter(|line| !line.starts_with('#'));
-    Ok(lines
-        .filter_map(|line| line.rsplit_once(' '))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect())
 }

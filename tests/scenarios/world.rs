@@ -36,6 +36,9 @@ pub(crate) const CUSTOM: &[&str] = &[
 /// What a daemon says when it serves.
 const SERVES: &str = "ipamd::start: serving";
 
+/// The metric that says that a daemon has what it wants.
+const SATISFIED: &str = r#"eni_cni_pool_reason{reason="satisfied"}"#;
+
 /// A world. Dropping it ends it, and fails the test when a daemon logged an error.
 pub(crate) struct World {
     name: String,
@@ -179,12 +182,11 @@ impl World {
         read(&self.node_folder(node).log().join("ipamd.log"))
     }
 
-    /// Whether the daemon that runs plans nothing more: every target is met.
+    /// Whether every target is met and nothing is under way, as things are now.
     pub(crate) fn is_satisfied(&self, node: &str) -> bool {
-        let log = self.log(node);
-        let since = log.rfind(SERVES).map_or("", |at| &log[at..]);
-        let plan = since.lines().rfind(|line| line.contains("ipamd::report: plan "));
-        plan.is_some_and(|plan| plan.contains("reason=satisfied"))
+        let shown = self.metrics(node);
+        let reason = shown.as_ref().ok().and_then(|it| it.get(SATISFIED));
+        reason.is_some_and(|value| value == "1")
     }
 
     /// Waits until every target is met and every interface is there.

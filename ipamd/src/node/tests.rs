@@ -1,6 +1,7 @@
 //! A node without a network: what happens to an address behind a DEL, and what STATUS is told.
 
 use super::*;
+use crate::journal::Interface;
 use pool::{Assigned, Limits};
 use std::{fs, path::PathBuf, process, thread};
 

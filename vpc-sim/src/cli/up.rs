@@ -4,16 +4,10 @@ use super::print;
 use crate::world::{
     Folder, World, WorldFile,
     control::{self, Request},
-    process::Process,
 };
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
-use std::{
-    path::Path,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
@@ -25,9 +19,6 @@ const DOWN_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long work may go on that was begun before the end.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
-
-/// How often to look whether it has.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Runs a world until somebody ends it.
 pub(super) fn up(name: &str, world: Option<&Path>) -> Result<()> {
@@ -68,20 +59,12 @@ pub(super) fn down(folder: &Folder) -> Result<()> {
         }
     }
     if let Some(process) = process
-        && !has_ended(process)
+        && !process.ends_within(DOWN_LIMIT)
     {
         process.signal(Signal::SIGKILL);
-        if !has_ended(process) {
+        if !process.ends_within(DOWN_LIMIT) {
             bail!("end world {}: process {} cannot be killed", folder.world(), process.pid);
         }
     }
     folder.remove()
-}
-
-fn has_ended(process: Process) -> bool {
-    let deadline = Instant::now() + DOWN_LIMIT;
-    while process.is_alive() && Instant::now() < deadline {
-        thread::sleep(LOOK_EVERY);
-    }
-    !process.is_alive()
 }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Time that the kernel has to end a process that was killed; it takes milliseconds.
-const KILL_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// How often a process is looked at that is about to end.
 const LOOK_EVERY: Duration = Duration::from_millis(10);

@@ -1,6 +1,6 @@
 //! The folder of a world: who owns it, what is where, and what a killed world left.
 
-use super::{process::Process, status::Summary};
+use super::{daemon::KILL_LIMIT, process::Process, status::Summary};
 use crate::fabric::Fabric;
 use anyhow::{Context, Result, bail};
 use nix::{
@@ -158,6 +158,9 @@ impl Folder {
         for node in self.nodes() {
             if let Some(daemon) = node.read_daemon() {
                 daemon.signal(Signal::SIGKILL);
+                if !daemon.ends_within(KILL_LIMIT) {
+                    tracing::warn!(pid = daemon.pid, "a killed daemon does not end");
+                }
             }
         }
         Fabric::clean_up(&self.name)?;

@@ -6,7 +6,13 @@ use nix::{
     unistd::Pid,
 };
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+/// How often to look whether a process has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A process and when it started, which together name it also after its pid was given to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +46,15 @@ impl Process {
     /// Whether it runs still.
     pub fn is_alive(self) -> bool {
         Self::of(self.pid) == Some(self)
+    }
+
+    /// Waits for its end; whether it came in time.
+    pub fn ends_within(self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while self.is_alive() && Instant::now() < deadline {
+            thread::sleep(LOOK_EVERY);
+        }
+        !self.is_alive()
     }
 
     /// Sends it a signal, if it runs still.

@@ -1,0 +1,126 @@
+//! Interfaces of this node, as the daemon keeps them.
+
+use super::Node;
+use crate::journal::Interface;
+use ipnetwork::Ipv4Network;
+use net::Layout;
+use pool::{EniId, Readiness};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+use tracing::warn;
+
+/// An interface of this node, as the daemon keeps it.
+#[derive(Clone, Debug)]
+pub(crate) struct Attached {
+    /// What EC2 told us; this part is on record.
+    pub is: Interface,
+    /// The interface in the kernel, once it is set up; the primary one needs nothing.
+    pub kernel: Option<net::eni::Eni>,
+    /// Filter rules know it as well: pods can use it.
+    pub ready: bool,
+    /// Since when the daemon waits for its device.
+    pub since: Instant,
+    /// It is being detached: what the kernel has of it goes.
+    pub leaving: bool,
+}
+
+impl Attached {
+    /// An interface whose device has not been looked for yet.
+    pub(crate) fn new(is: Interface) -> Self {
+        Self { is, kernel: None, ready: false, since: Instant::now(), leaving: false }
+    }
+
+    /// Whether pods can use it.
+    pub(super) fn readiness(&self) -> Readiness {
+        if self.is.is_primary() || self.ready { Readiness::Ready } else { Readiness::Coming }
+    }
+}
+
+impl Node {
+    /// Notes an interface that is new or has changed, and tells the pool and those who wait.
+    pub(crate) fn keep_interface(&self, id: EniId, eni: Attached) {
+        self.change(&id, |attached| drop(attached.insert(id.clone(), eni)));
+    }
+
+    /// Changes an interface, if it is still attached.
+    pub(crate) fn change_interface(&self, id: &EniId, change: impl FnOnce(&mut Attached)) {
+        self.change(id, |attached| {
+            if let Some(eni) = attached.get_mut(id) {
+                change(eni);
+            }
+        });
+    }
+
+    /// Notes how an interface is set up, before pods can use it.
+    pub(crate) fn note_set_up(&self, id: &EniId, kernel: net::eni::Eni) {
+        if let Some(eni) = self.state().attached.get_mut(id) {
+            eni.kernel = Some(kernel);
+        }
+    }
+
+    /// Forgets an interface.
+    pub(crate) fn drop_interface(&self, id: &EniId) {
+        self.change(id, |attached| drop(attached.remove(id)));
+    }
+
+    fn change(&self, id: &EniId, change: impl FnOnce(&mut BTreeMap<EniId, Attached>)) {
+        let mut state = self.state();
+        change(&mut state.attached);
+        drop(state);
+        // Before the pool knows of new prefixes: their pods leave by these rules.
+        self.route_blocks(id);
+        let mut state = self.state();
+        let now = state.attached.get(id).map(|eni| eni.is.clone());
+        if let Err(error) = state.journal.interface(id, now) {
+            // EC2 knows as well: the next start asks it.
+            warn!(eni = %id, error = format!("{error:#}"), "note an interface");
+        }
+        state.observe();
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Gives the kernel the rules for the prefixes that an interface has now.
+    fn route_blocks(&self, id: &EniId) {
+        let ops = {
+            let mut state = self.state();
+            let Some(eni) = state.attached.get_mut(id) else { return };
+            let blocks = self.blocks_with_rules(&eni.is);
+            let Some(kernel) = &mut eni.kernel else { return };
+            let ops = kernel.change_blocks(&blocks);
+            kernel.blocks = blocks;
+            ops
+        };
+        if ops.is_empty() {
+            return;
+        }
+        if let Err(error) = self.kernel().apply(&ops) {
+            warn!(eni = %id, error = %error, "route from the prefixes of an interface");
+        }
+    }
+
+    /// Prefixes of an interface, where they have rules.
+    pub(crate) fn blocks_with_rules(&self, eni: &Interface) -> BTreeSet<Ipv4Network> {
+        match self.settings.layout {
+            Layout::Flat => eni.prefix_blocks(),
+            Layout::Peer => BTreeSet::new(),
+        }
+    }
+
+    /// An interface, if it is attached.
+    pub(crate) fn interface(&self, id: &EniId) -> Option<Attached> {
+        self.state().attached.get(id).cloned()
+    }
+
+    /// The block of a subnet in which an interface of this node is already.
+    pub(crate) fn subnet_cidr(&self, subnet: &str) -> Option<Ipv4Network> {
+        let state = self.state();
+        state
+            .attached
+            .values()
+            .find(|eni| eni.is.subnet == subnet)
+            .and_then(|eni| eni.is.subnet_cidr)
+    }
+}
