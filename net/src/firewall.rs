@@ -136,9 +136,11 @@ impl Firewall {
     }
 
     /// A connection to the node itself by one of its interfaces: its answers go back by that one.
+    /// What answers the node comes to an address of it as well, and begins nothing.
     fn write_came_in(&self, text: &mut String) -> Result {
         let Self { primary_link, mark, .. } = self;
         writeln!(text, "  chain came-in {{ type filter hook prerouting priority mangle;")?;
+        writeln!(text, "    ct direction reply return")?;
         writeln!(
             text,
             "    iifname \"{primary_link}\" fib daddr . iif type local ct mark set ct mark or {mark:#x}"
@@ -154,7 +156,8 @@ impl Firewall {
     }
 
     /// The mark of a packet says which way it goes: first by the pod's interface, which its device
-    /// group names; then as its connection says. After all others: the peer's chain, which is there
+    /// group names; then as its connection says. Answers that do not come from a pod of this node are
+    /// those of services whose pod is elsewhere. After all others: the peer's chain, which is there
     /// until the next boot after a change from it, sets the whole mark anew.
     fn write_choice(&self, text: &mut String) -> Result {
         let (secondary, mask) = (self.secondary(), self.mask());
@@ -162,7 +165,13 @@ impl Firewall {
             return Ok(());
         }
         writeln!(text, "  chain choose {{ type filter hook prerouting priority dstnat + 20;")?;
-        writeln!(text, "    {} return", of_pods("!="))?;
+        let answers = self.node_port == NodePort::Supported && !secondary.is_empty();
+        if answers {
+            writeln!(text, "    {} ct direction original return", of_pods("!="))?;
+            writeln!(text, "    {} ct mark and {mask:#x} == 0 return", of_pods("!="))?;
+        } else {
+            writeln!(text, "    {} return", of_pods("!="))?;
+        }
         for Secondary { table, mark, .. } in &secondary {
             let group = layout::POD_GROUP + table;
             writeln!(
@@ -179,7 +188,7 @@ impl Firewall {
                 "    ct mark and {leaves:#x} == {leaves:#x} meta mark set meta mark or {leaves:#x}"
             )?;
         }
-        if self.node_port == NodePort::Supported {
+        if answers {
             for Secondary { mark, .. } in &secondary {
                 writeln!(
                     text,

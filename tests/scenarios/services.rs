@@ -93,13 +93,18 @@ fn a_node_port_is_answered_by_the_interface_that_it_was_asked_through() {
     for proxy in cluster.kube_proxies(Mode::IptablesNft) {
         proxy.sync(&services);
     }
-    let [_, _, local] = &services;
+    let [_, elsewhere, local] = &services;
 
     let interfaces = cluster.world.node("n1").interfaces;
     for interface in &interfaces {
         let at = SocketAddr::from((interface.primary, local.node_port));
         for from in [&cluster.far, &pods.far.place()] {
             cluster.check_answer(from, at, &pods.near, from.address);
+        }
+        // The answer of the other node's pod comes in by the primary interface.
+        let at = SocketAddr::from((interface.primary, elsewhere.node_port));
+        for from in [&cluster.far, &pods.far.place()] {
+            cluster.check_answer(from, at, &pods.far, cluster.near.address);
         }
     }
 
