@@ -110,6 +110,8 @@ fn gc_goes_on_after_what_fails_and_reports_it() {
         end(&world, container, &added.printed);
     }
     let list = json!({"cni.dev/valid-attachments": []});
+    // From here on nothing but GC writes to the disk.
+    world.settled("n1");
 
     disk.fill();
     let failed = call("GC", &containers[0], &list);
