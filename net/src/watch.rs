@@ -30,6 +30,7 @@ use nix::{
 use std::{
     fs, io,
     os::fd::{AsFd, AsRawFd},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -58,6 +59,10 @@ const DATAGRAM: usize = 32 << 10;
 
 /// `PID_MAX_LIMIT` of the kernel's `include/linux/threads.h`.
 const LARGEST_PROCESS: u32 = 4 << 20;
+
+/// How long to let notifications gather before they are read. Every pod that starts makes some, and
+/// a thread that wakes for each takes its processor from the ADD that causes them.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// Datagrams that are read before the caller gets a look.
 const AT_ONCE: usize = 256;
@@ -156,34 +161,29 @@ impl Watch {
     pub fn wait(&mut self, deadline: Option<Instant>) -> io::Result<Vec<Change>> {
         loop {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            let Some((route, nftables)) = self.sleep(left)? else { return Ok(vec![]) };
+            if !self.sleep(left)? {
+                return Ok(vec![]);
+            }
+            thread::sleep(GATHER);
             let mut changes = vec![];
-            if route {
-                self.read_route(&mut changes)?;
-            }
-            if nftables {
-                self.read_nftables(&mut changes)?;
-            }
+            self.read_route(&mut changes)?;
+            self.read_nftables(&mut changes)?;
             if !changes.is_empty() {
                 return Ok(changes);
             }
         }
     }
 
-    /// Which of the sockets has something; `None` when the time is over.
-    fn sleep(&self, left: Option<Duration>) -> io::Result<Option<(bool, bool)>> {
+    /// Whether there is something to read before the time is over.
+    fn sleep(&self, left: Option<Duration>) -> io::Result<bool> {
         let mut descriptors = [
             PollFd::new(self.route.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.nftables.as_fd(), PollFlags::POLLIN),
         ];
         let left = left.map_or(PollTimeout::NONE, rounded_up);
         match poll(&mut descriptors, left) {
-            Ok(0) => Ok(None),
-            Ok(_) => {
-                let [route, nftables] = descriptors.map(|it| it.any().unwrap_or(false));
-                Ok(Some((route, nftables)))
-            }
-            Err(Errno::EINTR) => Ok(Some((false, false))),
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::EINTR) => Ok(true),
             Err(errno) => Err(errno.into()),
         }
     }
