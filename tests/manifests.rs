@@ -11,6 +11,9 @@ use tests::repository;
 const VERBS: &[&str] =
     &["assign", "attach", "create", "delete", "describe", "detach", "modify", "unassign"];
 
+/// Where containerd and CRI-O keep the network namespaces of pods.
+const NAMESPACES: &str = "/var/run/netns";
+
 #[test]
 fn the_iam_policy_allows_exactly_the_calls_that_ipamd_makes() {
     let source = sources(&repository().join("ipamd/src"));
@@ -64,11 +67,29 @@ fn the_daemonset_mounts_where_the_settings_point() {
 
     for mount in daemonset["containers"][0]["volumeMounts"].as_array().unwrap() {
         let path = mount["mountPath"].as_str().unwrap();
+        if path == NAMESPACES {
+            continue;
+        }
         assert!(
             settings.contains(path),
             "{path}: no default in ipamd/src/settings/table.rs lies there"
         );
     }
+}
+
+/// A mount that was not passed on would keep the namespaces of ended pods alive.
+#[test]
+fn the_daemonset_sees_namespaces_of_pods_come_and_go() {
+    let daemonset = daemonset();
+
+    let mounts = daemonset["containers"][0]["volumeMounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|mount| mount["mountPath"] == NAMESPACES).unwrap();
+    let volumes = daemonset["volumes"].as_array().unwrap();
+    let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+
+    assert_eq!(mount["mountPropagation"], "HostToContainer");
+    assert_eq!(mount["readOnly"], true);
+    assert_eq!(volume["hostPath"]["path"], NAMESPACES);
 }
 
 #[test]

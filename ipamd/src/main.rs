@@ -3,6 +3,7 @@
 mod capabilities;
 mod carry_out;
 mod ec2;
+mod gone;
 mod handle;
 mod imds;
 mod install;

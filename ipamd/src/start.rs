@@ -3,7 +3,7 @@
 use crate::{
     carry_out::CarryOut,
     ec2::Ec2,
-    handle,
+    gone, handle,
     imds::{Identity, Imds},
     install,
     journal::{Interface, Journal},
@@ -23,7 +23,6 @@ use aws_smithy_http_client::tls;
 use net::{Link, Netlink};
 use pool::{EniId, Pool, Source, Supply};
 use std::{
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -91,6 +90,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let primary_groups = primary.groups.into_iter().collect();
     let node = Arc::new(Node::new(settings, identity, primary_groups, host, state, kernel, reaper));
     node.start_reaper(leaving)?;
+    gone::start(node.clone())?;
 
     node.set_cluster_size(1);
     let hands = CarryOut::new(node.clone(), ec2, imds);
@@ -238,11 +238,9 @@ fn settle_pods(node: &Node) -> Result<()> {
                     warn!(error = %error, pod = attachment.pod_name, "route to a pod");
                 }
             }
-            None if !Path::new(&attachment.netns).exists() => {
-                info!(pod = attachment.pod_name, address = %attachment.address, "its namespace is gone: the pod has ended");
-                handle::remove(node, &attachment)?;
-            }
-            // Its DEL will come; until then the address is not given to anybody.
+            None if gone::has_ended(node, &attachment)? => gone::end(node, &attachment)?,
+            // Its DEL will come, or its namespace will go; until then the address is not given to
+            // anybody.
             None => warn!(
                 pod = attachment.pod_name,
                 host_name = pod.host_name,

@@ -42,15 +42,22 @@ fn an_add_of_an_interface_that_exists_fails_and_gives_its_address_back() {
     let world = World::up();
     // It has one address for pods.
     world.node_add("n1", ZONES[0], &["--type", "t3.nano"]);
-    world.daemon_start("n1", &["MAX_ENI=1", "IP_COOLDOWN_PERIOD=0", "ENI_CNI_ADD_WAIT=20"]);
+    let tight = ["MAX_ENI=1", "IP_COOLDOWN_PERIOD=0", "ENI_CNI_ADD_WAIT=20"];
+    world.daemon_start("n1", &tight);
     let (taken, free) = (Container::new(&world), Container::new(&world));
     let netns = taken.namespace.to_str().unwrap();
     let veth = ["ip", "link", "add", "other", "type", "veth", "peer", "eth0", "netns", netns];
     assert!(world.exec("n1", &veth, &[], "").status.success());
 
     let refused = world.plugin("n1", "ADD", &taken, "1.0.0");
+    let assigned = || world.metrics("n1").unwrap()["awscni_assigned_ip_addresses"].clone();
+    let held = assigned();
+    world.daemon_kill("n1");
+    world.daemon_start("n1", &tight);
+    let on_record = assigned();
     let added = world.plugin("n1", "ADD", &free, "1.0.0");
 
+    assert_eq!((held.as_str(), on_record.as_str()), ("0", "0"));
     assert!(!refused.success, "{refused:?}");
     assert_eq!(refused.printed["code"], 4);
     assert_eq!(refused.printed["msg"], "interface eth0 exists already in the container");

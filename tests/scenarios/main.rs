@@ -25,6 +25,7 @@ mod demand;
 mod eniconfigs;
 mod full_node;
 mod gc;
+mod gone;
 mod interfaces;
 mod isolation;
 mod left_behind;

@@ -2,8 +2,9 @@
 //! nothing of theirs is touched.
 
 use crate::{
+    by_hand::Container,
     command::until,
-    world::{CUSTOM, Pod, World, ZONES},
+    world::{CUSTOM, Pod, World, ZONES, address},
 };
 use std::{
     collections::BTreeSet,
@@ -224,40 +225,57 @@ fn repair_never_brings_back_what_a_del_takes_away() {
     let world = World::up();
     world.eniconfig_create(ZONES[0], "pods-a", &[]);
     world.node_add("n1", ZONES[0], &[]);
-    // The peer's layout has rules of each pod, which stay when its link goes.
-    let env = ["IP_COOLDOWN_PERIOD=0", "ENI_CNI_RULE_LAYOUT=aws"];
-    world.daemon_start("n1", &[CUSTOM, &env].concat());
-    world.pod_rm(&world.pod_add("n1", "first"));
+    // The peer's layout has rules of each pod, which stay when its link goes, and no address comes
+    // to a second pod, whose DEL would take away what the first one left.
+    let layout = ["ENI_CNI_RULE_LAYOUT=aws", "IP_COOLDOWN_PERIOD=600"];
+    let addresses = ["ENABLE_PREFIX_DELEGATION=true", "MINIMUM_IP_TARGET=48", "WARM_IP_TARGET=1"];
+    world.daemon_start("n1", &[CUSTOM, &layout, &addresses].concat());
     world.settled("n1");
-    // So many that a look at the routes takes longer than a DEL.
-    let routes: String = (0..20_000)
-        .map(|it| format!("route add 10.{}.{}.0/24 dev ens5\n", 128 + it / 250, it % 250))
+    let pods: Vec<Container> = (0..32).map(|_| Container::new(&world)).collect();
+    let added = pods.iter().map(|pod| world.plugin("n1", "ADD", pod, "1.0.0"));
+    let added: Vec<_> = added.map(|added| address(&added.printed)).collect();
+    // So many, before those of pods, that a look at the rules takes longer than a DEL.
+    let rules: String = (0..16_000)
+        .map(|it| format!("rule add pref 100 from 10.9.{}.{} lookup 99\n", it / 250, it % 250))
         .collect();
-    assert!(world.exec("n1", &["ip", "-batch", "-"], &[], &routes).status.success());
-    let ours = || shell(&world, "ip rule; ip route show table main proto static scope link");
-    let before = ours();
+    assert!(world.exec("n1", &["ip", "-batch", "-"], &[], &rules).status.success());
+    // Gone and back before it is looked for: looks at the rules that find nothing to repair, and so
+    // follow each other without a pause.
+    let flicker = "printf 'rule del pref 1024\\nrule add pref 1024 fwmark 0x80/0x80 lookup main\\n' \
+        | ip -force -batch -; true";
+    let looks = || number(&world, "eni_cni_repair_looks_total");
     let over = AtomicBool::new(false);
 
     thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                let pods = "ip route flush table main proto static scope link";
-                shell(&world, &format!("ip rule flush pref 1536; ip rule flush pref 512; {pods}"));
+                shell(&world, flicker);
             }
         });
-        for round in 0..20 {
-            let pods: Vec<Pod> =
-                (0..3).map(|pod| world.pod_add("n1", &format!("p{round}-{pod}"))).collect();
-            pods.iter().for_each(|pod| world.pod_rm(pod));
+        for pod in &pods {
+            let before = looks();
+            until("another look", || {
+                let now = looks();
+                if now > before { Ok(()) } else { Err(now.to_string()) }
+            });
+            let del = world.plugin("n1", "DEL", pod, "1.0.0");
+            assert!(del.success, "{del:?}");
         }
         over.store(true, Ordering::Relaxed);
     });
 
-    until("nothing of the pods is left", || {
-        let now = ours();
-        if now == before { Ok(()) } else { Err(now) }
+    // What is put back after this is seen was wanted after the last DEL.
+    shell(&world, "ip rule del pref 1024");
+    until("the rule is back", || {
+        let rules = shell(&world, "ip rule show pref 1024");
+        if rules.contains("fwmark") { Ok(()) } else { Err(rules) }
     });
-    assert!(repaired(&world) > 0, "there was something to repair");
+    let left = shell(&world, "ip rule show pref 512; ip rule show pref 1536; ip route");
+    let of_ended = |line: &&str| {
+        added.iter().any(|address| line.split_whitespace().any(|it| it == address.to_string()))
+    };
+    let left: Vec<&str> = left.lines().filter(of_ended).collect();
+    assert_eq!(left, [""; 0]);
 }
 
 #[test]

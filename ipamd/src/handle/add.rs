@@ -45,9 +45,13 @@ pub(super) fn add(
     let pod = attachment.pod();
     if let Err(error) = wire(node, &mut inside, &pod, netns.as_raw_fd()) {
         // What was there before this request is left to the DEL that follows.
-        if !known {
-            node.release(&owner, None)
-                .map_err(|error| internal("note the released address", error))?;
+        if known {
+            node.doubt(&owner);
+        } else {
+            node.release(&owner, None).map_err(|error| {
+                node.doubt(&owner);
+                internal("note the released address", error)
+            })?;
         }
         return Err(error);
     }

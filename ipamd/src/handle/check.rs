@@ -197,40 +197,14 @@ fn name(object: &Object, link: &Link) -> String {
         }
         Object::Route(Route { to, via: Some(via), .. }) => format!("route {to} via {via} dev {on}"),
         Object::Route(Route { to, .. }) => format!("route {to} dev {on}"),
-        Object::Rule(rule) => rule_name(rule),
+        Object::Rule(rule) => rule.to_string(),
         Object::Neighbour { address, mac, .. } => format!("neighbour {address} lladdr {mac}"),
     }
-}
-
-fn rule_name(rule: &Rule) -> String {
-    let Rule { priority, from, to, mark, table, suppress_group } = rule;
-    let mut name = format!("rule {priority}:");
-    let mut say = |what: &str, value: Option<String>| {
-        if let Some(value) = value {
-            name += &format!(" {what} {value}");
-        }
-    };
-    say("from", from.map(|it| it.to_string()));
-    say("to", to.map(|it| it.to_string()));
-    say("fwmark", mark.map(|(value, mask)| format!("{value:#x}/{mask:#x}")));
-    say("lookup", Some(table.to_string()));
-    say("suppress_ifgroup", suppress_group.map(|it| it.to_string()));
-    name
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// CNI requirement 46.
-    #[test]
-    fn a_rule_that_is_missing_is_told_in_the_words_of_ip() {
-        let from = Rule { from: Some("10.0.0.9/32".parse().unwrap()), ..Rule::lookup(1536, 2) };
-        let to_pods = Rule { suppress_group: Some(0), ..Rule::lookup(512, MAIN_TABLE) };
-
-        assert_eq!(rule_name(&from), "rule 1536: from 10.0.0.9/32 lookup 2");
-        assert_eq!(rule_name(&to_pods), "rule 512: lookup 254 suppress_ifgroup 0");
-    }
 
     /// CNI requirement 46.
     #[test]

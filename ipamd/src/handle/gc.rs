@@ -1,15 +1,11 @@
 //! GC: the runtime's list says whom to look at, the kernel says who is gone.
 
 use super::{del, internal};
-use crate::{journal::Attachment, node::Node};
+use crate::{gone::has_ended, journal::Attachment, node::Node};
 use anyhow::Result;
 use cni::Error;
-use nix::sys::statfs::{FsType, statfs};
-use std::{collections::BTreeSet, path::Path, time::Instant};
+use std::{collections::BTreeSet, time::Instant};
 use tracing::{info, warn};
-
-/// What files of namespaces lie on (`NSFS_MAGIC` of `linux/magic.h`).
-const NSFS: FsType = FsType(0x6e73_6673);
 
 /// The most failures that an error spells out: it is one line of a log.
 const SPELLED_OUT: usize = 5;
@@ -59,19 +55,6 @@ fn remove(node: &Node, attachment: &Attachment) -> Result<()> {
     del::remove(node, attachment)
 }
 
-/// Whether the pod's namespace is gone: with it goes its end of the pair, and with that ours.
-fn has_ended(node: &Node, attachment: &Attachment) -> Result<bool> {
-    let pod = attachment.pod();
-    let link = node.kernel().link_by_name(&pod.host_name)?;
-    let linked = link.is_some_and(|link| link.mac == Some(pod.host_mac()));
-    Ok(!linked && !is_namespace(Path::new(&attachment.netns)))
-}
-
-/// Whether there is a namespace, as far as this process can see: an unmounted one leaves its file.
-fn is_namespace(path: &Path) -> bool {
-    statfs(path).is_ok_and(|found| found.filesystem_type() == NSFS)
-}
-
 fn together(failures: &[String]) -> Error {
     let shown = failures.iter().take(SPELLED_OUT).map(String::as_str);
     let shown = shown.collect::<Vec<_>>().join("; ");
@@ -116,13 +99,6 @@ mod tests {
 
         assert_eq!(two, "remove 2 stale attachments: c0: disk full; c1: disk full");
         assert!(seven.ends_with("c4: disk full; and 2 more"), "{seven}");
-    }
-
-    #[test]
-    fn a_file_that_a_namespace_left_is_no_namespace() {
-        assert!(is_namespace(Path::new("/proc/self/ns/net")));
-        assert!(!is_namespace(Path::new("/proc/self/status")));
-        assert!(!is_namespace(Path::new("/nonexistent")));
     }
 
     fn attachment(network: &str, container: &str, interface: &str) -> Attachment {

@@ -110,6 +110,11 @@ pub(crate) fn looked() {
     counted().add(&REPAIR_LOOKS, &[], 1.0);
 }
 
+/// A pod had ended without a DEL.
+pub(crate) fn gone() {
+    counted().add(&GONE, &[], 1.0);
+}
+
 /// Another program undoes what is repaired, again and again.
 pub(crate) fn fights() {
     counted().add(&REPAIR_FIGHTS, &[], 1.0);

@@ -119,6 +119,8 @@ metrics! {
         "Looks at the kernel because something of ours may be missing; none while all is well";
     REPAIR_FIGHTS = "eni_cni_repair_fights_total", Counter, [],
         "Minutes in which another program undid a repair again and again";
+    GONE = "eni_cni_gone_pods_total", Counter, [],
+        "Pods that ended without a DEL: their namespaces were gone, and their addresses were taken back";
     MEMORY = "process_resident_memory_bytes", Gauge, [], "Memory of this process that is in RAM";
     CPU_SECONDS = "process_cpu_seconds_total", Counter, [], "Processor time that this process used";
     OPEN_FILES = "process_open_fds", Gauge, [], "File descriptors that this process has open";

@@ -11,6 +11,7 @@ pub(crate) use leaving::{Leaving, Reaper, queue};
 pub(crate) use outlook::Outlook;
 
 use crate::{
+    gone::Doubts,
     imds::Identity,
     journal::{Attachment, Journal, Origin},
     settings::Settings,
@@ -116,6 +117,8 @@ pub(crate) struct Node {
     kernel: Mutex<Netlink>,
     /// Links to remove behind the back of a DEL.
     reaper: Reaper,
+    /// Attachments whose pods may be gone.
+    pub doubts: Doubts,
 }
 
 /// Why a pod got no address.
@@ -174,6 +177,7 @@ impl Node {
             changed: Condvar::new(),
             kernel: Mutex::new(kernel),
             reaper,
+            doubts: Doubts::default(),
         }
     }
 

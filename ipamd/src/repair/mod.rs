@@ -11,7 +11,7 @@ mod tell;
 
 pub(crate) use start::{Before, start};
 
-use crate::{metrics, node::Node, wanted::Wanted};
+use crate::{gone::Namespace, metrics, node::Node, wanted::Wanted};
 use anyhow::{Context, Result};
 use net::{
     LinkState, Netlink, Op,
@@ -277,8 +277,10 @@ impl Repairer {
             wanted.pods.iter().filter(gone).map(|pod| (pod.owner(), pod)).collect();
         self.without_link.retain(|owner| gone.contains_key(owner));
         for (owner, pod) in gone {
-            let ends_now =
-                self.node.attachment(&owner).is_none() || !Path::new(&pod.netns).exists();
+            let ends_now = self.node.attachment(&owner).is_none()
+                || Namespace::at(Path::new(&pod.netns)) == Namespace::Gone;
+            // Its DEL may be on its way, or nobody may know that the pod is gone.
+            self.node.doubt(&owner);
             if !ends_now && self.without_link.insert(owner) {
                 warn!(
                     pod = format!("{}/{}", pod.pod_namespace, pod.pod_name),

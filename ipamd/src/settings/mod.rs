@@ -88,6 +88,8 @@ pub(crate) struct Settings {
     pub plugin: Option<PathBuf>,
     /// How long an ADD waits for an address.
     pub add_wait: Duration,
+    /// How long after a pod has lost its link its DEL is waited for, before it is looked for.
+    pub gone_after: Duration,
     /// Whether metrics are served.
     pub metrics: Metrics,
 }
@@ -186,6 +188,8 @@ impl Settings {
             run_dir: rpc::run_dir(),
             plugin: read.value("ENI_CNI_PLUGIN").map(Into::into),
             add_wait: read.seconds("ENI_CNI_ADD_WAIT", 30),
+            // kubelet repeats a DEL that failed at once, and again after 52 s (`facts/cni.md` §4.3).
+            gone_after: read.seconds("ENI_CNI_GONE_AFTER", 60),
             metrics: if read.flag("DISABLE_METRICS", false) {
                 Metrics::Off
             } else {

@@ -61,6 +61,7 @@ pub(crate) const TABLE: &[Line] = &[
     line("ENI_CNI_RUN_DIR", "/var/run/aws-node", Support::Works),
     line("ENI_CNI_PLUGIN", "aws-cni beside ipamd", Support::Works),
     line("ENI_CNI_ADD_WAIT", "30", Support::Works),
+    line("ENI_CNI_GONE_AFTER", "60", Support::Works),
     line("ENABLE_IPv4", "true", Support::NoEffect),
     line("AWS_VPC_K8S_CNI_CONFIGURE_RPFILTER", "false", Support::NoEffect),
     line("AWS_EC2_ENDPOINT", "", Support::NoEffect),
