@@ -72,11 +72,15 @@ impl Recent {
         self.blocks.retain(|block, _| !blocks.contains(block));
     }
 
-    /// Forgets what lists show by now. Whether nothing is left.
-    pub fn forget(&mut self, now: Time) -> bool {
+    /// Forgets what lists show by now. Whether nothing is left. `on_record`: whether the interface is
+    /// still on record; while it is, it is not forgotten that it is being given back.
+    pub fn forget(&mut self, on_record: bool, now: Time) -> bool {
         self.blocks.retain(|_, (_, at)| is_young(*at, now));
-        // What is being given back goes off the record with the interface.
-        self.eni = self.eni.filter(|(turn, at)| *turn == Turn::Went || is_young(*at, now));
+        let leaves = |turn| on_record && turn == Turn::Went;
+        self.eni = self.eni.filter(|(turn, at)| leaves(*turn) || is_young(*at, now));
+        if !on_record {
+            (self.asked, self.blocks) = (None, BTreeMap::new());
+        }
         *self == Self::default()
     }
 
@@ -170,7 +174,7 @@ mod tests {
         recent.turn(Turn::Went, &[block(1)], ASKED);
         recent.stay(&[block(1)].into());
 
-        assert!(recent.forget(ASKED));
+        assert!(recent.forget(true, ASKED));
     }
 
     #[test]
@@ -182,7 +186,7 @@ mod tests {
         assert!(!recent.blocks(&same, &same, ASKED).sure);
         assert!(!recent.tells(ASKED));
         assert!(recent.tells(ASKED + SETTLE));
-        assert!(!recent.forget(ASKED + SETTLE), "somebody must ask first");
+        assert!(!recent.forget(true, ASKED + SETTLE), "somebody must ask first");
     }
 
     #[test]
@@ -202,7 +206,9 @@ mod tests {
         let mut went = Recent { eni: Some((Turn::Went, ASKED)), ..Recent::default() };
 
         assert_eq!(went.presence(true, true, ASKED + SETTLE), Presence::Leaves);
-        assert!(!went.forget(ASKED + SETTLE));
+        assert!(!went.forget(true, ASKED + SETTLE));
+        assert!(!went.forget(false, ASKED));
+        assert!(went.forget(false, ASKED + SETTLE));
     }
 
     #[test]
@@ -210,8 +216,8 @@ mod tests {
         let mut recent = Recent { eni: Some((Turn::Came, ASKED)), ..Recent::default() };
         recent.turn(Turn::Went, &[block(1)], ASKED);
 
-        assert!(!recent.clone().forget(ASKED));
-        assert!(recent.forget(ASKED + SETTLE));
+        assert!(!recent.clone().forget(true, ASKED));
+        assert!(recent.forget(true, ASKED + SETTLE));
     }
 
     #[test]

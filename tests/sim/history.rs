@@ -100,6 +100,16 @@ pub(crate) enum Fault {
     Denied,
     Slow,
     DeviceLate,
+    /// Descriptions show what was so long ago.
+    ListsLate(Duration),
+    /// The metadata service learns of changes so much later.
+    MetadataLate(Duration),
+    /// It lists what is gone.
+    MetadataGhosts,
+    /// It lists less than there is, or nothing.
+    MetadataShort,
+    /// It does not answer.
+    MetadataSilent,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,8 +214,10 @@ impl Story<'_> {
             57..61 => What::AddAgain { pod: self.any(node) },
             61..64 => What::Del { pod: dice.below(u64::from(self.next_pod) + 1) as u32 },
             64 => What::DelUnknown,
-            65..71 => What::Restart { down: seconds(dice, 20) },
+            65..68 => What::Restart { down: seconds(dice, 20) },
+            68..71 => What::Restart { down: seconds(dice, 2) },
             71..80 => {
+                let by = Duration::from_secs(*dice.one(&[2, 10, 45]));
                 let fault = *dice.one(&[
                     Fault::Throttle,
                     Fault::Unavailable,
@@ -213,6 +225,13 @@ impl Story<'_> {
                     Fault::Denied,
                     Fault::Slow,
                     Fault::DeviceLate,
+                    Fault::ListsLate(by),
+                    Fault::ListsLate(by),
+                    Fault::MetadataLate(by * 3),
+                    Fault::MetadataLate(by),
+                    Fault::MetadataGhosts,
+                    Fault::MetadataShort,
+                    Fault::MetadataSilent,
                 ]);
                 What::Fault { fault, lasts: seconds(dice, 120), all: dice.percent(40) }
             }

@@ -5,10 +5,13 @@ use crate::{
     node::{Node, blocks},
 };
 use ipnetwork::Ipv4Network;
-use pool::{Action, Amount, Block, Cause, Custody, EniId, Lifetime, Refusal, Time};
-use std::{collections::BTreeSet, time::Duration};
+use pool::{Action, Amount, Block, Cause, Eni, EniId, Lifetime, Presence, Refusal, Time, Turn};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use vpc_sim::vpc::{
-    AttachmentState, Ec2Error, EniId as Id,
+    AttachmentState, Ec2Error, EniId as Id, Interface,
     assign::{Assigned, Reassignment, Wanted},
     attach::{Attach, Detach},
     create::{Attribute, CreateInterface},
@@ -19,6 +22,9 @@ const TOKEN_TAG: &str = "token";
 
 /// Tries of a call that only finishes what another began.
 const TRIES: u32 = 30;
+
+/// What reading the metadata takes.
+const METADATA: Duration = Duration::from_millis(50);
 
 /// The longest pause between them.
 const PAUSE: Duration = Duration::from_secs(16);
@@ -35,16 +41,18 @@ pub(crate) struct Intent {
 /// An action under way.
 #[derive(Debug)]
 pub(crate) struct Work {
-    /// `None` for a look at what is attached after a restart.
+    /// `None` for a question about what is attached.
     pub(crate) action: Option<Action>,
-    stage: Stage,
+    pub(crate) stage: Stage,
+    /// What an answer tells was true then, or before.
+    begun: Time,
     pub(crate) due: Time,
     answer: Result<Reply, Refused>,
     tries: u32,
 }
 
 #[derive(Clone, Debug)]
-enum Stage {
+pub(crate) enum Stage {
     Create,
     Attach(EniId),
     /// Was it attached?
@@ -56,12 +64,25 @@ enum Stage {
     Detach,
     Vanish,
     Delete,
+    /// Do the metadata differ from the record?
+    Compare,
+    /// They do: what does EC2 list? With what the metadata show.
+    CompareLists(BTreeSet<EniId>),
+    /// What became of calls that were not answered?
+    ClearUp,
 }
 
+/// Interfaces that EC2 lists as attached.
+pub(crate) type Listed = BTreeMap<EniId, Eni>;
+
 #[derive(Clone, Debug)]
-enum Reply {
+pub(crate) enum Reply {
     Made(EniId),
     Assigned(BTreeSet<Block>),
+    Listed(Listed),
+    Counted(Vec<(String, u32)>),
+    /// What the metadata show, if they are worth listening to.
+    Shown(Option<BTreeMap<EniId, BTreeSet<Block>>>),
     Done,
 }
 
@@ -71,6 +92,23 @@ enum Next {
     Again,
     Succeeded,
     Refused(Refusal),
+}
+
+impl Work {
+    /// What is asked until it is known.
+    fn is_question(&self) -> bool {
+        match self.stage {
+            Stage::Compare | Stage::CompareLists(_) | Stage::ClearUp | Stage::Look(_) => true,
+            Stage::Create
+            | Stage::Attach(_)
+            | Stage::LookAttached(_)
+            | Stage::Undo(..)
+            | Stage::Change
+            | Stage::Detach
+            | Stage::Vanish
+            | Stage::Delete => false,
+        }
+    }
 }
 
 impl Intent {
@@ -111,15 +149,44 @@ impl Node {
                 }
                 Stage::Create
             }
-            Action::Assign { .. }
-            | Action::Unassign { .. }
-            | Action::SetGroups { .. }
+            Action::Assign { eni, .. } => {
+                self.journal.recent.entry(eni.clone()).or_default().ask(now);
+                Stage::Change
+            }
+            Action::Unassign { eni, blocks } => {
+                // Off the record first: a daemon that is killed in between must not hand it out.
+                let recent = self.journal.recent.entry(eni.clone()).or_default();
+                recent.turn(Turn::Went, blocks, now);
+                recent.ask(now);
+                let known = self.journal.enis.get_mut(eni).expect("attached");
+                known.blocks.retain(|it| !blocks.contains(it));
+                Stage::Change
+            }
+            Action::SetGroups { .. }
             | Action::EndWithInstance { .. }
             | Action::Inspect { .. }
             | Action::CountFree { .. } => Stage::Change,
-            Action::ReleaseEni { .. } => Stage::Detach,
+            Action::ReleaseEni { eni } => {
+                let recent = self.journal.recent.entry(eni.clone()).or_default();
+                recent.eni = Some((Turn::Went, now));
+                recent.ask(now);
+                Stage::Detach
+            }
         };
         self.call(Some(action), stage, 0, cloud, now);
+    }
+
+    /// Interfaces that the last daemon was giving back.
+    pub(crate) fn leaving(&self) -> Vec<EniId> {
+        let recent = self.journal.recent.iter();
+        let went = recent.filter(|(_, it)| matches!(it.eni, Some((Turn::Went, _))));
+        went.map(|(id, _)| id.clone()).filter(|id| self.journal.enis.contains_key(id)).collect()
+    }
+
+    /// Compares the record with what is seen, before anything is changed.
+    pub(crate) fn compare(&mut self, cloud: &mut Cloud, now: Time) {
+        self.comparing = true;
+        self.call(None, Stage::Compare, 0, cloud, now);
     }
 
     /// Finishes what the last daemon left open.
@@ -145,36 +212,41 @@ impl Node {
             };
             self.begin(action, cloud, now);
         }
-        if std::mem::take(&mut self.journal.unsure) {
-            let refusal = Refusal { cause: Cause::Unavailable, said: "restarted".into() };
-            self.call(None, Stage::Look(refusal), 0, cloud, now);
+        for eni in self.leaving() {
+            // The call may have been made, or be on its way.
+            self.doubts.insert(eni.clone());
+            self.begin(Action::ReleaseEni { eni }, cloud, now);
+        }
+        let open = self.journal.recent.iter().filter(|(_, it)| it.asked.is_some());
+        for id in open.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.doubt(&id, cloud, now);
         }
     }
 
-    /// The daemon dies: what it was about to do is on record, so that nothing which may be gone by
-    /// now is handed out.
+    /// Sees to it that EC2 is asked what became of a call for an interface that was not answered.
+    fn doubt(&mut self, id: &EniId, cloud: &mut Cloud, now: Time) {
+        self.journal.recent.entry(id.clone()).or_default().ask(now);
+        self.doubts.insert(id.clone());
+        if !self.works.iter().any(|it| matches!(it.stage, Stage::ClearUp)) {
+            self.call(None, Stage::ClearUp, 1, cloud, now);
+        }
+    }
+
+    /// The daemon dies: what it was about to do is on record.
     pub(crate) fn abandon_works(&mut self, cloud: &mut Cloud) {
         for intent in self.journal.intents.values() {
             intent.may_be_lost(cloud);
         }
         for work in std::mem::take(&mut self.works) {
-            self.journal.unsure = true;
             match (&work.stage, &work.action) {
-                (Stage::Undo(eni, _), _) => drop(cloud.abandoned.insert(Id(eni.0.clone()))),
-                (_, Some(Action::Unassign { eni, blocks })) => {
-                    if let Some(eni) = self.journal.enis.get_mut(eni) {
-                        eni.blocks.retain(|block| !blocks.contains(block));
-                    }
-                }
-                (_, Some(Action::ReleaseEni { eni })) => {
+                (Stage::Undo(eni, _), _) | (Stage::Delete, Some(Action::ReleaseEni { eni })) => {
                     cloud.abandoned.insert(Id(eni.0.clone()));
-                    if let Some(eni) = self.journal.enis.get_mut(eni) {
-                        eni.custody = Custody::Unmanaged;
-                    }
                 }
                 _ => {}
             }
         }
+        self.doubts.clear();
+        self.comparing = false;
     }
 
     /// Takes the answers that have come.
@@ -183,7 +255,7 @@ impl Node {
             let work = self.works.remove(at);
             match self.judge(&work, cloud, now) {
                 Next::Call(stage) => self.call(work.action, stage, 0, cloud, now),
-                Next::Again if work.tries < TRIES => {
+                Next::Again if work.tries < TRIES || work.is_question() => {
                     self.call(work.action, work.stage, work.tries + 1, cloud, now);
                 }
                 Next::Again => {
@@ -195,7 +267,13 @@ impl Node {
                     let refusal = Refusal { cause: Cause::Unavailable, said: "given up".into() };
                     self.finish(work.action.as_ref(), Err(refusal), cloud, now);
                 }
-                Next::Succeeded => self.finish(work.action.as_ref(), Ok(()), cloud, now),
+                Next::Succeeded => {
+                    self.finish(work.action.as_ref(), Ok(()), cloud, now);
+                    if self.comparing && work.action.is_none() {
+                        self.comparing = false;
+                        self.resume(cloud, now);
+                    }
+                }
                 Next::Refused(refusal) => {
                     self.finish(work.action.as_ref(), Err(refusal), cloud, now);
                 }
@@ -211,6 +289,7 @@ impl Node {
         now: Time,
     ) {
         let Some(action) = action else { return };
+        self.journal.forget(now);
         self.observe(cloud, now);
         self.laws.finished(action);
         match how {
@@ -259,24 +338,31 @@ impl Node {
                 self.journal.intents.remove(&device_index);
                 Next::Refused(refusal.clone())
             }
-            (Stage::Change, Ok(reply)) => self.changed(work.action.as_ref(), reply, cloud, now),
-            (Stage::Change | Stage::Detach, Err(refused)) => {
-                let unclear = matches!(refused.refusal.cause, Cause::Limit | Cause::Wrong);
-                match refused.ambiguous || unclear {
-                    true => Next::Call(Stage::Look(refused.refusal.clone())),
-                    false => Next::Refused(refused.refusal.clone()),
-                }
+            (Stage::Change, Ok(reply)) => self.changed(work, reply, now),
+            (Stage::Change, Err(refused)) => {
+                self.unchanged(work.action.as_ref(), refused, cloud, now);
+                Next::Refused(refused.refusal.clone())
             }
-            (Stage::Look(refusal), Ok(_)) => self.looked(work.action.as_ref(), refusal, cloud),
+            (Stage::Detach, Err(refused)) => self.not_detached(work.action.as_ref(), refused),
+            (Stage::Look(refusal), Ok(Reply::Listed(listed))) => self.looked(work, refusal, listed),
+            (Stage::Compare, Ok(Reply::Shown(shown))) => self.compared(shown.as_ref()),
+            (Stage::CompareLists(shown), Ok(Reply::Listed(listed))) => {
+                self.take_over(listed, shown, work.begun);
+                Next::Succeeded
+            }
+            (Stage::ClearUp, Ok(Reply::Listed(listed))) => self.settle(listed, work.begun),
             (Stage::Detach, Ok(_)) => Next::Call(Stage::Vanish),
-            (Stage::Vanish, _) => self.vanished(work, cloud),
+            (Stage::Vanish, _) => self.vanished(work, cloud, now),
             (Stage::Delete, _) if gone(work.action.as_ref(), cloud) => Next::Succeeded,
             (
                 Stage::LookAttached(_)
                 | Stage::Undo(..)
                 | Stage::Look(_)
                 | Stage::Delete
-                | Stage::Create,
+                | Stage::Create
+                | Stage::Compare
+                | Stage::CompareLists(_)
+                | Stage::ClearUp,
                 _,
             ) => Next::Again,
         }
@@ -304,9 +390,12 @@ impl Node {
     fn attached(&mut self, eni: &EniId, device_index: u32, cloud: &mut Cloud, now: Time) -> Next {
         self.journal.intents.remove(&device_index);
         if let Ok(interface) = cloud.vpc.interface(&eni.0)
-            && let Some(known) = self.known(interface, cloud)
+            && let Some(known) = self.known(interface, &cloud.vpc)
         {
             cloud.abandoned.remove(eni.0.as_str());
+            let recent = self.journal.recent.entry(eni.clone()).or_default();
+            recent.eni = Some((Turn::Came, now));
+            recent.turn(Turn::Came, &known.blocks, now);
             self.journal.enis.insert(eni.clone(), known);
             if !self.late_by.is_zero() {
                 self.late.insert(eni.clone(), now + self.late_by);
@@ -315,28 +404,17 @@ impl Node {
         Next::Succeeded
     }
 
-    fn changed(
-        &mut self,
-        action: Option<&Action>,
-        reply: &Reply,
-        cloud: &Cloud,
-        now: Time,
-    ) -> Next {
-        if let Some(Action::Inspect { .. }) = action {
-            self.look(cloud);
-        }
-        if let (Some(Action::CountFree { subnets }), Some(pool)) = (action, self.pool.as_mut()) {
-            let free =
-                |subnet: &String| Some((subnet.clone(), cloud.vpc.subnets().get(subnet)?.free()));
-            pool.note_room(subnets.iter().filter_map(free), now);
-        }
+    fn changed(&mut self, work: &Work, reply: &Reply, now: Time) -> Next {
         let enis = &mut self.journal.enis;
-        match (action, reply) {
+        match (&work.action, reply) {
             (Some(Action::Assign { eni, .. }), Reply::Assigned(fresh)) => {
                 enis.get_mut(eni).expect("attached").blocks.extend(fresh);
+                self.journal.recent.entry(eni.clone()).or_default().turn(Turn::Came, fresh, now);
+                self.answered(eni);
             }
             (Some(Action::Unassign { eni, blocks }), _) => {
-                enis.get_mut(eni).expect("attached").blocks.retain(|it| !blocks.contains(it));
+                self.journal.recent.entry(eni.clone()).or_default().turn(Turn::Went, blocks, now);
+                self.answered(eni);
             }
             (Some(Action::SetGroups { eni, groups }), _) => {
                 enis.get_mut(eni).expect("attached").groups.clone_from(groups);
@@ -347,65 +425,168 @@ impl Node {
                     eni.lifetime = Lifetime::Instance;
                 }
             }
+            (Some(Action::Inspect { eni }), Reply::Listed(listed)) => {
+                let Some(is) = listed.get(eni) else {
+                    let said = "EC2 does not list it yet".into();
+                    return Next::Refused(Refusal { cause: Cause::Unavailable, said });
+                };
+                let known = enis.get_mut(eni).expect("attached");
+                let recent = self.journal.recent.get(eni).cloned().unwrap_or_default();
+                let blocks = recent.blocks(&known.blocks, &is.blocks, work.begun).blocks;
+                (known.custody, known.lifetime) = (is.custody, is.lifetime);
+                known.blocks.extend(blocks);
+            }
+            (Some(Action::CountFree { .. }), Reply::Counted(free)) => {
+                let pool = self.pool.as_mut().expect("the daemon runs");
+                pool.note_room(free.clone(), now);
+            }
             _ => {}
         }
         Next::Succeeded
     }
 
-    fn looked(&mut self, action: Option<&Action>, refusal: &Refusal, cloud: &Cloud) -> Next {
-        let before = self.journal.enis.clone();
-        self.look(cloud);
-        let enis = &self.journal.enis;
-        let Some(action) = action else {
-            // What the last daemon was detaching goes on doing so: look again.
-            let ids = enis.keys().filter_map(|id| cloud.vpc.interface(&id.0).ok());
-            let mut attachments = ids.filter_map(|it| it.attachment.as_ref());
-            let leaves = attachments.any(|it| it.state == AttachmentState::Detaching);
-            return if leaves { Next::Again } else { Next::Succeeded };
-        };
-        let done = match action {
-            Action::AttachEni { .. } | Action::CountFree { .. } => false,
-            Action::Inspect { eni } => {
-                enis.get(eni).is_none_or(|eni| eni.custody != Custody::Unknown)
-            }
-            Action::EndWithInstance { eni } => {
-                enis.get(eni).is_none_or(|eni| eni.lifetime == Lifetime::Instance)
-            }
-            Action::Assign { eni, amount } => match (before.get(eni), enis.get(eni)) {
-                (Some(before), Some(after)) => {
-                    let new = after.blocks.difference(&before.blocks).count();
-                    refusal.cause == Cause::Unavailable && new >= amount.blocks()
-                }
-                _ => false,
-            },
-            Action::Unassign { eni, blocks } => {
-                enis.get(eni).is_none_or(|eni| eni.blocks.is_disjoint(blocks))
-            }
-            Action::SetGroups { eni, groups } => {
-                enis.get(eni).is_none_or(|eni| eni.groups == *groups)
-            }
-            Action::ReleaseEni { eni } => {
-                let attachment = cloud.vpc.interface(&eni.0).ok().map(|it| it.attachment.as_ref());
-                match attachment {
-                    None => true,
-                    Some(None) => return Next::Call(Stage::Vanish),
-                    Some(Some(it)) if it.state == AttachmentState::Detaching => {
-                        return Next::Call(Stage::Vanish);
-                    }
-                    Some(Some(_)) => false,
-                }
-            }
-        };
-        if done { Next::Succeeded } else { Next::Refused(refusal.clone()) }
+    /// A call was answered. An older one may still be open.
+    fn answered(&mut self, eni: &EniId) {
+        if !self.doubts.contains(eni)
+            && let Some(recent) = self.journal.recent.get_mut(eni)
+        {
+            recent.answered();
+        }
     }
 
-    fn vanished(&mut self, work: &Work, cloud: &Cloud) -> Next {
+    fn unchanged(
+        &mut self,
+        action: Option<&Action>,
+        refused: &Refused,
+        cloud: &mut Cloud,
+        now: Time,
+    ) {
+        // EC2 has more than is known.
+        let more = refused.refusal.cause == Cause::Limit;
+        match action {
+            Some(Action::Assign { eni, .. }) if refused.ambiguous || more => {
+                self.doubt(eni, cloud, now);
+            }
+            Some(Action::Assign { eni, .. }) => self.answered(eni),
+            Some(Action::Unassign { eni, blocks }) if refused.ambiguous => {
+                self.journal.recent.entry(eni.clone()).or_default().turn(Turn::Went, blocks, now);
+                self.doubt(eni, cloud, now);
+            }
+            Some(Action::Unassign { eni, blocks }) => {
+                self.journal.recent.entry(eni.clone()).or_default().stay(blocks);
+                self.journal.enis.get_mut(eni).expect("attached").blocks.extend(blocks);
+                self.answered(eni);
+            }
+            _ => {}
+        }
+    }
+
+    fn not_detached(&mut self, action: Option<&Action>, refused: &Refused) -> Next {
+        let Some(Action::ReleaseEni { eni }) = action else { return Next::Succeeded };
+        let unclear = matches!(refused.refusal.cause, Cause::Limit | Cause::Wrong);
+        if refused.ambiguous || unclear || self.doubts.contains(eni) {
+            return Next::Call(Stage::Look(refused.refusal.clone()));
+        }
+        self.stays(eni);
+        Next::Refused(refused.refusal.clone())
+    }
+
+    /// An interface that was to be given back is not.
+    fn stays(&mut self, eni: &EniId) {
+        self.journal.recent.entry(eni.clone()).or_default().eni = None;
+        self.answered(eni);
+    }
+
+    fn compared(&mut self, shown: Option<&BTreeMap<EniId, BTreeSet<Block>>>) -> Next {
+        let Some(shown) = shown else { return Next::Again };
+        let enis = &self.journal.enis;
+        let same = |(id, is): (&EniId, &Eni)| shown.get(id) == Some(&is.blocks);
+        let open = self.journal.recent.values().any(|it| it.asked.is_some());
+        if !open && enis.len() == shown.len() && enis.iter().all(same) {
+            return Next::Succeeded;
+        }
+        Next::Call(Stage::CompareLists(shown.keys().cloned().collect()))
+    }
+
+    /// As the daemon takes over what EC2 lists when the metadata differ from the record.
+    fn take_over(&mut self, listed: &Listed, shown: &BTreeSet<EniId>, at: Time) {
+        let known: BTreeSet<EniId> = self.journal.enis.keys().cloned().collect();
+        for id in known.iter().chain(listed.keys()) {
+            let recent = self.journal.recent.get(id).cloned().unwrap_or_default();
+            let is = listed.get(id);
+            match recent.presence(is.is_some(), shown.contains(id), at) {
+                Presence::Leaves => {}
+                Presence::Gone => drop(self.journal.enis.remove(id)),
+                Presence::There => {
+                    let Some(is) = is else {
+                        self.journal.recent.entry(id.clone()).or_default().ask(at);
+                        continue;
+                    };
+                    let before = self.journal.enis.get(id).map(|eni| eni.blocks.clone());
+                    let belief = recent.blocks(&before.unwrap_or_default(), &is.blocks, at);
+                    let eni = Eni { blocks: belief.blocks, ..is.clone() };
+                    self.journal.enis.insert(id.clone(), eni);
+                    if !belief.sure {
+                        self.journal.recent.entry(id.clone()).or_default().ask(at);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes over what EC2 has on interfaces for which a call was not answered, until that is sure.
+    fn settle(&mut self, listed: &Listed, at: Time) -> Next {
+        for id in self.doubts.clone() {
+            let recent = self.journal.recent.entry(id.clone()).or_default();
+            let (Some(known), Some(is)) = (self.journal.enis.get_mut(&id), listed.get(&id)) else {
+                if !self.journal.enis.contains_key(&id) || recent.tells(at) {
+                    recent.answered();
+                    self.doubts.remove(&id);
+                }
+                continue;
+            };
+            known.blocks.extend(recent.blocks(&known.blocks, &is.blocks, at).blocks);
+            if recent.tells(at) {
+                recent.answered();
+                self.doubts.remove(&id);
+            }
+        }
+        if self.doubts.is_empty() { Next::Succeeded } else { Next::Again }
+    }
+
+    fn looked(&mut self, work: &Work, refusal: &Refusal, listed: &Listed) -> Next {
+        let Some(Action::ReleaseEni { eni }) = &work.action else {
+            // Slots or indexes are taken by what is not known.
+            for (id, is) in listed {
+                let recent = self.journal.recent.get(id).cloned().unwrap_or_default();
+                let there = recent.presence(true, true, work.begun) == Presence::There;
+                if there && !self.journal.enis.contains_key(id) {
+                    self.journal.enis.insert(id.clone(), is.clone());
+                }
+            }
+            return Next::Refused(refusal.clone());
+        };
+        if !listed.contains_key(eni) {
+            return Next::Call(Stage::Vanish);
+        }
+        let recent = self.journal.recent.get(eni).cloned().unwrap_or_default();
+        if !recent.tells(work.begun) {
+            return Next::Again;
+        }
+        self.stays(eni);
+        Next::Refused(refusal.clone())
+    }
+
+    fn vanished(&mut self, work: &Work, cloud: &Cloud, now: Time) -> Next {
         let Some(Action::ReleaseEni { eni }) = &work.action else { return Next::Succeeded };
         let truth = cloud.vpc.interface(&eni.0).ok();
         if truth.is_some_and(|interface| interface.attachment.is_some()) {
             return Next::Again;
         }
         self.journal.enis.remove(eni);
+        // Lists may show it for a while.
+        let recent = self.journal.recent.entry(eni.clone()).or_default();
+        recent.eni = Some((Turn::Went, now));
         Next::Call(Stage::Delete)
     }
 
@@ -448,12 +629,23 @@ impl Node {
                     vpc.attach_network_interface(at, &request).map(|_| Reply::Done)
                 })
             }
-            Stage::LookAttached(_) | Stage::Look(_) => {
-                cloud.call(now, number, "Describe", |_, _| Ok(Reply::Done))
+            Stage::LookAttached(_) => cloud.call(now, number, "Describe", |_, _| Ok(Reply::Done)),
+            Stage::Look(_) | Stage::CompareLists(_) | Stage::ClearUp => self.list(cloud, now),
+            Stage::Compare => {
+                let shown = cloud.metadata(now, number, &self.instance);
+                let of = |it: &Interface| (EniId(it.id.0.clone()), blocks(it));
+                let shown = shown.map(|shown| shown.iter().map(of).collect());
+                (Ok(Reply::Shown(shown)), now + METADATA)
             }
             Stage::Undo(eni, _) => cloud.call(now, number, "Delete", |vpc, at| {
                 vpc.delete_network_interface(at, &eni.0).map(|()| Reply::Done)
             }),
+            Stage::Change if matches!(action, Some(Action::Inspect { .. })) => {
+                self.list(cloud, now)
+            }
+            Stage::Change if let Some(Action::CountFree { subnets }) = &action => {
+                count_free(subnets, number, cloud, now)
+            }
             Stage::Detach | Stage::Delete | Stage::Change => {
                 let action = action.as_ref().expect("these are of an action");
                 let name = name(action, &stage);
@@ -461,8 +653,40 @@ impl Node {
                 cloud.call(now, number, name, |vpc, at| apply(vpc, at, action, deletes))
             }
         };
-        self.works.push(Work { action, stage, due: due + pause, answer, tries });
+        self.works.push(Work { action, stage, begun: now, due: due + pause, answer, tries });
     }
+
+    /// What EC2 lists as attached; what is being detached is not.
+    fn list(&self, cloud: &mut Cloud, now: Time) -> (Result<Reply, Refused>, Time) {
+        let (listed, due) = cloud.read(now, self.number, "Describe", |vpc, interfaces| {
+            let here = interfaces.values().filter(|interface| {
+                let attachment = interface.attachment.as_ref();
+                attachment.is_some_and(|at| {
+                    at.instance_id == self.instance && at.state != AttachmentState::Detaching
+                })
+            });
+            let known = |it: &Interface| Some((EniId(it.id.0.clone()), self.known(it, vpc)?));
+            here.filter_map(known).collect::<Listed>()
+        });
+        (listed.map(Reply::Listed), due)
+    }
+}
+
+/// How many addresses are free in subnets.
+fn count_free(
+    subnets: &BTreeSet<String>,
+    node: usize,
+    cloud: &mut Cloud,
+    now: Time,
+) -> (Result<Reply, Refused>, Time) {
+    let (counted, due) = cloud.read(now, node, "CountFree", |vpc, interfaces| {
+        let free = |id: &String| {
+            let subnet = vpc.subnets().get(id)?;
+            Some((id.clone(), subnet.free_beside(interfaces.values())))
+        };
+        subnets.iter().filter_map(free).collect()
+    });
+    (counted.map(Reply::Counted), due)
 }
 
 fn name(action: &Action, stage: &Stage) -> &'static str {
