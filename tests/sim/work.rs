@@ -394,6 +394,10 @@ impl Node {
         {
             cloud.abandoned.remove(eni.0.as_str());
             let recent = self.journal.recent.entry(eni.clone()).or_default();
+            // It was found in a list before, and given back since.
+            if recent.presence(true, true, now) == Presence::Leaves {
+                return Next::Succeeded;
+            }
             recent.eni = Some((Turn::Came, now));
             recent.turn(Turn::Came, &known.blocks, now);
             self.journal.enis.insert(eni.clone(), known);
