@@ -193,7 +193,6 @@ impl Cloud {
     }
 
     /// At EC2's door: how the call goes, and when its answer comes.
-    #[expect(clippy::type_complexity, reason = "an answer as every call has it")]
     fn enter<T>(
         &mut self,
         now: Time,
