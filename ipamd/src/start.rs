@@ -91,6 +91,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let node = Arc::new(Node::new(settings, identity, primary_groups, host, state, kernel, reaper));
     node.start_reaper(leaving)?;
     gone::start(node.clone())?;
+    node.hold_leaving_back();
 
     node.set_cluster_size(1);
     let hands = CarryOut::new(node.clone(), ec2, imds);

@@ -5,10 +5,10 @@ use crate::{
     ec2::Described,
     imds::Shown,
     journal::{Interface, Origin},
-    node::Attached,
+    node::{Attached, now},
 };
 use anyhow::{Result, ensure};
-use pool::{Block, EniId};
+use pool::{Block, EniId, Presence, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use tracing::info;
 
@@ -36,40 +36,65 @@ pub(crate) async fn compare(hands: &CarryOut) -> Result<()> {
     let same = |(id, is): (&EniId, &Interface)| {
         shown.get(id).is_some_and(|shown| shown.blocks() == is.blocks())
     };
-    if recorded.len() == shown.len() && recorded.iter().all(same) {
+    let open = node.state().journal.book().recent.values().any(|it| it.asked.is_some());
+    if !open && recorded.len() == shown.len() && recorded.iter().all(same) {
         return Ok(());
     }
-    info!("the instance metadata differs from the record: ask EC2");
-    take_over(hands, &hands.ec2.attached().await?, &shown);
+    info!(open, "the instance metadata differs from the record, or a call is open: ask EC2");
+    let at = now();
+    take_over(hands, &hands.ec2.attached().await?, &shown, at);
     Ok(())
 }
 
-/// Takes over what EC2 lists, as it lists it.
-fn take_over(hands: &CarryOut, described: &[Described], shown: &BTreeMap<EniId, Interface>) {
+/// Takes over what EC2 listed at a time, as far as that is believed; of the rest it is asked again.
+fn take_over(
+    hands: &CarryOut,
+    described: &[Described],
+    shown: &BTreeMap<EniId, Interface>,
+    at: Time,
+) {
     let node = &hands.node;
     let mut listed = BTreeSet::new();
     for eni in described {
         let Some((attachment, device_index)) = &eni.attachment else { continue };
         let id = EniId(eni.id.clone());
+        let recent = node.recent(&id);
+        listed.insert(id.clone());
+        if recent.presence(true, shown.contains_key(&id), at) == Presence::Leaves {
+            continue;
+        }
         let instance = &node.identity.instance;
         let mut is = carry_out::interface(eni, attachment, *device_index, instance);
-        listed.insert(id.clone());
-        match node.interface(&id) {
+        let known = node.interface(&id);
+        let recorded = known.as_ref().map(|known| known.is.blocks()).unwrap_or_default();
+        let belief = recent.blocks(&recorded, &is.blocks(), at);
+        is.addresses.clear();
+        is.prefixes.clear();
+        is.add(belief.blocks);
+        match known {
             Some(known) => node.change_interface(&id, |it| {
                 is.subnet_cidr = known.is.subnet_cidr;
                 it.is = is;
             }),
             None => {
                 is.subnet_cidr = shown.get(&id).and_then(|eni| eni.subnet_cidr);
-                node.keep_interface(id, Attached::new(is));
+                node.keep_interface(id.clone(), Attached::new(is));
             }
+        }
+        if !belief.sure {
+            hands.doubt(&id);
         }
     }
     let known: Vec<EniId> = node.state().attached.keys().cloned().collect();
-    // EC2's lists lag behind as well: only what neither of the two knows is gone.
-    for id in known.iter().filter(|id| !listed.contains(id) && !shown.contains_key(id)) {
-        info!(eni = %id, "neither EC2 nor the instance metadata knows this interface any more");
-        node.drop_interface(id);
+    for id in known.iter().filter(|id| !listed.contains(id)) {
+        match node.recent(id).presence(false, shown.contains_key(id), at) {
+            Presence::Gone => {
+                info!(eni = %id, "neither EC2 nor the instance metadata knows this interface any more");
+                node.drop_interface(id);
+            }
+            Presence::There => hands.doubt(id),
+            Presence::Leaves => {}
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod plan;
 mod shrink;
 mod time;
 mod usage;
+mod views;
 
 pub use backoff::{Cause, Refusal, Spread};
 pub use count::Counts;
@@ -35,6 +36,7 @@ pub use model::{
 pub use plan::{Action, Plan, REASONS, Reason};
 pub use time::Time;
 pub use usage::HOLD;
+pub use views::{Belief, Presence, Recent, SETTLE, Turn};
 
 use backoff::Backoff;
 use ledger::Ledger;

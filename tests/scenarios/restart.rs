@@ -105,6 +105,37 @@ fn a_restart_calls_nobody_in_ec2() {
     }
 }
 
+// EC2's lists and the metadata may be older than what the last daemon asked for.
+#[test]
+fn addresses_given_back_before_a_kill_reach_no_pod_though_every_list_still_shows_them() {
+    let world = World::up();
+    world.eniconfig_create(ZONES[0], "pods-a", &[]);
+    world.node_add("n1", ZONES[0], &[]);
+    let env = |warm| [CUSTOM, &["WARM_ENI_TARGET=0", warm]].concat();
+    world.daemon_start("n1", &env("WARM_IP_TARGET=8"));
+    world.settled("n1");
+    for late in ["describe-lag", "imds-lag"] {
+        world.sim(&["fault", "add", late, "--by", "1h"]);
+    }
+    world.daemon_stop("n1");
+    world.daemon_start("n1", &env("WARM_IP_TARGET=1"));
+    until("addresses are given back", || {
+        let calls = world.calls("n1");
+        let given = calls.iter().any(|it| it.action == "UnassignPrivateIpAddresses");
+        if given { Ok(()) } else { Err(format!("{calls:?}")) }
+    });
+
+    world.daemon_kill("n1");
+    world.daemon_start("n1", &env("WARM_IP_TARGET=8"));
+    let pods: Vec<_> = (0..8).map(|pod| world.pod_add("n1", &format!("p{pod}"))).collect();
+
+    let interfaces = world.more_interfaces("n1");
+    let there: Vec<_> = interfaces.iter().flat_map(|it| &it.secondary).collect();
+    let gone: Vec<_> = pods.iter().filter(|pod| !there.contains(&&pod.address)).collect();
+    assert!(gone.is_empty(), "EC2 has taken back the addresses of {gone:?}");
+    world.everybody_reaches_everybody(&pods);
+}
+
 #[test]
 fn pods_can_be_deleted_by_the_daemon_that_did_not_make_them() {
     let world = World::with_node("n1", &["IP_COOLDOWN_PERIOD=0"]);

@@ -10,12 +10,13 @@ use std::{
     time::Duration,
 };
 use vpc_sim::vpc::{
-    Ec2Error, EniId, Filter, Spec, Time as At, Vpc,
+    Ec2Error, EniId, Filter, InstanceId, Interface, Spec, Time as At, Vpc,
+    admit::Course,
     assign::{Assigned, Reassignment, Wanted},
     attach::{Attach, Detach},
     create::{Attribute, CreateInterface},
     describe::Lookup,
-    fault::{FaultSpec, Kind, Reply, Span},
+    fault::{FaultSpec, Kind, Listing, Reply, Span},
     request::Request,
     spec::{GroupSpec, ImdsSpec, Latency, SubnetSpec},
 };
@@ -49,9 +50,29 @@ pub(crate) struct Cloud {
     /// Interfaces that nobody can know about any more, or that could not be deleted: a clean-up by
     /// tags finds them.
     pub(crate) abandoned: BTreeSet<EniId>,
+    /// How often somebody met what can go wrong.
+    pub(crate) met: BTreeMap<&'static str, usize>,
     dice: Dice,
     tenants: Vec<EniId>,
 }
+
+/// What can go wrong with calls and with the metadata, as it is counted.
+pub(crate) const TROUBLES: [&str; 14] = [
+    "throttle",
+    "error",
+    "deny",
+    "lost reply",
+    "slow",
+    "device late",
+    "no addresses",
+    "no prefixes",
+    "list of interfaces late",
+    "count of subnets late",
+    "metadata late",
+    "metadata short",
+    "metadata with ghosts",
+    "metadata silent",
+];
 
 impl Cloud {
     pub(crate) fn new(setup: &Setup) -> Self {
@@ -59,6 +80,7 @@ impl Cloud {
             vpc: Vpc::new(spec(setup)).expect("the specification is sound"),
             calls: BTreeMap::new(),
             abandoned: BTreeSet::new(),
+            met: BTreeMap::new(),
             dice: Dice(setup.seed ^ 0xc10d),
             tenants: vec![],
         }
@@ -73,21 +95,153 @@ impl Cloud {
         name: &'static str,
         effect: impl FnOnce(&mut Vpc, At) -> Result<T, Ec2Error>,
     ) -> (Result<T, Refused>, Time) {
-        *self.calls.entry(name).or_default() += 1;
-        // `facts/ec2-facts.md` §1.6.
-        let more = Duration::from_millis(self.dice.below(350));
-        let course = match self.vpc.admit(At(now.0), &node_name(node), &at_the_door(name)) {
+        let late = self.devices_late(now, name);
+        let (course, due) = match self.enter(now, node, name) {
             Ok(course) => course,
-            Err(error) => return (Err(Refused::new(&error)), now + LATENCY + more),
+            Err(refused) => return refused,
         };
         let answer = effect(&mut self.vpc, At(now.0));
+        if self.devices_late(now, name) > late {
+            self.meet("device late");
+        }
         match course.reply {
             // The effect stays, the answer does not come.
             Reply::Lost => (Err(Refused::lost()), now + LOST),
-            Reply::Sent => {
-                (answer.map_err(|error| Refused::new(&error)), now + course.latency + more)
+            Reply::Sent => (answer.map_err(|error| self.refused(&error)), due),
+        }
+    }
+
+    /// Reads, maybe what was some time ago: `read` gets the interfaces of that time.
+    pub(crate) fn read<T>(
+        &mut self,
+        now: Time,
+        node: usize,
+        name: &'static str,
+        read: impl Fn(&Vpc, &BTreeMap<EniId, Interface>) -> T,
+    ) -> (Result<T, Refused>, Time)
+    where
+        T: PartialEq,
+    {
+        let (course, due) = match self.enter(now, node, name) {
+            Ok(course) => course,
+            Err(refused) => return refused,
+        };
+        let truth = read(&self.vpc, self.vpc.interfaces());
+        let past = self.vpc.interfaces_as_of(At(now.0), course.lag);
+        let answer = match past.map(|past| read(&self.vpc, &past)) {
+            Some(old) if old != truth => {
+                self.meet(match name {
+                    "CountFree" => "count of subnets late",
+                    _ => "list of interfaces late",
+                });
+                old
+            }
+            Some(_) | None => truth,
+        };
+        match course.reply {
+            Reply::Lost => (Err(Refused::lost()), now + LOST),
+            Reply::Sent => (Ok(answer), due),
+        }
+    }
+
+    /// What the metadata service shows an instance; `None` when a client would ask again.
+    pub(crate) fn metadata(
+        &mut self,
+        now: Time,
+        node: usize,
+        instance: &InstanceId,
+    ) -> Option<Vec<Interface>> {
+        let (at, name) = (At(now.0), node_name(node));
+        if self.vpc.metadata_read(at, &name) == Reply::Lost {
+            self.meet("metadata silent");
+            return None;
+        }
+        if !self.vpc.ghosts(at, instance).is_empty() {
+            // There is nothing below them: a client skips them.
+            self.meet("metadata with ghosts");
+        }
+        let view = self.vpc.metadata(at, instance)?;
+        let mut shown = view.interfaces.clone();
+        let has = |id: &EniId| self.vpc.instances()[instance].interfaces.contains(id);
+        let attached = self.vpc.instances()[instance].interfaces.len();
+        let is_late = shown.len() != attached
+            || shown.iter().any(|it| {
+                !has(&it.id)
+                    || self.vpc.interfaces().get(&it.id).is_none_or(|now| {
+                        (&now.secondary, &now.prefixes) != (&it.secondary, &it.prefixes)
+                    })
+            });
+        if is_late {
+            self.meet("metadata late");
+        }
+        match self.vpc.metadata_listing(at, &name) {
+            Listing::Whole => {}
+            Listing::Short(nth) => {
+                let nth = nth as usize % shown.len();
+                shown.remove(nth);
+                self.meet("metadata short");
+            }
+            Listing::Empty => {
+                shown.clear();
+                self.meet("metadata short");
             }
         }
+        // A list without the primary interface is not worth listening to.
+        let is_primary =
+            |it: &Interface| it.attachment.as_ref().is_some_and(|at| at.device_index == 0);
+        shown.iter().any(is_primary).then_some(shown)
+    }
+
+    /// At EC2's door: how the call goes, and when its answer comes.
+    fn enter<T>(
+        &mut self,
+        now: Time,
+        node: usize,
+        name: &'static str,
+    ) -> Result<(Course, Time), (Result<T, Refused>, Time)> {
+        *self.calls.entry(name).or_default() += 1;
+        // `facts/ec2-facts.md` §1.6.
+        let more = Duration::from_millis(self.dice.below(350));
+        match self.vpc.admit(At(now.0), &node_name(node), &at_the_door(name)) {
+            Ok(course) => {
+                if course.reply == Reply::Lost {
+                    self.meet("lost reply");
+                }
+                let usual = Latency::default();
+                if course.latency > usual.change.max(usual.read) {
+                    self.meet("slow");
+                }
+                Ok((course, now + course.latency + more))
+            }
+            Err(error) => Err((Err(self.refused(&error)), now + LATENCY + more)),
+        }
+    }
+
+    fn refused(&mut self, error: &Ec2Error) -> Refused {
+        let refused = Refused::new(error);
+        match refused.refusal.cause {
+            Cause::Throttled => self.meet("throttle"),
+            Cause::Unavailable => self.meet("error"),
+            Cause::Denied => self.meet("deny"),
+            Cause::NoAddresses => self.meet("no addresses"),
+            Cause::NoPrefixes => self.meet("no prefixes"),
+            Cause::Limit | Cause::Wrong => {}
+        }
+        refused
+    }
+
+    fn meet(&mut self, trouble: &'static str) {
+        debug_assert!(TROUBLES.contains(&trouble), "{trouble} is not counted");
+        *self.met.entry(trouble).or_default() += 1;
+    }
+
+    /// How often faults have made devices late, where a call can.
+    fn devices_late(&self, now: Time, name: &str) -> u64 {
+        if name != "Attach" {
+            return 0;
+        }
+        let faults = self.vpc.faults(At(now.0));
+        faults.iter().filter(|it| it.spec.kind == Kind::DeviceLate).map(|it| it.acted).sum()
     }
 
     /// Lets something go wrong, for a node or for all.
@@ -108,6 +262,17 @@ impl Cloud {
             }
             Fault::Slow => vec![FaultSpec::new(Kind::Slow)],
             Fault::DeviceLate => vec![FaultSpec::new(Kind::DeviceLate)],
+            Fault::ListsLate(by) => {
+                vec![FaultSpec { by: Some(Span(by)), ..FaultSpec::new(Kind::DescribeLag) }]
+            }
+            Fault::MetadataLate(by) => {
+                vec![FaultSpec { by: Some(Span(by)), ..FaultSpec::new(Kind::ImdsLag) }]
+            }
+            Fault::MetadataGhosts => vec![FaultSpec::new(Kind::ImdsGhosts)],
+            Fault::MetadataShort => {
+                vec![FaultSpec::new(Kind::ImdsShort), FaultSpec::new(Kind::ImdsEmpty)]
+            }
+            Fault::MetadataSilent => vec![FaultSpec::new(Kind::ImdsUnavailable)],
         };
         let always = matches!(fault, Fault::Denied | Fault::Slow);
         for spec in specs {
@@ -210,6 +375,7 @@ fn at_the_door(name: &str) -> Request {
         "Unassign" => Request::Unassign { interface_id: id(), gone: Assigned::default() },
         "Detach" => Request::Detach { attachment_id: id(), how: Detach::Orderly },
         "Delete" => Request::Delete { interface_id: id() },
+        "CountFree" => Request::DescribeSubnets(Lookup::default()),
         _ => {
             let filter = Filter { name: "attachment.instance-id".into(), values: vec![id()] };
             let lookup = Lookup { filters: vec![filter], ..Lookup::default() };

@@ -100,6 +100,16 @@ pub(crate) enum Fault {
     Denied,
     Slow,
     DeviceLate,
+    /// Descriptions show what was so long ago.
+    ListsLate(Duration),
+    /// The metadata service learns of changes so much later.
+    MetadataLate(Duration),
+    /// It lists what is gone.
+    MetadataGhosts,
+    /// It lists less than there is, or nothing.
+    MetadataShort,
+    /// It does not answer.
+    MetadataSilent,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +167,14 @@ impl Setup {
 pub(crate) fn steps(setup: &Setup) -> Vec<Step> {
     let mut dice = Dice(setup.seed ^ 0x5eed);
     let count = 30 + dice.size(50) + 10 * setup.nodes;
-    let mut story = Story { dice, setup, at: Time::default(), next_pod: 0, running: vec![] };
+    let mut story = Story {
+        dice,
+        setup,
+        at: Time::default(),
+        next_pod: 0,
+        running: vec![],
+        lags_until: Time::default(),
+    };
     let mut steps = vec![];
     while steps.len() < count {
         story.pass();
@@ -175,6 +192,8 @@ struct Story<'a> {
     next_pod: u32,
     /// Pods that were started and not ended, with their nodes.
     running: Vec<(usize, u32)>,
+    /// Until then what is read lags, and what restarts is misled most.
+    lags_until: Time,
 }
 
 impl Story<'_> {
@@ -191,6 +210,9 @@ impl Story<'_> {
     fn batch(&mut self, node: usize) -> Vec<What> {
         let seconds = |dice: &mut Dice, most: u64| Duration::from_millis(dice.below(most * 1_000));
         let dice = &mut self.dice;
+        if self.at < self.lags_until && dice.percent(15) {
+            return vec![What::Restart { down: seconds(dice, 2) }];
+        }
         let one = match dice.below(100) {
             0..20 => self.add(node),
             20..27 => return (0..3 + self.dice.size(12)).map(|_| self.add(node)).collect(),
@@ -204,8 +226,10 @@ impl Story<'_> {
             57..61 => What::AddAgain { pod: self.any(node) },
             61..64 => What::Del { pod: dice.below(u64::from(self.next_pod) + 1) as u32 },
             64 => What::DelUnknown,
-            65..71 => What::Restart { down: seconds(dice, 20) },
+            65..68 => What::Restart { down: seconds(dice, 20) },
+            68..71 => What::Restart { down: seconds(dice, 2) },
             71..80 => {
+                let by = Duration::from_secs(*dice.one(&[2, 10, 45]));
                 let fault = *dice.one(&[
                     Fault::Throttle,
                     Fault::Unavailable,
@@ -213,10 +237,22 @@ impl Story<'_> {
                     Fault::Denied,
                     Fault::Slow,
                     Fault::DeviceLate,
+                    Fault::ListsLate(by),
+                    Fault::MetadataLate(by),
+                    Fault::MetadataGhosts,
+                    Fault::MetadataShort,
+                    Fault::MetadataSilent,
                 ]);
                 What::Fault { fault, lasts: seconds(dice, 120), all: dice.percent(40) }
             }
-            80..86 => What::Config(self.config()),
+            80..83 => {
+                let by = Duration::from_secs(*dice.one(&[2, 10, 45]));
+                let lasts = seconds(dice, 120);
+                self.lags_until = self.at + lasts;
+                let late = [Fault::ListsLate(by), Fault::MetadataLate(by * 2)];
+                return late.map(|fault| What::Fault { fault, lasts, all: true }).into();
+            }
+            83..86 => What::Config(self.config()),
             86..89 => {
                 let addresses = 1 + dice.below(1 << (32 - self.setup.bits)) as u32;
                 What::Occupy { subnet: dice.size(POD_SUBNETS), addresses }

@@ -1,6 +1,9 @@
 //! What must hold after every step, judged by what happened, not by what the pool believes.
 
-use crate::{cloud::Cloud, node::Node};
+use crate::{
+    cloud::Cloud,
+    node::{Node, blocks},
+};
 use pool::{
     Action, Amount, Assigned, Cause, Custody, Eni, EniId, Lifetime, Mode, Observation, Plan,
     Readiness, Source, Time,
@@ -402,6 +405,12 @@ pub(crate) fn nothing_leaks(nodes: &[Node], cloud: &Cloud, now: Time) -> Result<
         Broken::check(known == there, "nothing is forgotten", || {
             format!("node {number} knows {known:?} of {there:?}")
         })?;
+        for (id, eni) in &node.journal.enis {
+            let there = cloud.vpc.interface(&id.0).ok().map(blocks).unwrap_or_default();
+            Broken::check(eni.blocks == there, "nothing is forgotten", || {
+                format!("node {number} knows {:?} of {there:?} on {id}", eni.blocks)
+            })?;
+        }
         let pool = node.pool.as_ref().expect("daemons are back");
         let plan = pool.plan(now);
         // Where a subnet is full, targets that cannot be met are tried again now and then.

@@ -9,13 +9,17 @@ mod history;
 mod laws;
 mod node;
 mod shrink;
+mod views;
 mod work;
 mod world;
 
+use cloud::TROUBLES;
 use history::{Kind, Setup};
 use laws::Broken;
 use std::{
+    collections::BTreeMap,
     env,
+    io::Write,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -31,12 +35,24 @@ const SEEDS_OF_ONE_NODE: u64 = 12_000;
 /// Seeds of worlds with many nodes: half a minute, too.
 const SEEDS_OF_CLUSTERS: u64 = 4_000;
 
+/// So many seeds meet everything that can go wrong, each often.
+const SEEDS_THAT_MEET_ALL: u64 = 2_000;
+
 /// In so many runs, one is repeated to see that it is the same.
 const REPEATED: u64 = 50;
 
 #[test]
 fn one_node_keeps_the_laws_meets_demand_and_leaks_nothing() {
     check(Kind::OneNode, SEEDS_OF_ONE_NODE);
+}
+
+#[test]
+fn a_trouble_that_no_seed_meets_is_named() {
+    let mut met = Met::default();
+    let all = TROUBLES.map(|trouble| (trouble, 1));
+    met.add(&Summary { met: all[1..].iter().copied().collect(), ..Summary::default() });
+
+    assert_eq!(met.never(), [TROUBLES[0]]);
 }
 
 #[test]
@@ -59,6 +75,7 @@ fn check(kind: Kind, seeds: u64) {
     let first = if seconds.is_some() { epoch() << 24 } else { 0 };
     let (next, stop, failed) =
         (AtomicU64::new(first + 1), AtomicBool::new(false), Mutex::new(vec![]));
+    let met = Mutex::new(Met::default());
     let over = || seconds.is_some_and(|it| begin.elapsed() > it) || stop.load(Ordering::Relaxed);
     let work = || {
         while !over() {
@@ -66,7 +83,11 @@ fn check(kind: Kind, seeds: u64) {
             if seed > seeds {
                 return;
             }
-            if let Err(text) = judge(kind, seed) {
+            let run = judge(kind, seed);
+            if let Ok(summary) = &run {
+                met.lock().expect("no thread panics with it").add(summary);
+            }
+            if let Err(text) = run {
                 stop.store(true, Ordering::Relaxed);
                 failed.lock().expect("no thread panics with it").push(text);
             }
@@ -78,6 +99,43 @@ fn check(kind: Kind, seeds: u64) {
     });
     let failed = failed.into_inner().expect("no thread panicked with it");
     assert!(failed.is_empty(), "\n{}", failed.join("\n"));
+    let met = met.into_inner().expect("no thread panicked with it");
+    met.tell(kind);
+    if met.seeds >= SEEDS_THAT_MEET_ALL {
+        assert_eq!(met.never(), [""; 0], "{kind:?}: these troubles were met by no seed");
+    }
+}
+
+/// How often what can go wrong was met, and by how many seeds.
+#[derive(Default)]
+struct Met {
+    seeds: u64,
+    troubles: BTreeMap<&'static str, (u64, usize)>,
+}
+
+impl Met {
+    fn add(&mut self, summary: &Summary) {
+        self.seeds += 1;
+        for (trouble, times) in &summary.met {
+            let (seeds, all) = self.troubles.entry(*trouble).or_default();
+            (*seeds, *all) = (*seeds + 1, *all + times);
+        }
+    }
+
+    fn never(&self) -> Vec<&'static str> {
+        TROUBLES.into_iter().filter(|trouble| !self.troubles.contains_key(trouble)).collect()
+    }
+
+    /// A line for each, whether the test passes or not.
+    fn tell(&self, kind: Kind) {
+        let line = |trouble: &&str| {
+            let (seeds, times) = self.troubles.get(trouble).copied().unwrap_or_default();
+            format!("{kind:?}: {trouble}: met {times} times, by {seeds} of {} seeds\n", self.seeds)
+        };
+        let lines: String = TROUBLES.iter().map(line).collect();
+        // Not by a macro: the harness would keep it from those who look at a run that passed.
+        drop(std::io::stderr().write_all(lines.as_bytes()));
+    }
 }
 
 /// Runs a seed; what is wrong with it, for people.

@@ -8,7 +8,7 @@ use crate::{
 };
 use pool::{
     Assigned, Block, Custody, Eni, EniId, Lifetime, Limits, Observation, Owner, Pool, Readiness,
-    Refusal, Source, Spread, Supply, Time,
+    Recent, Refusal, Source, Spread, Supply, Time,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,8 +16,8 @@ use std::{
     time::Duration,
 };
 use vpc_sim::vpc::{
-    AttachmentState, InstanceId, Interface, Launch, Time as At, assign::Wanted, attach::Attach,
-    create::CreateInterface,
+    AttachmentState, InstanceId, Interface, Launch, Time as At, Vpc, assign::Wanted,
+    attach::Attach, create::CreateInterface,
 };
 
 /// Kubelet starts a pod whose ADD failed again after about so long.
@@ -53,8 +53,15 @@ pub(crate) struct Journal {
     pub(crate) resting: BTreeMap<Ipv4Addr, Time>,
     pub(crate) intents: BTreeMap<u32, Intent>,
     source: Option<Source>,
-    /// Something was under way: what EC2 has is not known.
-    pub(crate) unsure: bool,
+    /// What calls changed lately, and which were not answered.
+    pub(crate) recent: BTreeMap<EniId, Recent>,
+}
+
+impl Journal {
+    /// Forgets what lists show by now.
+    pub(crate) fn forget(&mut self, now: Time) {
+        self.recent.retain(|id, recent| !recent.forget(self.enis.contains_key(id), now));
+    }
 }
 
 /// A node.
@@ -68,6 +75,10 @@ pub(crate) struct Node {
     pub(crate) pool: Option<Pool>,
     pub(crate) journal: Journal,
     pub(crate) works: Vec<Work>,
+    /// Interfaces of which EC2 is asked what became of a call.
+    pub(crate) doubts: BTreeSet<EniId>,
+    /// The record is being compared with what is seen: nothing is planned before.
+    pub(crate) comparing: bool,
     pub(crate) pods: BTreeMap<u32, Pod>,
     /// What runs, whatever the daemon believes.
     pub(crate) live: BTreeMap<Owner, Assigned>,
@@ -110,6 +121,8 @@ impl Node {
             pool: None,
             journal: Journal::default(),
             works: vec![],
+            doubts: BTreeSet::new(),
+            comparing: false,
             pods: BTreeMap::new(),
             live: BTreeMap::new(),
             late: BTreeMap::new(),
@@ -130,7 +143,8 @@ impl Node {
         for eni in node.journal.enis.values_mut().filter(|eni| eni.device_index != 0) {
             eni.custody = Custody::Unknown;
         }
-        node.start(cloud, now);
+        node.start(now);
+        node.resume(cloud, now);
         node
     }
 
@@ -159,7 +173,7 @@ impl Node {
     }
 
     /// Begins a daemon from what is on record.
-    fn start(&mut self, cloud: &mut Cloud, now: Time) {
+    fn start(&mut self, now: Time) {
         let journal = &self.journal;
         let source = journal.source.clone().unwrap_or_else(|| self.source.clone());
         let mut pool = Pool::new(self.setup.targets, self.limits, source);
@@ -183,7 +197,13 @@ impl Node {
             self.release(&owner, now);
         }
         self.draw_from(self.source.clone());
-        self.resume(cloud, now);
+        self.journal.forget(now);
+        // Before the first pod asks: nobody gets an address of what is being given back.
+        for eni in self.leaving() {
+            let action = pool::Action::ReleaseEni { eni };
+            self.pool.as_mut().expect("the daemon runs").started(&action);
+            self.laws.resumed(&action);
+        }
     }
 
     pub(crate) fn kill(&mut self, down: Duration, cloud: &mut Cloud, now: Time) {
@@ -346,7 +366,8 @@ impl Node {
     /// Does what is due, and plans.
     pub(crate) fn turn(&mut self, cloud: &mut Cloud, now: Time) -> Result<(), Broken> {
         if self.back_at.is_some_and(|at| at <= now) {
-            self.start(cloud, now);
+            self.start(now);
+            self.compare(cloud, now);
         }
         self.stale = self.stale.filter(|(_, until)| *until > now);
         self.late.retain(|_, until| *until > now);
@@ -372,6 +393,10 @@ impl Node {
     }
 
     fn plan(&mut self, cloud: &mut Cloud, now: Time) -> Result<(), Broken> {
+        if self.comparing {
+            self.wake_at = None;
+            return Ok(());
+        }
         let waiting = self.waiting();
         // Half of the nodes hear of pods from Kubernetes before these ask.
         let hears = self.setup.seed.is_multiple_of(2);
@@ -446,20 +471,20 @@ impl Node {
         self.pool.as_mut().expect("the daemon runs").observe(seen, now);
     }
 
-    /// Takes over what EC2 says is attached.
-    pub(crate) fn look(&mut self, cloud: &Cloud) {
+    /// Takes over what is attached when the node is born.
+    fn look(&mut self, cloud: &Cloud) {
         let attached = cloud.vpc.instances()[&self.instance].interfaces.iter();
         let seen = attached.filter_map(|id| {
             let interface = cloud.vpc.interfaces().get(id)?;
-            Some((EniId(id.0.clone()), self.known(interface, cloud)?))
+            Some((EniId(id.0.clone()), self.known(interface, &cloud.vpc)?))
         });
         self.journal.enis = seen.collect();
     }
 
     /// An interface as the daemon keeps it.
-    pub(crate) fn known(&self, interface: &Interface, cloud: &Cloud) -> Option<Eni> {
+    pub(crate) fn known(&self, interface: &Interface, vpc: &Vpc) -> Option<Eni> {
         let attachment = interface.attachment.as_ref()?;
-        let tags = cloud.vpc.tags(interface.id.as_str());
+        let tags = vpc.tags(interface.id.as_str());
         let tag = |key: &str| tags.and_then(|tags| tags.get(key)).cloned();
         let unmanaged = tag(NO_MANAGE_TAG).is_some()
             // It leaves: all that it does is to take up a slot.

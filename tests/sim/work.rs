@@ -3,12 +3,16 @@
 use crate::{
     cloud::{Cloud, NODE_TAG, Refused},
     node::{Node, blocks},
+    views::{Listed, count_free},
 };
 use ipnetwork::Ipv4Network;
-use pool::{Action, Amount, Block, Cause, Custody, EniId, Lifetime, Refusal, Time};
-use std::{collections::BTreeSet, time::Duration};
+use pool::{Action, Amount, Block, Cause, EniId, Lifetime, Presence, Refusal, Time, Turn};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use vpc_sim::vpc::{
-    AttachmentState, Ec2Error, EniId as Id,
+    Ec2Error, EniId as Id, Interface,
     assign::{Assigned, Reassignment, Wanted},
     attach::{Attach, Detach},
     create::{Attribute, CreateInterface},
@@ -19,6 +23,9 @@ const TOKEN_TAG: &str = "token";
 
 /// Tries of a call that only finishes what another began.
 const TRIES: u32 = 30;
+
+/// What reading the metadata takes.
+const METADATA: Duration = Duration::from_millis(50);
 
 /// The longest pause between them.
 const PAUSE: Duration = Duration::from_secs(16);
@@ -35,16 +42,18 @@ pub(crate) struct Intent {
 /// An action under way.
 #[derive(Debug)]
 pub(crate) struct Work {
-    /// `None` for a look at what is attached after a restart.
+    /// `None` for a question about what is attached.
     pub(crate) action: Option<Action>,
-    stage: Stage,
+    pub(crate) stage: Stage,
+    /// What an answer tells was true then, or before.
+    pub(crate) begun: Time,
     pub(crate) due: Time,
     answer: Result<Reply, Refused>,
     tries: u32,
 }
 
 #[derive(Clone, Debug)]
-enum Stage {
+pub(crate) enum Stage {
     Create,
     Attach(EniId),
     /// Was it attached?
@@ -56,21 +65,48 @@ enum Stage {
     Detach,
     Vanish,
     Delete,
+    /// Do the metadata differ from the record?
+    Compare,
+    /// They do: what does EC2 list? With what the metadata show.
+    CompareLists(BTreeSet<EniId>),
+    /// What became of calls that were not answered?
+    ClearUp,
 }
 
 #[derive(Clone, Debug)]
-enum Reply {
+pub(crate) enum Reply {
     Made(EniId),
     Assigned(BTreeSet<Block>),
+    Listed(Listed),
+    Counted(Vec<(String, u32)>),
+    /// What the metadata show, if they are worth listening to.
+    Shown(Option<BTreeMap<EniId, BTreeSet<Block>>>),
     Done,
 }
 
 /// What to do after an answer.
-enum Next {
+pub(crate) enum Next {
     Call(Stage),
     Again,
     Succeeded,
     Refused(Refusal),
+}
+
+impl Work {
+    /// What is asked until it is known.
+    fn is_question(&self) -> bool {
+        match self.stage {
+            Stage::Compare | Stage::CompareLists(_) | Stage::ClearUp | Stage::Look(_) => true,
+            Stage::Create
+            | Stage::Attach(_)
+            | Stage::LookAttached(_)
+            | Stage::Undo(..)
+            | Stage::Change
+            | Stage::Detach
+            | Stage::Vanish
+            | Stage::Delete => false,
+        }
+    }
 }
 
 impl Intent {
@@ -111,13 +147,29 @@ impl Node {
                 }
                 Stage::Create
             }
-            Action::Assign { .. }
-            | Action::Unassign { .. }
-            | Action::SetGroups { .. }
+            Action::Assign { eni, .. } => {
+                self.journal.recent.entry(eni.clone()).or_default().ask(now);
+                Stage::Change
+            }
+            Action::Unassign { eni, blocks } => {
+                // Off the record first: a daemon that is killed in between must not hand it out.
+                let recent = self.journal.recent.entry(eni.clone()).or_default();
+                recent.turn(Turn::Went, blocks, now);
+                recent.ask(now);
+                let known = self.journal.enis.get_mut(eni).expect("attached");
+                known.blocks.retain(|it| !blocks.contains(it));
+                Stage::Change
+            }
+            Action::SetGroups { .. }
             | Action::EndWithInstance { .. }
             | Action::Inspect { .. }
             | Action::CountFree { .. } => Stage::Change,
-            Action::ReleaseEni { .. } => Stage::Detach,
+            Action::ReleaseEni { eni } => {
+                let recent = self.journal.recent.entry(eni.clone()).or_default();
+                recent.eni = Some((Turn::Went, now));
+                recent.ask(now);
+                Stage::Detach
+            }
         };
         self.call(Some(action), stage, 0, cloud, now);
     }
@@ -145,36 +197,32 @@ impl Node {
             };
             self.begin(action, cloud, now);
         }
-        if std::mem::take(&mut self.journal.unsure) {
-            let refusal = Refusal { cause: Cause::Unavailable, said: "restarted".into() };
-            self.call(None, Stage::Look(refusal), 0, cloud, now);
+        for eni in self.leaving() {
+            // The call may have been made, or be on its way.
+            self.doubts.insert(eni.clone());
+            self.begin(Action::ReleaseEni { eni }, cloud, now);
+        }
+        let open = self.journal.recent.iter().filter(|(_, it)| it.asked.is_some());
+        for id in open.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.doubt(&id, cloud, now);
         }
     }
 
-    /// The daemon dies: what it was about to do is on record, so that nothing which may be gone by
-    /// now is handed out.
+    /// The daemon dies: what it was about to do is on record.
     pub(crate) fn abandon_works(&mut self, cloud: &mut Cloud) {
         for intent in self.journal.intents.values() {
             intent.may_be_lost(cloud);
         }
         for work in std::mem::take(&mut self.works) {
-            self.journal.unsure = true;
             match (&work.stage, &work.action) {
-                (Stage::Undo(eni, _), _) => drop(cloud.abandoned.insert(Id(eni.0.clone()))),
-                (_, Some(Action::Unassign { eni, blocks })) => {
-                    if let Some(eni) = self.journal.enis.get_mut(eni) {
-                        eni.blocks.retain(|block| !blocks.contains(block));
-                    }
-                }
-                (_, Some(Action::ReleaseEni { eni })) => {
+                (Stage::Undo(eni, _), _) | (Stage::Delete, Some(Action::ReleaseEni { eni })) => {
                     cloud.abandoned.insert(Id(eni.0.clone()));
-                    if let Some(eni) = self.journal.enis.get_mut(eni) {
-                        eni.custody = Custody::Unmanaged;
-                    }
                 }
                 _ => {}
             }
         }
+        self.doubts.clear();
+        self.comparing = false;
     }
 
     /// Takes the answers that have come.
@@ -183,7 +231,7 @@ impl Node {
             let work = self.works.remove(at);
             match self.judge(&work, cloud, now) {
                 Next::Call(stage) => self.call(work.action, stage, 0, cloud, now),
-                Next::Again if work.tries < TRIES => {
+                Next::Again if work.tries < TRIES || work.is_question() => {
                     self.call(work.action, work.stage, work.tries + 1, cloud, now);
                 }
                 Next::Again => {
@@ -195,7 +243,13 @@ impl Node {
                     let refusal = Refusal { cause: Cause::Unavailable, said: "given up".into() };
                     self.finish(work.action.as_ref(), Err(refusal), cloud, now);
                 }
-                Next::Succeeded => self.finish(work.action.as_ref(), Ok(()), cloud, now),
+                Next::Succeeded => {
+                    self.finish(work.action.as_ref(), Ok(()), cloud, now);
+                    if self.comparing && work.action.is_none() {
+                        self.comparing = false;
+                        self.resume(cloud, now);
+                    }
+                }
                 Next::Refused(refusal) => {
                     self.finish(work.action.as_ref(), Err(refusal), cloud, now);
                 }
@@ -211,6 +265,7 @@ impl Node {
         now: Time,
     ) {
         let Some(action) = action else { return };
+        self.journal.forget(now);
         self.observe(cloud, now);
         self.laws.finished(action);
         match how {
@@ -259,24 +314,31 @@ impl Node {
                 self.journal.intents.remove(&device_index);
                 Next::Refused(refusal.clone())
             }
-            (Stage::Change, Ok(reply)) => self.changed(work.action.as_ref(), reply, cloud, now),
-            (Stage::Change | Stage::Detach, Err(refused)) => {
-                let unclear = matches!(refused.refusal.cause, Cause::Limit | Cause::Wrong);
-                match refused.ambiguous || unclear {
-                    true => Next::Call(Stage::Look(refused.refusal.clone())),
-                    false => Next::Refused(refused.refusal.clone()),
-                }
+            (Stage::Change, Ok(reply)) => self.changed(work, reply, now),
+            (Stage::Change, Err(refused)) => {
+                self.unchanged(work.action.as_ref(), refused, cloud, now);
+                Next::Refused(refused.refusal.clone())
             }
-            (Stage::Look(refusal), Ok(_)) => self.looked(work.action.as_ref(), refusal, cloud),
+            (Stage::Detach, Err(refused)) => self.not_detached(work.action.as_ref(), refused),
+            (Stage::Look(refusal), Ok(Reply::Listed(listed))) => self.looked(work, refusal, listed),
+            (Stage::Compare, Ok(Reply::Shown(shown))) => self.compared(shown.as_ref()),
+            (Stage::CompareLists(shown), Ok(Reply::Listed(listed))) => {
+                self.take_over(listed, shown, work.begun);
+                Next::Succeeded
+            }
+            (Stage::ClearUp, Ok(Reply::Listed(listed))) => self.settle(listed, work.begun),
             (Stage::Detach, Ok(_)) => Next::Call(Stage::Vanish),
-            (Stage::Vanish, _) => self.vanished(work, cloud),
+            (Stage::Vanish, _) => self.vanished(work, cloud, now),
             (Stage::Delete, _) if gone(work.action.as_ref(), cloud) => Next::Succeeded,
             (
                 Stage::LookAttached(_)
                 | Stage::Undo(..)
                 | Stage::Look(_)
                 | Stage::Delete
-                | Stage::Create,
+                | Stage::Create
+                | Stage::Compare
+                | Stage::CompareLists(_)
+                | Stage::ClearUp,
                 _,
             ) => Next::Again,
         }
@@ -304,9 +366,16 @@ impl Node {
     fn attached(&mut self, eni: &EniId, device_index: u32, cloud: &mut Cloud, now: Time) -> Next {
         self.journal.intents.remove(&device_index);
         if let Ok(interface) = cloud.vpc.interface(&eni.0)
-            && let Some(known) = self.known(interface, cloud)
+            && let Some(known) = self.known(interface, &cloud.vpc)
         {
             cloud.abandoned.remove(eni.0.as_str());
+            let recent = self.journal.recent.entry(eni.clone()).or_default();
+            // It was found in a list before, and given back since.
+            if recent.presence(true, true, now) == Presence::Leaves {
+                return Next::Succeeded;
+            }
+            recent.eni = Some((Turn::Came, now));
+            recent.turn(Turn::Came, &known.blocks, now);
             self.journal.enis.insert(eni.clone(), known);
             if !self.late_by.is_zero() {
                 self.late.insert(eni.clone(), now + self.late_by);
@@ -315,28 +384,17 @@ impl Node {
         Next::Succeeded
     }
 
-    fn changed(
-        &mut self,
-        action: Option<&Action>,
-        reply: &Reply,
-        cloud: &Cloud,
-        now: Time,
-    ) -> Next {
-        if let Some(Action::Inspect { .. }) = action {
-            self.look(cloud);
-        }
-        if let (Some(Action::CountFree { subnets }), Some(pool)) = (action, self.pool.as_mut()) {
-            let free =
-                |subnet: &String| Some((subnet.clone(), cloud.vpc.subnets().get(subnet)?.free()));
-            pool.note_room(subnets.iter().filter_map(free), now);
-        }
+    fn changed(&mut self, work: &Work, reply: &Reply, now: Time) -> Next {
         let enis = &mut self.journal.enis;
-        match (action, reply) {
+        match (&work.action, reply) {
             (Some(Action::Assign { eni, .. }), Reply::Assigned(fresh)) => {
                 enis.get_mut(eni).expect("attached").blocks.extend(fresh);
+                self.journal.recent.entry(eni.clone()).or_default().turn(Turn::Came, fresh, now);
+                self.answered(eni);
             }
             (Some(Action::Unassign { eni, blocks }), _) => {
-                enis.get_mut(eni).expect("attached").blocks.retain(|it| !blocks.contains(it));
+                self.journal.recent.entry(eni.clone()).or_default().turn(Turn::Went, blocks, now);
+                self.answered(eni);
             }
             (Some(Action::SetGroups { eni, groups }), _) => {
                 enis.get_mut(eni).expect("attached").groups.clone_from(groups);
@@ -347,69 +405,40 @@ impl Node {
                     eni.lifetime = Lifetime::Instance;
                 }
             }
+            (Some(Action::Inspect { eni }), Reply::Listed(listed)) => {
+                let Some(is) = listed.get(eni) else {
+                    let said = "EC2 does not list it yet".into();
+                    return Next::Refused(Refusal { cause: Cause::Unavailable, said });
+                };
+                let known = enis.get_mut(eni).expect("attached");
+                let recent = self.journal.recent.get(eni).cloned().unwrap_or_default();
+                let blocks = recent.blocks(&known.blocks, &is.blocks, work.begun).blocks;
+                (known.custody, known.lifetime) = (is.custody, is.lifetime);
+                known.blocks.extend(blocks);
+            }
+            (Some(Action::CountFree { .. }), Reply::Counted(free)) => {
+                let pool = self.pool.as_mut().expect("the daemon runs");
+                pool.note_room(free.clone(), now);
+            }
             _ => {}
         }
         Next::Succeeded
     }
 
-    fn looked(&mut self, action: Option<&Action>, refusal: &Refusal, cloud: &Cloud) -> Next {
-        let before = self.journal.enis.clone();
-        self.look(cloud);
-        let enis = &self.journal.enis;
-        let Some(action) = action else {
-            // What the last daemon was detaching goes on doing so: look again.
-            let ids = enis.keys().filter_map(|id| cloud.vpc.interface(&id.0).ok());
-            let mut attachments = ids.filter_map(|it| it.attachment.as_ref());
-            let leaves = attachments.any(|it| it.state == AttachmentState::Detaching);
-            return if leaves { Next::Again } else { Next::Succeeded };
-        };
-        let done = match action {
-            Action::AttachEni { .. } | Action::CountFree { .. } => false,
-            Action::Inspect { eni } => {
-                enis.get(eni).is_none_or(|eni| eni.custody != Custody::Unknown)
-            }
-            Action::EndWithInstance { eni } => {
-                enis.get(eni).is_none_or(|eni| eni.lifetime == Lifetime::Instance)
-            }
-            Action::Assign { eni, amount } => match (before.get(eni), enis.get(eni)) {
-                (Some(before), Some(after)) => {
-                    let new = after.blocks.difference(&before.blocks).count();
-                    refusal.cause == Cause::Unavailable && new >= amount.blocks()
-                }
-                _ => false,
-            },
-            Action::Unassign { eni, blocks } => {
-                enis.get(eni).is_none_or(|eni| eni.blocks.is_disjoint(blocks))
-            }
-            Action::SetGroups { eni, groups } => {
-                enis.get(eni).is_none_or(|eni| eni.groups == *groups)
-            }
-            Action::ReleaseEni { eni } => {
-                let attachment = cloud.vpc.interface(&eni.0).ok().map(|it| it.attachment.as_ref());
-                match attachment {
-                    None => true,
-                    Some(None) => return Next::Call(Stage::Vanish),
-                    Some(Some(it)) if it.state == AttachmentState::Detaching => {
-                        return Next::Call(Stage::Vanish);
-                    }
-                    Some(Some(_)) => false,
-                }
-            }
-        };
-        if done { Next::Succeeded } else { Next::Refused(refusal.clone()) }
-    }
-
-    fn vanished(&mut self, work: &Work, cloud: &Cloud) -> Next {
+    fn vanished(&mut self, work: &Work, cloud: &Cloud, now: Time) -> Next {
         let Some(Action::ReleaseEni { eni }) = &work.action else { return Next::Succeeded };
         let truth = cloud.vpc.interface(&eni.0).ok();
         if truth.is_some_and(|interface| interface.attachment.is_some()) {
             return Next::Again;
         }
         self.journal.enis.remove(eni);
+        // Lists may show it for a while.
+        let recent = self.journal.recent.entry(eni.clone()).or_default();
+        recent.eni = Some((Turn::Went, now));
         Next::Call(Stage::Delete)
     }
 
-    fn call(
+    pub(crate) fn call(
         &mut self,
         action: Option<Action>,
         stage: Stage,
@@ -448,12 +477,23 @@ impl Node {
                     vpc.attach_network_interface(at, &request).map(|_| Reply::Done)
                 })
             }
-            Stage::LookAttached(_) | Stage::Look(_) => {
-                cloud.call(now, number, "Describe", |_, _| Ok(Reply::Done))
+            Stage::LookAttached(_) => cloud.call(now, number, "Describe", |_, _| Ok(Reply::Done)),
+            Stage::Look(_) | Stage::CompareLists(_) | Stage::ClearUp => self.list(cloud, now),
+            Stage::Compare => {
+                let shown = cloud.metadata(now, number, &self.instance);
+                let of = |it: &Interface| (EniId(it.id.0.clone()), blocks(it));
+                let shown = shown.map(|shown| shown.iter().map(of).collect());
+                (Ok(Reply::Shown(shown)), now + METADATA)
             }
             Stage::Undo(eni, _) => cloud.call(now, number, "Delete", |vpc, at| {
                 vpc.delete_network_interface(at, &eni.0).map(|()| Reply::Done)
             }),
+            Stage::Change if matches!(action, Some(Action::Inspect { .. })) => {
+                self.list(cloud, now)
+            }
+            Stage::Change if let Some(Action::CountFree { subnets }) = &action => {
+                count_free(subnets, number, cloud, now)
+            }
             Stage::Detach | Stage::Delete | Stage::Change => {
                 let action = action.as_ref().expect("these are of an action");
                 let name = name(action, &stage);
@@ -461,7 +501,7 @@ impl Node {
                 cloud.call(now, number, name, |vpc, at| apply(vpc, at, action, deletes))
             }
         };
-        self.works.push(Work { action, stage, due: due + pause, answer, tries });
+        self.works.push(Work { action, stage, begun: now, due: due + pause, answer, tries });
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     node::Node,
 };
 use pool::{HOLD, Source, Time};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use vpc_sim::vpc::Time as At;
 
 /// After so long without faults every pause of the pool has ended (the longest is half an hour),
@@ -27,6 +27,8 @@ pub(crate) struct Summary {
     pub(crate) unserved: usize,
     /// Interfaces for the clean-up by tags.
     pub(crate) abandoned: usize,
+    /// How often what can go wrong was met.
+    pub(crate) met: BTreeMap<&'static str, usize>,
     /// When the run ended.
     pub(crate) end: Time,
 }
@@ -50,6 +52,7 @@ pub(crate) fn run(setup: &Setup, steps: &[Step]) -> Result<Summary, Broken> {
         served,
         unserved,
         abandoned: world.abandoned(),
+        met: world.cloud.met.clone(),
         end: world.now,
     })
 }

@@ -4,11 +4,11 @@ use super::{CarryOut, origin, refusal};
 use crate::{
     ec2::{Described, NewEni, Refused},
     journal::{Intent, Interface},
-    node::Attached,
+    node::{Attached, now},
 };
 use anyhow::Result;
 use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
-use pool::{Action, Amount, Cause, EniId};
+use pool::{Action, Amount, Cause, EniId, Presence, Turn};
 use sha1::{Digest, Sha1};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -46,6 +46,9 @@ impl CarryOut {
             let action = intent.action();
             self.node.state().pool.started(&action);
             tokio::spawn(self.clone().finish(intent, action));
+        }
+        for id in self.node.leaving() {
+            tokio::spawn(self.clone().finish_release(id));
         }
     }
 
@@ -120,11 +123,17 @@ impl CarryOut {
         let (eni, attachment) = made?;
         let id = EniId(eni.id.clone());
         info!(eni = %id, device_index = intent.device_index, blocks = eni.blocks.len(), "attached");
-        // When this is a repetition, pods may have addresses of it already.
-        if self.node.interface(&id).is_none() {
+        // When this is a repetition, pods may have addresses of it already, or it was found in a list
+        // and given back since.
+        let there = self.node.recent(&id).presence(true, true, now()) == Presence::There;
+        if there && self.node.interface(&id).is_none() {
             let instance = &self.node.identity.instance;
             let mut is = interface(&eni, &attachment, intent.device_index, instance);
             is.subnet_cidr = self.node.subnet_cidr(&is.subnet);
+            self.node.note_answer(&id, |recent, now| {
+                recent.eni = Some((Turn::Came, now));
+                recent.turn(Turn::Came, &is.blocks(), now);
+            });
             self.node.keep_interface(id, Attached::new(is));
         }
         // Not before the interface is on record; that it ends with its instance is planned apart,
@@ -194,7 +203,9 @@ impl CarryOut {
         for eni in self.ec2.attached().await? {
             let id = EniId(eni.id.clone());
             let Some((attachment, device_index)) = eni.attachment.clone() else { continue };
-            if self.node.interface(&id).is_none() {
+            // What was given back may be listed for a while.
+            let there = self.node.recent(&id).presence(true, true, now()) == Presence::There;
+            if there && self.node.interface(&id).is_none() {
                 info!(eni = %id, device_index, "take over an interface that EC2 says is attached");
                 let instance = &self.node.identity.instance;
                 let mut is = interface(&eni, &attachment, device_index, instance);

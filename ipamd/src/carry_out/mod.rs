@@ -6,7 +6,6 @@ mod origin;
 mod ready;
 mod release;
 
-use addresses::Unanswered;
 pub(crate) use attach::interface;
 pub(crate) use origin::origin;
 
@@ -37,7 +36,7 @@ pub(crate) struct CarryOut {
     /// Interfaces that were created and not attached yet, by the token of their creation.
     made: Arc<Mutex<BTreeMap<String, Described>>>,
     /// Interfaces of which EC2 was asked for a change and did not answer: it may have been made.
-    unsure: Arc<Mutex<BTreeMap<EniId, Unanswered>>>,
+    unsure: Arc<Mutex<BTreeSet<EniId>>>,
 }
 
 impl CarryOut {

@@ -1,9 +1,9 @@
 //! Who attached an interface: what its tags say.
 
 use super::{CarryOut, attach::INSTANCE_TAG};
-use crate::{ec2::Described, journal::Origin};
+use crate::{ec2::Described, journal::Origin, node::now};
 use anyhow::{Context, Result};
-use pool::EniId;
+use pool::{EniId, Time};
 use tracing::info;
 
 /// Says, with the value `true`, that an interface is not to be touched.
@@ -24,18 +24,20 @@ pub(crate) fn origin(eni: &Described, device_index: u32, instance: &str) -> Orig
 impl CarryOut {
     /// Looks at the tags of an interface.
     pub(super) async fn inspect(&self, id: &EniId) -> Result<()> {
+        let at = now();
         let described = self.ec2.one(&id.0).await?.context("EC2 does not list it yet")?;
-        self.take_tags(id, &described);
+        self.take_tags(id, &described, at);
         Ok(())
     }
 
-    /// Notes whose an interface is.
-    pub(super) fn take_tags(&self, id: &EniId, described: &Described) {
+    /// Notes whose an interface is, as EC2 listed it then.
+    pub(super) fn take_tags(&self, id: &EniId, described: &Described, at: Time) {
         let instance = &self.node.identity.instance;
+        let recent = self.node.recent(id);
         self.node.change_interface(id, |eni| {
             eni.is.origin = origin(described, eni.is.device_index, instance);
             eni.is.outlives_instance = !described.ends_with_instance;
-            eni.is.add(described.blocks.iter().copied());
+            eni.is.add(recent.blocks(&eni.is.blocks(), &described.blocks, at).blocks);
             info!(eni = %id, origin = ?eni.is.origin, "whose an interface is");
         });
     }

@@ -1,8 +1,9 @@
 //! What is on record, and the records that add up to it.
 
+use super::recent::Noted;
 use crate::imds::Identity;
 use ipnetwork::Ipv4Network;
-use pool::{Action, Amount, Assigned, Block, EniId, Owner, Source, Supply, Time};
+use pool::{Action, Amount, Assigned, Block, EniId, Owner, Recent, Source, Supply, Time};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,7 +42,7 @@ pub(crate) struct Attachment {
 }
 
 /// EC2 assigns prefixes of this length (`facts/ec2-facts.md` §1.5).
-const PREFIX_LENGTH: u8 = 28;
+pub(super) const PREFIX_LENGTH: u8 = 28;
 
 /// [`net::Way`] as it is in a record.
 #[derive(Serialize, Deserialize)]
@@ -268,6 +269,11 @@ pub(super) enum Record {
         id: String,
         now: Option<Interface>,
     },
+    /// What calls for an interface changed lately; `None` when lists show it by now.
+    Recent {
+        id: String,
+        now: Option<Noted>,
+    },
 }
 
 /// What the records add up to.
@@ -281,6 +287,8 @@ pub(crate) struct Book {
     pub intents: BTreeMap<u32, Intent>,
     /// Interfaces of this node by id.
     pub interfaces: BTreeMap<String, Interface>,
+    /// What calls for interfaces changed lately, and which were not answered.
+    pub recent: BTreeMap<EniId, Recent>,
     /// Who this node is.
     pub identity: Option<Identity>,
     pub(super) config: Option<KnownConfig>,
@@ -315,6 +323,10 @@ impl Book {
             Record::Intent { device_index, now: None } => drop(self.intents.remove(&device_index)),
             Record::Interface { id, now: Some(now) } => drop(self.interfaces.insert(id, now)),
             Record::Interface { id, now: None } => drop(self.interfaces.remove(&id)),
+            Record::Recent { id, now: Some(now) } => {
+                drop(self.recent.insert(EniId(id), now.into()))
+            }
+            Record::Recent { id, now: None } => drop(self.recent.remove(&EniId(id))),
         }
     }
 
@@ -326,6 +338,7 @@ impl Book {
             + usize::from(self.config.is_some())
             + self.intents.len()
             + self.interfaces.len()
+            + self.recent.len()
     }
 
     /// The fewest records that add up to the same.
@@ -344,12 +357,16 @@ impl Book {
         let interfaces = self.interfaces.iter();
         let interfaces = interfaces
             .map(|(id, now)| Record::Interface { id: id.clone(), now: Some(now.clone()) });
+        let recent = self.recent.iter();
+        let recent =
+            recent.map(|(id, it)| Record::Recent { id: id.0.clone(), now: Some(it.into()) });
         attachments
             .chain(resting)
             .chain(identity)
             .chain(config)
             .chain(intents)
             .chain(interfaces)
+            .chain(recent)
             .collect()
     }
 }

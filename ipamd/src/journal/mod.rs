@@ -1,13 +1,14 @@
 //! What must survive a restart: an append-only file of records, each with a checksum.
 
 mod book;
+mod recent;
 
 pub(crate) use book::{Attachment, Book, Intent, Interface, Origin, mac_text};
 
 use crate::imds::Identity;
 use anyhow::{Context, Result};
 use book::{KnownConfig, Record, ms};
-use pool::{EniId, Owner, Source, Supply, Time};
+use pool::{EniId, Owner, Recent, Source, Supply, Time};
 use std::{
     fs::{self, File, OpenOptions},
     io::Write,
@@ -115,6 +116,15 @@ impl Journal {
         self.append(Record::Interface { id: id.0.clone(), now }, Outlives::Machine)
     }
 
+    /// Notes what calls for an interface changed lately; `None` when lists show it by now.
+    pub(crate) fn recent(&mut self, id: &EniId, now: Option<&Recent>) -> Result<()> {
+        if self.book.recent.get(id) == now {
+            return Ok(());
+        }
+        let record = Record::Recent { id: id.0.clone(), now: now.map(Into::into) };
+        self.append(record, Outlives::Machine)
+    }
+
     fn append(&mut self, record: Record, outlives: Outlives) -> Result<()> {
         let line = encode(&record)?;
         let mut write = || {
@@ -210,6 +220,9 @@ mod tests {
         }
         journal.interface(&EniId("eni-2".into()), None).unwrap();
         journal.identity(&identity()).unwrap();
+        journal.recent(&EniId("eni-1".into()), Some(&recent())).unwrap();
+        journal.recent(&EniId("eni-2".into()), Some(&recent())).unwrap();
+        journal.recent(&EniId("eni-2".into()), None).unwrap();
 
         let book = Journal::open(&folder.0).unwrap().book;
 
@@ -220,6 +233,7 @@ mod tests {
         assert_eq!(book.intents, [(1, intent())].into());
         assert_eq!(book.interfaces, [("eni-1".into(), interface())].into());
         assert_eq!(book.identity, Some(identity()));
+        assert_eq!(book.recent, [(EniId("eni-1".into()), recent())].into());
     }
 
     /// CNI requirement 34.
@@ -284,6 +298,19 @@ mod tests {
             table: 2,
             way: net::Way::Marked,
             mtu: 9001,
+        }
+    }
+
+    fn recent() -> Recent {
+        let first = [10, 0, 0, 16].into();
+        Recent {
+            asked: Some(time(5_000)),
+            eni: Some((pool::Turn::Came, time(4_000))),
+            blocks: [
+                (pool::Block::Address(first), (pool::Turn::Went, time(3_000))),
+                (pool::Block::Prefix(first), (pool::Turn::Came, time(2_000))),
+            ]
+            .into(),
         }
     }
 

@@ -1,10 +1,11 @@
 //! Interfaces of this node, as the daemon keeps them.
 
-use super::Node;
+use super::{Node, now};
 use crate::journal::Interface;
+use anyhow::{Context, Result};
 use ipnetwork::Ipv4Network;
 use net::Layout;
-use pool::{EniId, Readiness};
+use pool::{Action, EniId, Readiness, Recent, Time, Turn};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Instant,
@@ -51,6 +52,57 @@ impl Node {
                 change(eni);
             }
         });
+    }
+
+    /// What calls for an interface changed lately.
+    pub(crate) fn recent(&self, id: &EniId) -> Recent {
+        self.state().journal.book().recent.get(id).cloned().unwrap_or_default()
+    }
+
+    /// Interfaces that are on record and being given back.
+    pub(crate) fn leaving(&self) -> Vec<EniId> {
+        let state = self.state();
+        let recent = state.journal.book().recent.iter();
+        let went = recent.filter(|(_, it)| matches!(it.eni, Some((Turn::Went, _))));
+        went.map(|(id, _)| id.clone()).filter(|id| state.attached.contains_key(id)).collect()
+    }
+
+    /// Keeps pods off what the last daemon was giving back, from before the first one asks.
+    pub(crate) fn hold_leaving_back(&self) {
+        for eni in self.leaving() {
+            self.state().pool.started(&Action::ReleaseEni { eni });
+        }
+    }
+
+    /// Notes what a call for an interface changes.
+    ///
+    /// # Errors
+    /// It cannot be put on record: what must be there before a call is made is not.
+    pub(crate) fn note_call(
+        &self,
+        id: &EniId,
+        change: impl FnOnce(&mut Recent, Time),
+    ) -> Result<()> {
+        let mut state = self.state();
+        let now = now();
+        let mut of = state.journal.book().recent.clone();
+        change(of.entry(id.clone()).or_default(), now);
+        for (id, mut recent) in of {
+            // One that comes is noted before it is on record itself.
+            let comes = matches!(recent.eni, Some((Turn::Came, _)));
+            let on_record = state.attached.contains_key(&id) || comes;
+            let settled = recent.forget(on_record, now);
+            let noted = state.journal.recent(&id, (!settled).then_some(&recent));
+            noted.with_context(|| format!("note a call for {id}"))?;
+        }
+        Ok(())
+    }
+
+    /// The same after a call, when it is too late for anything else than a line in the log.
+    pub(crate) fn note_answer(&self, id: &EniId, change: impl FnOnce(&mut Recent, Time)) {
+        if let Err(error) = self.note_call(id, change) {
+            warn!(error = format!("{error:#}"), "note an answer of EC2");
+        }
     }
 
     /// Notes how an interface is set up, before pods can use it.

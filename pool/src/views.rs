@@ -1,0 +1,235 @@
+//! Whom to believe about an interface: what EC2 answered lately, or its lists, which may be older.
+
+use crate::{Block, time::Time};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// How long EC2's lists and the instance metadata may show what was before a change, on bad days
+/// (`facts/ec2-facts.md` §1.6).
+pub const SETTLE: Duration = Duration::from_secs(60);
+
+/// Which way something went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// EC2 answered that it is there.
+    Came,
+    /// EC2 was asked to take it back: it may be gone from then on.
+    Went,
+}
+
+/// What calls for one interface changed lately. It is on record, so that a daemon that was killed
+/// and is back at once does not believe lists that are older than the last one's calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recent {
+    /// When EC2 was asked for a change that it has not answered.
+    pub asked: Option<Time>,
+    /// The interface was attached, or is being given back.
+    pub eni: Option<(Turn, Time)>,
+    /// Its blocks that changed.
+    pub blocks: BTreeMap<Block, (Turn, Time)>,
+}
+
+/// What is believed of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It is attached.
+    There,
+    /// It is being given back.
+    Leaves,
+    /// It is not attached any more.
+    Gone,
+}
+
+/// Which blocks of an interface are believed to be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Belief {
+    /// The blocks.
+    pub blocks: BTreeSet<Block>,
+    /// The list and what EC2 answered say the same, and no answer is missing.
+    pub sure: bool,
+}
+
+impl Recent {
+    /// A change is asked for.
+    pub fn ask(&mut self, now: Time) {
+        self.asked = Some(now);
+    }
+
+    /// It was answered, or it is known what became of it.
+    pub fn answered(&mut self) {
+        self.asked = None;
+    }
+
+    /// Blocks came, or may go from now on.
+    pub fn turn<'a>(&mut self, turn: Turn, of: impl IntoIterator<Item = &'a Block>, now: Time) {
+        self.blocks.extend(of.into_iter().map(|block| (*block, (turn, now))));
+    }
+
+    /// EC2 has not taken these back.
+    pub fn stay(&mut self, blocks: &BTreeSet<Block>) {
+        self.blocks.retain(|block, _| !blocks.contains(block));
+    }
+
+    /// Forgets what lists show by now. Whether nothing is left. `on_record`: whether the interface is
+    /// still on record; while it is, it is not forgotten that it is being given back.
+    pub fn forget(&mut self, on_record: bool, now: Time) -> bool {
+        self.blocks.retain(|_, (_, at)| is_young(*at, now));
+        let leaves = |turn| on_record && turn == Turn::Went;
+        self.eni = self.eni.filter(|(turn, at)| leaves(*turn) || is_young(*at, now));
+        if !on_record {
+            (self.asked, self.blocks) = (None, BTreeMap::new());
+        }
+        *self == Self::default()
+    }
+
+    /// Whether a list of now tells what became of the call that was not answered.
+    #[must_use]
+    pub fn tells(&self, now: Time) -> bool {
+        self.asked.is_none_or(|at| !is_young(at, now))
+    }
+
+    /// Which blocks are there, by the record and a list of EC2's.
+    #[must_use]
+    pub fn blocks(
+        &self,
+        recorded: &BTreeSet<Block>,
+        listed: &BTreeSet<Block>,
+        now: Time,
+    ) -> Belief {
+        let lately = |block: &Block, way: Turn| {
+            self.blocks.get(block).is_some_and(|(turn, at)| *turn == way && is_young(*at, now))
+        };
+        let there = listed.iter().filter(|block| !lately(block, Turn::Went));
+        let new = recorded.difference(listed).filter(|block| lately(block, Turn::Came));
+        let blocks: BTreeSet<Block> = there.chain(new).copied().collect();
+        let sure = self.asked.is_none() && blocks == *listed;
+        Belief { blocks, sure }
+    }
+
+    /// Whether the interface is there, by a list of EC2's and the instance metadata.
+    #[must_use]
+    pub fn presence(&self, in_list: bool, in_metadata: bool, now: Time) -> Presence {
+        match self.eni {
+            Some((Turn::Went, _)) => Presence::Leaves,
+            Some((Turn::Came, at)) if is_young(at, now) => Presence::There,
+            // One of them alone may be late: only what neither knows is gone.
+            Some((Turn::Came, _)) | None if in_list || in_metadata => Presence::There,
+            Some((Turn::Came, _)) | None => Presence::Gone,
+        }
+    }
+}
+
+/// Whether lists may not show yet what happened then. A clock that was set back a little is no
+/// reason to believe them.
+fn is_young(at: Time, now: Time) -> bool {
+    now.0.abs_diff(at.0) < SETTLE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASKED: Time = Time(Duration::from_secs(1_000));
+
+    #[test]
+    fn a_list_that_still_shows_what_was_given_back_is_not_believed_until_it_has_settled() {
+        let mut recent = Recent::default();
+        recent.turn(Turn::Went, &[block(1)], ASKED);
+        let listed = [block(1), block(2)].into();
+
+        let believed = |now| recent.blocks(&[block(2)].into(), &listed, now);
+
+        assert_eq!(believed(ASKED), Belief { blocks: [block(2)].into(), sure: false });
+        assert_eq!(believed(ASKED + SETTLE), Belief { blocks: listed.clone(), sure: true });
+    }
+
+    #[test]
+    fn a_list_that_does_not_show_yet_what_came_is_not_believed_until_it_has_settled() {
+        let mut recent = Recent::default();
+        recent.turn(Turn::Came, &[block(1)], ASKED);
+        let recorded = [block(1), block(2)].into();
+
+        let believed = |now| recent.blocks(&recorded, &[].into(), now);
+
+        assert_eq!(believed(ASKED), Belief { blocks: [block(1)].into(), sure: false });
+        assert_eq!(believed(ASKED + SETTLE), Belief { blocks: [].into(), sure: true });
+    }
+
+    #[test]
+    fn an_address_that_came_again_after_it_went_is_there() {
+        let mut recent = Recent::default();
+        recent.turn(Turn::Went, &[block(1)], ASKED);
+        recent.turn(Turn::Came, &[block(1)], ASKED);
+
+        let believed = recent.blocks(&[block(1)].into(), &[block(1)].into(), ASKED);
+
+        assert_eq!(believed, Belief { blocks: [block(1)].into(), sure: true });
+    }
+
+    #[test]
+    fn what_ec2_refused_to_take_back_is_believed_at_once() {
+        let mut recent = Recent::default();
+        recent.turn(Turn::Went, &[block(1)], ASKED);
+        recent.stay(&[block(1)].into());
+
+        assert!(recent.forget(true, ASKED));
+    }
+
+    #[test]
+    fn a_call_that_was_not_answered_leaves_doubt_until_lists_have_settled() {
+        let mut recent = Recent::default();
+        recent.ask(ASKED);
+        let same = [block(1)].into();
+
+        assert!(!recent.blocks(&same, &same, ASKED).sure);
+        assert!(!recent.tells(ASKED));
+        assert!(recent.tells(ASKED + SETTLE));
+        assert!(!recent.forget(true, ASKED + SETTLE), "somebody must ask first");
+    }
+
+    #[test]
+    fn an_interface_is_gone_only_when_no_view_knows_it_and_it_did_not_come_lately() {
+        let came = Recent { eni: Some((Turn::Came, ASKED)), ..Recent::default() };
+        let old = Recent::default();
+
+        assert_eq!(came.presence(false, false, ASKED), Presence::There);
+        assert_eq!(came.presence(false, false, ASKED + SETTLE), Presence::Gone);
+        assert_eq!(old.presence(true, false, ASKED), Presence::There);
+        assert_eq!(old.presence(false, true, ASKED), Presence::There);
+        assert_eq!(old.presence(false, false, ASKED), Presence::Gone);
+    }
+
+    #[test]
+    fn an_interface_that_is_being_given_back_leaves_whatever_the_views_show() {
+        let mut went = Recent { eni: Some((Turn::Went, ASKED)), ..Recent::default() };
+
+        assert_eq!(went.presence(true, true, ASKED + SETTLE), Presence::Leaves);
+        assert!(!went.forget(true, ASKED + SETTLE));
+        assert!(!went.forget(false, ASKED));
+        assert!(went.forget(false, ASKED + SETTLE));
+    }
+
+    #[test]
+    fn what_lists_show_by_now_is_forgotten() {
+        let mut recent = Recent { eni: Some((Turn::Came, ASKED)), ..Recent::default() };
+        recent.turn(Turn::Went, &[block(1)], ASKED);
+
+        assert!(!recent.clone().forget(true, ASKED));
+        assert!(recent.forget(true, ASKED + SETTLE));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_a_little_is_no_reason_to_believe_a_list() {
+        let mut recent = Recent::default();
+        recent.turn(Turn::Went, &[block(1)], ASKED);
+        let before = Time(ASKED.0 - Duration::from_secs(5));
+
+        assert!(!recent.blocks(&[].into(), &[block(1)].into(), before).sure);
+    }
+
+    fn block(host: u8) -> Block {
+        Block::Address([10, 0, 0, host].into())
+    }
+}
