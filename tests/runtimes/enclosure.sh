@@ -12,8 +12,8 @@ mkdir -p "$1" /run/netns /run/lock /run/aws-node
 mount --move /mnt "$1"
 mount --bind "$2" /run/aws-node
 for folder in etc opt var/lib; do
-    mkdir -p "/run/upper/$folder" "/run/work/$folder"
-    mount -t overlay -o "lowerdir=/$folder,upperdir=/run/upper/$folder,workdir=/run/work/$folder" node "/$folder"
+    mkdir -p "/run/upper/$folder" "/run/scratch/$folder"
+    mount -t overlay -o "lowerdir=/$folder,upperdir=/run/upper/$folder,workdir=/run/scratch/$folder" node "/$folder"
 done
 mkdir -p /etc/cni/net.d /opt/cni/bin /var/lib/cni /var/lib/containers
 mount --bind "$3" /opt/cni/bin
