@@ -2,11 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod program;
+
 use serde_json::{Value, json};
-use std::{
-    io::Write,
-    process::{Command, Output, Stdio},
-};
+use std::process::Output;
 
 const CONF: &str = r#"{"cniVersion":"1.1.0","name":"aws-cni","type":"aws-cni"}"#;
 
@@ -167,17 +166,5 @@ fn document(output: &Output) -> Value {
 }
 
 fn run(env: &[(&str, &str)], stdin: &str) -> Output {
-    // At run time: a compiler wrapper that is a shell script loses a variable with a hyphen.
-    let mut plugin = Command::new(std::env::var_os("CARGO_BIN_EXE_aws-cni").unwrap())
-        .env_clear()
-        .env("ENI_CNI_RUN_DIR", "/nonexistent")
-        .envs(env.iter().copied())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It may end without reading.
-    let _ = plugin.stdin.take().unwrap().write_all(stdin.as_bytes());
-    plugin.wait_with_output().unwrap()
+    program::run("/nonexistent", env, stdin)
 }

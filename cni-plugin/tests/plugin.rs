@@ -2,18 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod program;
+
 use nix::sched::{CloneFlags, setns, unshare};
 use rpc::{Listener, Reply, Request, spool};
 use serde_json::{Value, json};
 use std::{
     fs::{self, File},
-    io::Write,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::MetadataExt,
     },
     path::PathBuf,
-    process::{self, Command, Output, Stdio},
+    process::{self, Command, Output},
     sync::mpsc::{Sender, channel},
     thread,
     time::Duration,
@@ -293,19 +294,7 @@ impl Place {
     }
 
     fn run(&self, env: &[(&str, &str)], stdin: &str) -> Output {
-        // At run time: a compiler wrapper that is a shell script loses a variable with a hyphen.
-        let mut plugin = Command::new(std::env::var_os("CARGO_BIN_EXE_aws-cni").unwrap())
-            .env_clear()
-            .env("ENI_CNI_RUN_DIR", &self.0)
-            .envs(env.iter().copied())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // It may end without reading.
-        let _ = plugin.stdin.take().unwrap().write_all(stdin.as_bytes());
-        plugin.wait_with_output().unwrap()
+        program::run(&self.0, env, stdin)
     }
 }
 
