@@ -11,7 +11,7 @@ use net::{
     nft, op,
     pod::Pod,
 };
-use std::{io, os::fd::AsRawFd};
+use std::{io, os::fd::AsRawFd, process::Command};
 
 #[test]
 fn a_veth_is_born_with_its_peer_in_another_namespace() {
@@ -38,6 +38,21 @@ fn a_veth_is_born_with_its_peer_in_another_namespace() {
     };
     assert_eq!(here, want("left", LEFT, 7, true));
     assert_eq!(there, want("right", RIGHT, 0, false));
+}
+
+/// More than one queue makes the creation wait for the kernel (`facts/kernel-costs.md` §2.2).
+#[test]
+fn both_ends_of_a_veth_have_one_queue() {
+    let host = Namespace::new("queues");
+
+    let shown = host.within(|netlink| {
+        netlink.apply(&[Op::Add(veth(None))]).map_err(io::Error::other)?;
+        let shown =
+            Command::new("ip").args(["-details", "link", "show", "type", "veth"]).output()?;
+        Ok(String::from_utf8_lossy(&shown.stdout).into_owned())
+    });
+
+    assert_eq!(shown.matches(" numtxqueues 1 numrxqueues 1 ").count(), 2, "{shown}");
 }
 
 #[test]
