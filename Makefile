@@ -28,7 +28,7 @@ demo: ## run a simulated VPC on this machine, from the first ENI to pods that ta
 	@scripts/need root cargo cc nft
 	@$(WAIT)
 	@$(BUILD)
-	@"$${CARGO_TARGET_DIR:-target}"/debug/vpc-sim demo
+	@"$${CARGO_TARGET_DIR:-target}"/debug/demo
 
 test: ## run all tests, in network namespaces and with foreign clients (needs root)
 	@scripts/need root cargo cc nft ip venv iptables plugins cnitool runtimes
@@ -45,13 +45,13 @@ check: ## format, lints, licences and sources of dependencies, shape of the repo
 
 bench: ## measure pods' start and end, a packet's cost, a cluster's calls, the simulated VPC (needs root)
 	@scripts/need root cargo cc nft plugins
-	cargo bench --quiet --package vpc-sim --bench calls
-	cargo run --quiet --package tests --example cluster-cost
-	cargo run --quiet --package tests --example packet-cost
+	cargo bench --quiet --package vpc --bench calls
+	cargo run --quiet --package bench --bin cluster-cost
+	cargo run --quiet --package bench --bin packet-cost
 	@echo "building the daemon for measurement; the first time takes minutes" >&2
 	scripts/daemon measure
-	cargo build --quiet --profile measure --package vpc-sim --package tests --bins --examples
-	"$${CARGO_TARGET_DIR:-target}"/measure/examples/pod-start "$$(scripts/plugin)"
+	cargo build --quiet --profile measure --package vpc-sim --package bench --bins
+	"$${CARGO_TARGET_DIR:-target}"/measure/pod-start "$$(scripts/plugin)"
 
 SECONDS ?= 600
 soak: ## run new histories of simulated nodes for SECONDS=600; a failing one prints itself

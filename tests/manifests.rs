@@ -151,7 +151,7 @@ fn the_role_is_bound_to_the_account_that_the_daemon_runs_as() {
 
 #[test]
 fn the_custom_resource_is_the_one_that_ipamd_watches() {
-    let source = read("ipamd/src/kube/eniconfig.rs");
+    let source = read("ipamd/src/follow/eniconfig.rs");
 
     let crd = yaml("conf/eniconfig-crd.yaml").remove(0);
 
@@ -161,7 +161,7 @@ fn the_custom_resource_is_the_one_that_ipamd_watches() {
         [("group", &spec["group"]), ("version", &version["name"]), ("kind", &spec["names"]["kind"])]
     {
         let wanted = format!("{name} = {value}");
-        assert!(source.contains(&wanted), "ipamd/src/kube/eniconfig.rs has no `{wanted}`");
+        assert!(source.contains(&wanted), "ipamd/src/follow/eniconfig.rs has no `{wanted}`");
     }
     let schema = &version["schema"]["openAPIV3Schema"]["properties"]["spec"];
     assert_eq!(crd["metadata"]["name"], "eniconfigs.crd.k8s.amazonaws.com");

@@ -21,13 +21,18 @@ const TEST_LINES: usize = 600;
 /// Each crate, and the crates of ours that it may use.
 const LAYERS: &[(&str, &[&str])] = &[
     ("cni", &[]),
+    ("instances", &[]),
     ("pool", &[]),
     ("net", &[]),
     ("rpc", &["cni"]),
-    ("cni-plugin", &["cni", "rpc"]),
-    ("ipamd", &["cni", "net", "pool", "rpc"]),
-    ("vpc-sim", &["cni", "net"]),
-    ("tests", &["cni", "cni-plugin", "ipamd", "net", "pool", "rpc", "vpc-sim"]),
+    ("record", &["net", "pool", "rpc"]),
+    ("vpc", &["instances", "net"]),
+    ("cni-plugin", &["cni", "record", "rpc"]),
+    ("ipamd", &["cni", "instances", "net", "pool", "record", "rpc"]),
+    ("vpc-sim", &["cni", "instances", "net", "vpc"]),
+    ("demo", &["net", "vpc", "vpc-sim"]),
+    ("tests", &["cni", "cni-plugin", "ipamd", "net", "pool", "rpc", "vpc", "vpc-sim"]),
+    ("bench", &["cni", "net", "pool", "rpc", "tests", "vpc", "vpc-sim"]),
 ];
 
 /// First letters of crates that the plugin does without: the runtime starts it for every verb.
@@ -82,12 +87,12 @@ fn every_path_in_a_document_exists() {
 #[test]
 fn a_document_names_paths_in_backquotes() {
     let text =
-        "`net/src/op.rs`, plain net/src/x.rs, `WARM_IP_TARGET`, `k8s.amazonaws.com/eniConfig`
-        `/var/run/aws-node/ipam.json` `net/none/` `lost.rs`\n```\nnet/code\n```\n`conf`";
+        "`crates/net/src/plan/op.rs`, plain crates/x.rs, `WARM_IP_TARGET`, `k8s.amazonaws.com/eniConfig`
+        `/var/run/aws-node/ipam.json` `crates/none/` `lost.rs`\n```\ncrates/code\n```\n`conf`";
 
     let paths: Vec<_> = quoted(text).into_iter().filter(|word| is_path(word)).collect();
 
-    assert_eq!(paths, ["net/src/op.rs", "net/none/", "lost.rs"]);
+    assert_eq!(paths, ["crates/net/src/plan/op.rs", "crates/none/", "lost.rs"]);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What to tell the runtime when the daemon does not answer.
 
 use cni::{Code, Command, Error};
-use rpc::{CallError, Reply, Request, spool};
+use record::spool;
+use rpc::{CallError, Reply, Request};
 use std::{fs, path::Path};
 
 /// What an operator can look at; the pod's event shows it.

@@ -5,7 +5,8 @@
 mod program;
 
 use nix::sched::{CloneFlags, setns, unshare};
-use rpc::{Listener, Reply, Request, spool};
+use record::spool;
+use rpc::{Listener, Reply, Request};
 use serde_json::{Value, json};
 use std::{
     fs::{self, File},

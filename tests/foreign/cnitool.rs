@@ -1,17 +1,17 @@
 //! cnitool, the reference library's own runtime, calls every verb of our plugin, alone and with
 //! plugins chained behind it.
 
-use crate::{
-    by_hand::Container,
-    command::{outcome, run, until},
-    world::World,
-};
 use serde_json::{Value, json};
 use std::{
     env, fs,
     path::{Path, PathBuf},
     process::Command,
     slice,
+};
+use tests::{
+    by_hand::Container,
+    command::{outcome, run, until},
+    world::World,
 };
 
 /// Where Debian and Fedora put the reference plugins.

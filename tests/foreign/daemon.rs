@@ -1,15 +1,15 @@
 //! A daemon's life behind a proxy that records it: interfaces, addresses, a restart, a move.
 
-use crate::{
-    command::until,
-    python,
-    world::{CUSTOM, Pod, World, ZONES},
-};
+use crate::python;
 use std::{
     fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+};
+use tests::{
+    command::until,
+    world::{CUSTOM, Pod, World, ZONES},
 };
 
 /// Where the proxies listen, each in the network of its node.

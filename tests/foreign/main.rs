@@ -1,26 +1,11 @@
 //! Lets clients and simulators that we did not write judge ours.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-#[path = "../scenarios/apis.rs"]
-#[expect(dead_code, reason = "the scenarios use all of it")]
-mod apis;
-#[path = "../scenarios/by_hand.rs"]
-#[expect(dead_code, reason = "the scenarios use all of it")]
-mod by_hand;
-#[path = "../scenarios/command.rs"]
-mod command;
-#[path = "../scenarios/http.rs"]
-#[expect(dead_code, reason = "the scenarios use all of it")]
-mod http;
-#[path = "../scenarios/world.rs"]
-#[expect(dead_code, reason = "the scenarios use all of it")]
-mod world;
-
 mod cnitool;
 mod daemon;
 mod python;
 
-use world::World;
+use tests::world::World;
 
 #[test]
 fn boto3_finds_aws_behaviour() {
@@ -29,7 +14,7 @@ fn boto3_finds_aws_behaviour() {
         // One of three interfaces, one from before Nitro, one with two network cards.
         [("judged", "m5.large"), ("xen", "m4.large"), ("cards", "c6in.32xlarge")]
     {
-        world.node_add(node, world::ZONES[0], &["--type", instance_type]);
+        world.node_add(node, tests::world::ZONES[0], &["--type", instance_type]);
     }
 
     let endpoint = world.status().summary.outside.ec2;

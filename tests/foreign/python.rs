@@ -1,6 +1,5 @@
 //! Python programs with what `requirements.txt` pins, and nothing else.
 
-use crate::command::{outcome, run as run_to_its_end};
 use sha1::{Digest, Sha1};
 use std::{
     fs,
@@ -8,6 +7,7 @@ use std::{
     process::Command,
     sync::OnceLock,
 };
+use tests::command::{outcome, run as run_to_its_end};
 use tests::repository;
 
 /// Where the programs are.

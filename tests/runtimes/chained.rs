@@ -1,15 +1,17 @@
 //! Plugins that we did not write, chained behind ours.
 
 use crate::{
-    command::until,
     containerd::{Containerd, install_stock},
     cri::Wanted,
-    http,
     nodes::tight,
-    world::{CUSTOM, Pod, World, ZONES},
 };
 use serde_json::{Value, json};
 use std::{fs, net::SocketAddr, path::Path};
+use tests::{
+    command::until,
+    http,
+    world::{CUSTOM, Pod, World, ZONES},
+};
 
 /// On the node, for the pod's port 80.
 const HOST_PORT: u16 = 8080;

@@ -1,13 +1,11 @@
 //! containerd on a node of a world, with the plugin and the network list that the daemon installed.
 
 use crate::{
-    command::until,
     cri::{Cri, Wanted},
     enclosure::Enclosure,
     grpc::Refusal,
-    http, image,
+    image,
     shim::Shim,
-    world::{Pod, World},
 };
 use nix::{
     sys::{
@@ -22,6 +20,11 @@ use std::{
     os::unix::{fs::symlink, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Stdio},
+};
+use tests::{
+    command::until,
+    http,
+    world::{Pod, World},
 };
 
 /// Where Debian's containernetworking-plugins are.

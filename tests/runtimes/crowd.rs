@@ -1,11 +1,9 @@
 //! Many pods at once, also while the daemon goes away and comes back.
 
 use crate::{
-    command::until,
     containerd::{Containerd, install_stock},
     cri::Wanted,
     nodes::{TIGHT, tight},
-    world::{CUSTOM, Pod, World, ZONES},
 };
 use std::{
     collections::BTreeSet,
@@ -16,6 +14,10 @@ use std::{
     },
     thread,
     time::{Duration, Instant},
+};
+use tests::{
+    command::until,
+    world::{CUSTOM, Pod, World, ZONES},
 };
 
 /// Pods of a node that boots: more than two interfaces have addresses for.

@@ -1,15 +1,15 @@
 //! A node for real programs: its network, and processes and mounts that end with it.
 
-use crate::{
-    command::{outcome, run, until},
-    image,
-    world::World,
-};
+use crate::image;
 use std::{
     fs,
     io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+};
+use tests::{
+    command::{outcome, run, until},
+    world::World,
 };
 use vpc_sim::world::folder::BASE;
 

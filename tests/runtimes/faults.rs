@@ -1,14 +1,16 @@
 //! Calls of the plugin that fail, hang or are killed, and a containerd that is: nothing leaks.
 
 use crate::{
-    command::until,
     containerd::Containerd,
     cri::Wanted,
     nodes::{TIGHT, tight},
     shim::{Order, Shim},
-    world::{CUSTOM, World},
 };
 use std::{fs, thread, time::Duration};
+use tests::{
+    command::until,
+    world::{CUSTOM, World},
+};
 
 /// Given to what hangs.
 const SOON: Duration = Duration::from_secs(1);

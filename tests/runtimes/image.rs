@@ -1,6 +1,5 @@
 //! The image of all pods, made of the machine's own busybox: nothing is downloaded.
 
-use crate::command::{outcome, run};
 use serde_json::json;
 use std::{
     fs,
@@ -9,6 +8,7 @@ use std::{
     process::Command,
     sync::OnceLock,
 };
+use tests::command::{outcome, run};
 
 /// Its name, in a registry that does not exist.
 pub(crate) const NAME: &str = "localhost/pod:test";

@@ -1,8 +1,8 @@
 //! Nodes on which a leak of one address is noticed.
 
-use crate::{
+use crate::containerd::install_stock;
+use tests::{
     command::until,
-    containerd::install_stock,
     world::{CUSTOM, World, ZONES},
 };
 

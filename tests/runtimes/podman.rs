@@ -1,16 +1,18 @@
 //! podman and `ctr`, which call plugins in other ways than Kubernetes does.
 
 use crate::{
-    command::until,
     containerd::Containerd,
     enclosure::Enclosure,
     image,
     nodes::{TIGHT, tight},
     shim::{Call, Shim},
-    world::{CUSTOM, Pod, World},
 };
 use serde_json::Value;
 use std::{fs, net::Ipv4Addr, path::Path};
+use tests::{
+    command::until,
+    world::{CUSTOM, Pod, World},
+};
 
 /// podman on a machine without systemd, with the network that the daemon installs.
 const SETTINGS: &str = r#"

@@ -6,9 +6,9 @@ use crate::{
     image,
     nodes::tight,
     shim::Call,
-    world::{Pod, World, ZONES},
 };
 use std::{net::IpAddr, path::Path};
+use tests::world::{Pod, World, ZONES};
 
 /// What a runtime can lose of a pod before it stops it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! A plugin in the place of ours: it notes each call, and passes it on, or does not.
 
-use crate::{containerd::install_stock, world::World};
+use crate::containerd::install_stock;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+use tests::world::World;
 
 const SCRIPT: &str = include_str!("shim.sh");
 

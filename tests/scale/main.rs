@@ -3,20 +3,6 @@
 //! Needs root, and the programs: `make test` builds them first.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-#[path = "../scenarios/apis.rs"]
-#[expect(dead_code, reason = "the scenarios use all of it")]
-mod apis;
-#[path = "../scenarios/command.rs"]
-mod command;
-#[path = "../scenarios/http.rs"]
-mod http;
-#[path = "../scenarios/traffic.rs"]
-#[expect(dead_code, reason = "the scenarios use all of it")]
-mod traffic;
-#[path = "../scenarios/world.rs"]
-#[expect(dead_code, reason = "the scenarios use all of it")]
-mod world;
-
 use std::{
     collections::BTreeSet,
     fs,
@@ -25,8 +11,8 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use tests::world::{CUSTOM, Pod, World, ZONES};
 use vpc_sim::world::process::Process;
-use world::{CUSTOM, Pod, World, ZONES};
 
 const NODES: usize = 20;
 

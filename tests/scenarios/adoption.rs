@@ -1,6 +1,6 @@
 //! Interfaces that a node has before its daemon: those for pods are used, others left alone.
 
-use crate::{
+use tests::{
     command::until,
     world::{CUSTOM, World, ZONES},
 };

@@ -1,10 +1,10 @@
 //! ADD, DEL and VERSION as runtimes call them, and call them again.
 
-use crate::{
+use serde_json::{Value, json};
+use tests::{
     by_hand::{Container, Ended},
     world::{World, ZONES, address},
 };
-use serde_json::{Value, json};
 
 /// CNI requirement 37.
 #[test]

@@ -1,6 +1,6 @@
 //! Bad days of AWS: lost answers, throttling, denial, late devices, metadata that is wrong.
 
-use crate::{
+use tests::{
     command::until,
     world::{CUSTOM, World, ZONES},
 };

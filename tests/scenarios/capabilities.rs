@@ -1,14 +1,14 @@
 //! The daemon with the one capability that its DaemonSet asks for, and without it.
 
-use crate::{
-    command::{outcome, run},
-    world::{CUSTOM, World, ZONES},
-};
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+};
+use tests::{
+    command::{outcome, run},
+    world::{CUSTOM, World, ZONES},
 };
 
 /// As a container with `drop: [ALL]`, `add: [NET_ADMIN]` and `allowPrivilegeEscalation: false`.

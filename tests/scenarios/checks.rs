@@ -1,10 +1,10 @@
 //! CHECK: what ADD made is there, and what is not is named.
 
-use crate::{
+use serde_json::{Value, json};
+use tests::{
     by_hand::{Container, Ended},
     world::{CUSTOM, World, ZONES, address},
 };
-use serde_json::{Value, json};
 
 /// CNI requirements 18, 28, 46.
 #[test]

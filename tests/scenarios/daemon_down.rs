@@ -1,10 +1,10 @@
 //! What runtimes are told, and what is kept for later, while no daemon runs.
 
-use crate::{
+use serde_json::json;
+use tests::{
     by_hand::Container,
     world::{World, address},
 };
-use serde_json::json;
 
 /// A node with one address for pods, so that a leak of one is noticed.
 const ONE_ADDRESS: &[&str] = &["--type", "t3.nano"];

@@ -1,10 +1,10 @@
 //! Pods that are about to start, pods that cannot, and the choice among subnets.
 
-use crate::{
+use serde_json::{Value, json};
+use tests::{
     command::until,
     world::{CUSTOM, World, ZONES},
 };
-use serde_json::{Value, json};
 
 // Users' pain: a node without warm addresses begins to ask for them when the first ADD waits.
 #[test]

@@ -1,6 +1,6 @@
 //! ENIConfigs that are missing or wrong: the daemon stays, the pod's event says why, repair heals.
 
-use crate::{
+use tests::{
     command::until,
     world::{CUSTOM, World, ZONES},
 };

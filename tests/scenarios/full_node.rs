@@ -1,10 +1,10 @@
 //! More pods than a node has addresses for.
 
-use crate::{
+use std::{collections::BTreeSet, thread};
+use tests::{
     command::until,
     world::{CUSTOM, Pod, World, ZONES},
 };
-use std::{collections::BTreeSet, thread};
 
 /// Two interfaces beside the primary one of an m5.large, nine addresses on each.
 const ROOM: usize = 18;

@@ -1,12 +1,12 @@
 //! GC: the runtime's list says whom to look at, the kernel says who is gone.
 
-use crate::{
+use serde_json::{Value, json};
+use std::{fs, io::Write, path::PathBuf, process::Command};
+use tests::{
     by_hand::{Container, Ended},
     command::until,
     world::{World, ZONES, address},
 };
-use serde_json::{Value, json};
-use std::{fs, io::Write, path::PathBuf, process::Command};
 
 /// One interface, no rest for an address, and an answer soon when there is none.
 const TIGHT: &[&str] = &["MAX_ENI=1", "IP_COOLDOWN_PERIOD=0", "ENI_CNI_ADD_WAIT=1"];
@@ -102,7 +102,7 @@ fn gc_goes_on_after_what_fails_and_reports_it() {
         let plugin = world.node_folder("n1").cni_bin().join("aws-cni");
         let program = ["env", &run_dir, plugin.to_str().unwrap()];
         let output = world.exec("n1", &program, &container.env(verb), &conf.to_string());
-        crate::by_hand::ended(&output)
+        tests::by_hand::ended(&output)
     };
     let containers = [Container::new(&world), Container::new(&world)];
     for container in &containers {

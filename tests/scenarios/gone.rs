@@ -1,11 +1,11 @@
 //! Pods that end without a DEL, and pods that live although nothing of ours is left of them.
 
-use crate::{
+use serde_json::json;
+use tests::{
     by_hand::Container,
     command::until,
     world::{World, ZONES, address},
 };
-use serde_json::json;
 
 /// One address for pods, and soon a look after a pod that is without its link.
 const TIGHT: &[&str] =

@@ -1,9 +1,7 @@
 //! Settings of the node's network, as links, rules and filter rules show them.
 
-use crate::{
-    monitor::within,
-    world::{CUSTOM, World, ZONES},
-};
+use crate::monitor::within;
+use tests::world::{CUSTOM, World, ZONES};
 
 #[test]
 fn settings_of_translation_reach_the_filter_rules() {

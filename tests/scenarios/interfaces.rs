@@ -1,6 +1,6 @@
 //! What an interface carries that the daemon makes, and what it costs in calls of EC2.
 
-use crate::{
+use tests::{
     command::until,
     world::{CUSTOM, World, ZONES},
 };

@@ -1,15 +1,6 @@
 //! A pod talks only with its own address, and only root on the node talks to the daemon.
 
-use crate::{
-    by_hand::{Container, Ended, ended},
-    command::until,
-    http,
-    kube_proxy::set,
-    monitor::within,
-    packets,
-    services::Cluster,
-    world::{World, ZONES},
-};
+use crate::{kube_proxy::set, monitor::within, packets, services::Cluster};
 use std::{
     fs,
     io::{self, ErrorKind},
@@ -17,6 +8,12 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
+};
+use tests::{
+    by_hand::{Container, Ended, ended},
+    command::until,
+    http,
+    world::{World, ZONES},
 };
 
 /// Where the node listens.

@@ -1,12 +1,12 @@
 //! What pods leave that are not on record, links that go behind their DEL, and ADDs that were killed.
 
-use crate::{
+use serde_json::{Value, json};
+use std::{fs, io::Write, process::Stdio, thread};
+use tests::{
     by_hand::Container,
     command::until,
     world::{CUSTOM, World, ZONES, address},
 };
-use serde_json::{Value, json};
-use std::{fs, io::Write, process::Stdio, thread};
 
 /// CNI requirements 40, 42, 43.
 #[test]

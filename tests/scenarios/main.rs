@@ -3,17 +3,11 @@
 //! Needs root, and the programs: `make test` builds them first.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-mod apis;
-mod by_hand;
-mod command;
 mod host_settings;
-mod http;
 mod kube_proxy;
 mod monitor;
 mod packets;
 mod probes;
-mod traffic;
-mod world;
 
 mod adoption;
 mod attachments;

@@ -1,7 +1,7 @@
 //! What a daemon shows to Prometheus.
 
-use crate::world::{CUSTOM, World, ZONES};
 use std::io;
+use tests::world::{CUSTOM, World, ZONES};
 
 #[test]
 fn metrics_say_what_there_is_who_uses_it_why_and_what_it_cost() {

@@ -1,10 +1,8 @@
 //! The story of the demo as assertions: a cluster moves to custom networking with its pods running.
 
-use crate::{
-    packets,
-    world::{CUSTOM, Pod, World, ZONES},
-};
+use crate::packets;
 use std::net::{IpAddr, Ipv4Addr};
+use tests::world::{CUSTOM, Pod, World, ZONES};
 
 /// An address that nobody in the VPC has.
 const NOBODY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);

@@ -1,11 +1,11 @@
 //! Listens to changes of a place's network, as `ip monitor` and `nft monitor` tell them.
 
-use crate::command::until;
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
+use tests::command::until;
 
 /// A program that tells changes until it is dropped.
 pub(crate) struct Monitor {

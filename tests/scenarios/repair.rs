@@ -1,11 +1,6 @@
 //! Other programs take away, flush and change what is ours in the kernel: it is put back, and
 //! nothing of theirs is touched.
 
-use crate::{
-    by_hand::Container,
-    command::until,
-    world::{CUSTOM, Pod, World, ZONES, address},
-};
 use std::{
     collections::BTreeSet,
     fs,
@@ -13,6 +8,11 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
+};
+use tests::{
+    by_hand::Container,
+    command::until,
+    world::{CUSTOM, Pod, World, ZONES, address},
 };
 use vpc_sim::world::status::InterfaceStatus;
 

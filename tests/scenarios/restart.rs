@@ -1,15 +1,15 @@
 //! A daemon that is killed and comes back: pods notice nothing, and EC2 is not asked.
 
-use crate::{
-    by_hand::Container,
-    command::until,
-    world::{CUSTOM, Pod, World, ZONES},
-};
 use std::{
     fs,
     net::IpAddr,
     sync::atomic::{AtomicBool, Ordering},
     thread,
+};
+use tests::{
+    by_hand::Container,
+    command::until,
+    world::{CUSTOM, Pod, World, ZONES},
 };
 
 /// An address in the VPC that nobody has.

@@ -1,13 +1,13 @@
 //! What a node's rules and routes are, in both layouts, and that a restart leaves them alone.
 
-use crate::{
-    command::until,
-    monitor::{Monitor, within},
-    world::{CUSTOM, Pod, World, ZONES},
-};
+use crate::monitor::{Monitor, within};
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
+};
+use tests::{
+    command::until,
+    world::{CUSTOM, Pod, World, ZONES},
 };
 
 const PEERS: &[&str] = &["ENI_CNI_RULE_LAYOUT=aws"];

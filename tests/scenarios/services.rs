@@ -1,15 +1,15 @@
 //! Services beside kube-proxy in each of its modes: who answers, whom they see, and that no packet
 //! takes an interface that the VPC does not accept it from.
 
-use crate::{
-    http,
-    kube_proxy::{External, KubeProxy, Mode, Service, set},
-    world::{CUSTOM, Pod, World, ZONES},
-};
+use crate::kube_proxy::{External, KubeProxy, Mode, Service, set};
 use ipnetwork::Ipv4Network;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+};
+use tests::{
+    http,
+    world::{CUSTOM, Pod, World, ZONES},
 };
 use vpc_sim::world::status::InterfaceStatus;
 
@@ -98,12 +98,12 @@ fn a_node_port_is_answered_by_the_interface_that_it_was_asked_through() {
     let interfaces = cluster.world.node("n1").interfaces;
     for interface in &interfaces {
         let at = SocketAddr::from((interface.primary, local.node_port));
-        for from in [&cluster.far, &pods.far.place()] {
+        for from in [&cluster.far, &place(&pods.far)] {
             cluster.check_answer(from, at, &pods.near, from.address);
         }
         // The answer of the other node's pod comes in by the primary interface.
         let at = SocketAddr::from((interface.primary, elsewhere.node_port));
-        for from in [&cluster.far, &pods.far.place()] {
+        for from in [&cluster.far, &place(&pods.far)] {
             cluster.check_answer(from, at, &pods.far, cluster.near.address);
         }
     }
@@ -259,14 +259,14 @@ impl Cluster {
         let at = |service: &Service| SocketAddr::from((service.cluster_ip, 80));
         let [near, far, _] = services;
         for (service, pod) in [(near, &pods.near), (far, &pods.far)] {
-            self.check_answer(&pods.client.place(), at(service), pod, pods.client.address);
+            self.check_answer(&place(&pods.client), at(service), pod, pods.client.address);
             self.check_answer(&self.near, at(service), pod, self.near.address);
         }
         // A pod that asks itself must not see its own address as the other side's.
-        self.check_answer(&pods.near.place(), at(near), &pods.near, self.near.address);
-        self.check_answer(&pods.far.place(), at(far), &pods.far, self.far.address);
+        self.check_answer(&place(&pods.near), at(near), &pods.near, self.near.address);
+        self.check_answer(&place(&pods.far), at(far), &pods.far, self.far.address);
         let at = SocketAddr::from((self.near.address, near.node_port));
-        self.check_answer(&pods.near.place(), at, &pods.near, self.near.address);
+        self.check_answer(&place(&pods.near), at, &pods.near, self.near.address);
     }
 
     fn check_node_ports(&self, pods: &Pods, services: &Services) {
@@ -274,14 +274,14 @@ impl Cluster {
         for (service, pod) in [(near, &pods.near), (far, &pods.far)] {
             let seen = self.near.address;
             let at = SocketAddr::from((self.near.address, service.node_port));
-            for from in [&self.far, &self.near, &pods.far.place()] {
+            for from in [&self.far, &self.near, &place(&pods.far)] {
                 self.check_answer(from, at, pod, seen);
             }
             // What a pod of the node sends to another node leaves by the pod's interface, and with
             // the address of that.
             let leaves = pod.node != pods.client.node;
             let seen_of_pod = if leaves { self.interface_of(&pods.client) } else { seen };
-            self.check_answer(&pods.client.place(), at, pod, seen_of_pod);
+            self.check_answer(&place(&pods.client), at, pod, seen_of_pod);
             let at = SocketAddr::from((self.public(), service.node_port));
             self.check_answer(&self.internet, at, pod, seen);
         }
@@ -291,7 +291,7 @@ impl Cluster {
         let [_, _, local] = services;
         let at = SocketAddr::from((self.near.address, local.node_port));
         for _ in 0..ENOUGH {
-            for from in [&self.far, &pods.far.place(), &pods.client.place()] {
+            for from in [&self.far, &place(&pods.far), &place(&pods.client)] {
                 self.check_answer(from, at, &pods.near, from.address);
             }
             let at = SocketAddr::from((self.public(), local.node_port));
@@ -311,12 +311,12 @@ impl Cluster {
     /// What goes on beside services: probes of kubelet, pods among themselves, the internet.
     fn check_without_services(&self, pods: &Pods) {
         let at = |pod: &Pod| SocketAddr::from((pod.address, 80));
-        for from in [&self.near, &self.far, &pods.client.place()] {
+        for from in [&self.near, &self.far, &place(&pods.client)] {
             for pod in [&pods.near, &pods.far] {
                 self.check_answer(from, at(pod), pod, from.address);
             }
         }
-        self.check_answer(&pods.far.place(), at(&pods.near), &pods.near, pods.far.address);
+        self.check_answer(&place(&pods.far), at(&pods.near), &pods.near, pods.far.address);
         let public = IpAddr::V4(self.public());
         for from in [&pods.client.namespace, &self.near.namespace] {
             assert_eq!(self.world.seen_on_the_internet(from), public, "{from:?}");
@@ -339,10 +339,8 @@ fn holds(eni: &InterfaceStatus, address: Ipv4Addr) -> bool {
     eni.secondary.contains(&address) || eni.prefixes.iter().any(within)
 }
 
-impl Pod {
-    fn place(&self) -> Place {
-        Place { namespace: self.namespace.clone(), address: self.address }
-    }
+fn place(pod: &Pod) -> Place {
+    Place { namespace: pod.namespace.clone(), address: pod.address }
 }
 
 /// With a pod of the first node, with a pod of the second, and with one of each whose node ports

@@ -1,6 +1,6 @@
 //! STATUS: says what a failed ADD would say, before there is one.
 
-use crate::{
+use tests::{
     by_hand::Container,
     command::until,
     world::{CUSTOM, World, ZONES},

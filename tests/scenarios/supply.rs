@@ -1,11 +1,11 @@
 //! Where addresses come from and in what form: prefixes, several subnets, edited groups.
 
-use crate::{
+use serde_json::json;
+use std::net::IpAddr;
+use tests::{
     command::until,
     world::{CUSTOM, World, ZONES},
 };
-use serde_json::json;
-use std::net::IpAddr;
 
 #[test]
 fn pods_get_addresses_of_prefixes_and_reach_each_other() {

@@ -2,12 +2,10 @@
 //! are replaced: nothing is lost, nothing takes another way.
 
 use crate::{
-    command::until,
     kube_proxy::Mode,
     monitor::within,
     probes::{self, Seen, Target},
     services::{Cluster, Pods, services},
-    world::CUSTOM,
 };
 use net::{
     TableMarks,
@@ -19,6 +17,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
+use tests::{command::until, world::CUSTOM};
 
 /// Modes that have rules of their own.
 const PREFIXES: &[&str] = &["ENABLE_PREFIX_DELEGATION=true"];
@@ -141,7 +140,7 @@ impl Traffic {
     }
 
     /// Lets traffic flow on every way while something is done; what each probe saw.
-    fn while_doing(&self, act: impl FnOnce(&crate::world::World)) -> Vec<(String, Seen)> {
+    fn while_doing(&self, act: impl FnOnce(&tests::world::World)) -> Vec<(String, Seen)> {
         // Those who answer end after those who ask, or the last question would have no answer.
         let (over, all_over) = (AtomicBool::new(false), AtomicBool::new(false));
         let ways = self.ways();

@@ -1,7 +1,7 @@
 //! Worlds side by side, and what is left of one that was killed.
 
-use crate::world::{World, ZONES};
 use std::{fs, path::PathBuf};
+use tests::world::{World, ZONES};
 use vpc_sim::world::process::Process;
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use vpc_sim::vpc::{
+use vpc::{
     Ec2Error, EniId, Filter, InstanceId, Interface, Spec, Time as At, Vpc,
     admit::Course,
     assign::{Assigned, Reassignment, Wanted},

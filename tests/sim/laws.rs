@@ -352,8 +352,7 @@ pub(crate) fn everywhere(nodes: &[Node], cloud: &Cloud) -> Result<(), Broken> {
             let is_there = interface.is_some_and(|it| {
                 let attachment = it.attachment.as_ref();
                 attachment.is_some_and(|at| {
-                    at.instance_id == node.instance
-                        && at.state != vpc_sim::vpc::AttachmentState::Detaching
+                    at.instance_id == node.instance && at.state != vpc::AttachmentState::Detaching
                 }) && (it.secondary.contains(&address)
                     || it.prefixes.iter().any(|prefix| prefix.contains(address)))
             });

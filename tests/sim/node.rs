@@ -15,7 +15,7 @@ use std::{
     net::Ipv4Addr,
     time::Duration,
 };
-use vpc_sim::vpc::{
+use vpc::{
     AttachmentState, InstanceId, Interface, Launch, Time as At, Vpc, assign::Wanted,
     attach::Attach, create::CreateInterface,
 };

@@ -7,7 +7,7 @@ use crate::{
 };
 use pool::{Action, Block, Cause, Eni, EniId, Presence, Refusal, Time, Turn};
 use std::collections::{BTreeMap, BTreeSet};
-use vpc_sim::vpc::{AttachmentState, Interface};
+use vpc::{AttachmentState, Interface};
 
 /// Interfaces that EC2 lists as attached.
 pub(crate) type Listed = BTreeMap<EniId, Eni>;

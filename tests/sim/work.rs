@@ -11,7 +11,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use vpc_sim::vpc::{
+use vpc::{
     Ec2Error, EniId as Id, Interface,
     assign::{Assigned, Reassignment, Wanted},
     attach::{Attach, Detach},
@@ -518,8 +518,8 @@ fn name(action: &Action, stage: &Stage) -> &'static str {
 }
 
 fn apply(
-    vpc: &mut vpc_sim::vpc::Vpc,
-    at: vpc_sim::vpc::Time,
+    vpc: &mut vpc::Vpc,
+    at: vpc::Time,
     action: &Action,
     deletes: bool,
 ) -> Result<Reply, Ec2Error> {

@@ -8,7 +8,7 @@ use crate::{
 };
 use pool::{HOLD, Source, Time};
 use std::{collections::BTreeMap, time::Duration};
-use vpc_sim::vpc::Time as At;
+use vpc::Time as At;
 
 /// After so long without faults every pause of the pool has ended (the longest is half an hour),
 /// and what was wanted then has been done.
@@ -162,7 +162,7 @@ impl World {
     }
 
     fn abandoned(&self) -> usize {
-        let there = |id: &&vpc_sim::vpc::EniId| {
+        let there = |id: &&vpc::EniId| {
             self.cloud.vpc.interfaces().get(*id).is_some_and(|it| it.attachment.is_none())
         };
         self.cloud.abandoned.iter().filter(there).count()

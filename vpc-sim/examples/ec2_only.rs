@@ -7,10 +7,8 @@
 use anyhow::Context as _;
 use std::{io::Write as _, sync::Arc};
 use tokio::net::TcpListener;
-use vpc_sim::{
-    api::{cloud::Cloud, ec2, hangup},
-    vpc::{Launch, Spec, Vpc},
-};
+use vpc::{Launch, Spec, Vpc};
+use vpc_sim::api::{cloud::Cloud, ec2, hangup};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

@@ -1,8 +1,7 @@
 //! A VPC on one Linux machine: EC2, instance metadata, a Kubernetes API, and real packets.
 //!
-//! - [`vpc`]: the rules of EC2 as a state machine in virtual time
+//! - [`vpc`]: the rules of EC2 as a state machine in virtual time, and the wires that follow from it
 //! - [`api`]: the same over HTTP, and a Kubernetes API
-//! - [`layout`]: what the wires must look like
 //! - [`fabric`]: namespaces, devices, the router and its filters
 //! - [`runtime`]: what the container runtime does for one pod's network
 //! - [`world`]: all of it together, in one process
@@ -11,7 +10,7 @@
 pub mod api;
 pub mod cli;
 pub mod fabric;
-pub mod layout;
 pub mod runtime;
-pub mod vpc;
 pub mod world;
+
+pub use vpc;

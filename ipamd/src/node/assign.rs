@@ -1,9 +1,10 @@
 //! An address for an attachment: from the pool, after a wait if need be, and on record.
 
 use super::{Node, State, Trouble, now};
-use crate::{journal::Attachment, metrics, report};
+use crate::tell::{metrics, report};
 use net::{Way, op::MAIN_TABLE};
 use pool::{Assigned, NoAddress, Owner, Pool, Reason, Time};
+use record::Attachment;
 use std::{sync::MutexGuard, time::Instant};
 
 /// Why no address could be assigned.
@@ -44,7 +45,7 @@ impl Node {
         attach: impl FnOnce(&Assigned, u32, Way) -> Attachment,
     ) -> Result<Attachment, AssignError> {
         let mut state = self.state();
-        if let Some(known) = state.journal.book().attachments.get(owner) {
+        if let Some(known) = state.journal.snapshot().attachments.get(owner) {
             return Ok(known.clone());
         }
         let assigned = match state.pool.assign(owner.clone(), now()) {

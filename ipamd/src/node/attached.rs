@@ -1,11 +1,11 @@
 //! Interfaces of this node, as the daemon keeps them.
 
 use super::{Node, now};
-use crate::journal::Interface;
 use anyhow::{Context, Result};
 use ipnetwork::Ipv4Network;
 use net::Layout;
 use pool::{Action, EniId, Readiness, Recent, Time, Turn};
+use record::Interface;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Instant,
@@ -56,13 +56,13 @@ impl Node {
 
     /// What calls for an interface changed lately.
     pub(crate) fn recent(&self, id: &EniId) -> Recent {
-        self.state().journal.book().recent.get(id).cloned().unwrap_or_default()
+        self.state().journal.snapshot().recent.get(id).cloned().unwrap_or_default()
     }
 
     /// Interfaces that are on record and being given back.
     pub(crate) fn leaving(&self) -> Vec<EniId> {
         let state = self.state();
-        let recent = state.journal.book().recent.iter();
+        let recent = state.journal.snapshot().recent.iter();
         let went = recent.filter(|(_, it)| matches!(it.eni, Some((Turn::Went, _))));
         went.map(|(id, _)| id.clone()).filter(|id| state.attached.contains_key(id)).collect()
     }
@@ -85,7 +85,7 @@ impl Node {
     ) -> Result<()> {
         let mut state = self.state();
         let now = now();
-        let mut of = state.journal.book().recent.clone();
+        let mut of = state.journal.snapshot().recent.clone();
         change(of.entry(id.clone()).or_default(), now);
         for (id, mut recent) in of {
             // One that comes is noted before it is on record itself.

@@ -76,7 +76,7 @@ impl Node {
         let links = self.kernel().links().context("list the node's links")?;
         let mut state = self.state();
         let used: Vec<Ipv4Addr> = state.pool.assignments().map(|(_, it)| it.address).collect();
-        let resting = state.journal.book().resting.keys();
+        let resting = state.journal.snapshot().resting.keys();
         let leaving: Vec<Leaving> = resting
             .filter(|address| !used.contains(address))
             .filter_map(|address| leftover(*address, &links))

@@ -10,19 +10,14 @@ pub(crate) use attached::Attached;
 pub(crate) use leaving::{Leaving, Reaper, queue};
 pub(crate) use outlook::Outlook;
 
-use crate::{
-    gone::Doubts,
-    imds::Identity,
-    journal::{Attachment, Journal, Origin},
-    settings::Settings,
-    wanted::HostNetwork,
-};
+use crate::{kernel::desired::HostNetwork, pods::orphans::Doubts, settings::Settings};
 use anyhow::{Context, Result};
 use ipnetwork::Ipv4Network;
 use net::Netlink;
 use pool::{
     Action, Custody, Eni, EniId, Lifetime, Owner, Plan, Pool, Refusal, Source, Spread, Time,
 };
+use record::{Attachment, Identity, Journal, Origin};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
@@ -84,7 +79,7 @@ impl State {
         let served: BTreeSet<(&str, &str)> = if self.pending.is_empty() {
             BTreeSet::new()
         } else {
-            let attachments = self.journal.book().attachments.values();
+            let attachments = self.journal.snapshot().attachments.values();
             attachments.map(|it| (it.pod_namespace.as_str(), it.pod_name.as_str())).collect()
         };
         let without = |(namespace, name): &&(String, String)| {
@@ -302,12 +297,12 @@ impl Node {
 
     /// The attachment of an owner, if it has one.
     pub(crate) fn attachment(&self, owner: &Owner) -> Option<Attachment> {
-        self.state().journal.book().attachments.get(owner).cloned()
+        self.state().journal.snapshot().attachments.get(owner).cloned()
     }
 
     /// Every attachment.
     pub(crate) fn attachments(&self) -> Vec<Attachment> {
-        self.state().journal.book().attachments.values().cloned().collect()
+        self.state().journal.snapshot().attachments.values().cloned().collect()
     }
 
     /// Who has an address.

@@ -1,8 +1,8 @@
 //! A node without a network: what happens to an address behind a DEL, and what STATUS is told.
 
 use super::*;
-use crate::journal::Interface;
 use pool::{Assigned, Limits};
+use record::Interface;
 use std::{fs, path::PathBuf, process, thread};
 
 /// An address of the node.

@@ -8,12 +8,12 @@
 mod iptables;
 mod nftables;
 
-use crate::{
+use crate::probes;
+use std::{fs, io, net::Ipv4Addr, path::Path, process::Command};
+use tests::{
     command::{outcome, run},
-    probes,
     world::{Pod, World},
 };
-use std::{fs, io, net::Ipv4Addr, path::Path, process::Command};
 
 /// Marks what has to be masqueraded (kube-proxy's `masqueradeBit`, 14).
 const MASQUERADE: u32 = 0x4000;

@@ -1,12 +1,5 @@
 //! The VPC in real time, shared by everything that speaks for it or builds it.
 
-use crate::{
-    layout::Layout,
-    vpc::{
-        Time, Vpc,
-        calls::{CallFilter, CallLog, CallRecord},
-    },
-};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -14,6 +7,11 @@ use std::{
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep_until, timeout},
+};
+use vpc::{
+    Time, Vpc,
+    calls::{CallFilter, CallLog, CallRecord},
+    topology::Topology,
 };
 
 /// How long an answer waits for the wires: building a whole node takes well under a second, and
@@ -28,7 +26,7 @@ const SETTLE_LOOK: Duration = Duration::from_secs(1);
 pub struct Cloud {
     state: Mutex<State>,
     clock: Clock,
-    layouts: watch::Sender<(u64, Arc<Layout>)>,
+    topologies: watch::Sender<(u64, Arc<Topology>)>,
     applied: watch::Sender<u64>,
     woken: Notify,
 }
@@ -74,12 +72,12 @@ impl Cloud {
     /// Starts the world's time. Nothing happens by itself until [`Cloud::run`].
     #[must_use]
     pub fn new(vpc: Vpc) -> Arc<Self> {
-        let layout = Arc::new(vpc.layout());
+        let topology = Arc::new(vpc.topology());
         let revision = vpc.revision();
         Arc::new(Self {
             state: Mutex::new(State { vpc, revision, calls: CallLog::default() }),
             clock: Clock::start(),
-            layouts: watch::Sender::new((0, layout)),
+            topologies: watch::Sender::new((0, topology)),
             applied: watch::Sender::new(0),
             woken: Notify::new(),
         })
@@ -124,12 +122,12 @@ impl Cloud {
             return;
         }
         state.revision = state.vpc.revision();
-        let layout = state.vpc.layout();
-        self.layouts.send_if_modified(|(generation, published)| {
-            let changed = **published != layout;
+        let topology = state.vpc.topology();
+        self.topologies.send_if_modified(|(generation, published)| {
+            let changed = **published != topology;
             if changed {
                 *generation += 1;
-                *published = Arc::new(layout);
+                *published = Arc::new(topology);
             }
             changed
         });
@@ -138,11 +136,11 @@ impl Cloud {
     /// What the wires must look like, with a number that grows at each change. From the first
     /// call on, and while the receiver lives, answers wait for [`Cloud::applied`].
     #[must_use]
-    pub fn layouts(&self) -> watch::Receiver<(u64, Arc<Layout>)> {
-        self.layouts.subscribe()
+    pub fn topologies(&self) -> watch::Receiver<(u64, Arc<Topology>)> {
+        self.topologies.subscribe()
     }
 
-    /// The wires look like the layout of this generation.
+    /// The wires look like the topology of this generation.
     pub fn applied(&self, generation: u64) {
         self.applied.send_if_modified(|applied| {
             let newer = generation > *applied;
@@ -154,10 +152,10 @@ impl Cloud {
     /// Waits until the wires look as they should at this moment: at most ten seconds, and not at
     /// all while nobody builds them.
     pub async fn settled(&self) {
-        let newest = self.layouts.borrow().0;
+        let newest = self.topologies.borrow().0;
         let mut applied = self.applied.subscribe();
         let built = async {
-            while self.layouts.receiver_count() > 0 && *applied.borrow_and_update() < newest {
+            while self.topologies.receiver_count() > 0 && *applied.borrow_and_update() < newest {
                 if timeout(SETTLE_LOOK, applied.changed()).await.is_err() {
                     // Look again whether anybody still builds.
                     tracing::debug!(generation = newest, "waiting for the wires");
@@ -207,7 +205,7 @@ impl Cloud {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vpc::{Launch, Spec, attach::Attach, create::CreateInterface};
+    use vpc::{Launch, Spec, attach::Attach, create::CreateInterface};
 
     struct World {
         cloud: Arc<Cloud>,
@@ -237,16 +235,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_device_appears_by_itself_when_its_time_has_come() {
         let World { cloud, attach } = world();
-        let mut layouts = cloud.layouts();
+        let mut topologies = cloud.topologies();
         tokio::spawn(Arc::clone(&cloud).run());
 
         cloud.with(|vpc, now| vpc.attach_network_interface(now, &attach).map(|_| ())).unwrap();
-        let before = layouts.borrow_and_update().1.enis.len();
-        layouts.changed().await.unwrap();
+        let before = topologies.borrow_and_update().1.enis.len();
+        topologies.changed().await.unwrap();
 
         assert_eq!(before, 1);
-        let (generation, layout) = layouts.borrow().clone();
-        assert_eq!(layout.enis[&attach.interface_id].device, "ens6");
+        let (generation, topology) = topologies.borrow().clone();
+        assert_eq!(topology.enis[&attach.interface_id].device, "ens6");
         assert_eq!(generation, 2);
     }
 
@@ -263,7 +261,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_waits_until_the_wires_are_built() {
         let World { cloud, .. } = world();
-        let layouts = cloud.layouts();
+        let topologies = cloud.topologies();
         let waiting = tokio::spawn({
             let cloud = Arc::clone(&cloud);
             async move { cloud.settled().await }
@@ -271,7 +269,7 @@ mod tests {
         tokio::task::yield_now().await;
         let waited = !waiting.is_finished();
 
-        cloud.applied(layouts.borrow().0);
+        cloud.applied(topologies.borrow().0);
         waiting.await.unwrap();
 
         assert!(waited);
@@ -280,7 +278,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_does_not_wait_for_ever() {
         let World { cloud, .. } = world();
-        let _layouts = cloud.layouts();
+        let _layouts = cloud.topologies();
         let before = Instant::now();
 
         cloud.settled().await;

@@ -71,10 +71,6 @@ Examples:
   vpc-sim exec n1/web -- ping -c 1 10.0.0.2
   vpc-sim exec n1/shop/web -- curl -s http://198.18.0.1/";
 
-pub(super) const DEMO: &str = "\
-Examples:
-  vpc-sim demo";
-
 pub(super) const CALLS: &str = "\
 Examples:
   vpc-sim calls                                     how often, by action and node

@@ -1,20 +1,18 @@
 //! `fault`: what goes wrong, and for whom.
 
 use super::{examples, print};
-use crate::{
-    vpc::{
-        fault::{FaultSpec, FaultStatus, Kind, Span},
-        request::Action,
-    },
-    world::{
-        Folder,
-        control::{self, Request},
-    },
+use crate::world::{
+    Folder,
+    control::{self, Request},
 };
 use anyhow::Result;
 use clap::{
     Args, Subcommand,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
+use vpc::{
+    fault::{FaultSpec, FaultStatus, Kind, Span},
+    request::Action,
 };
 
 #[derive(Debug, Subcommand)]

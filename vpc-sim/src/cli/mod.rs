@@ -1,18 +1,14 @@
 //! The command line.
 
-mod demo;
 mod examples;
 mod exec;
 mod fault;
 mod print;
 mod up;
 
-use crate::{
-    vpc::{calls::CallFilter, fault::Span, request::Action},
-    world::{
-        DaemonRequest, Folder, NodeRequest, PodRequest,
-        control::{self, Request},
-    },
+use crate::world::{
+    DaemonRequest, Folder, NodeRequest, PodRequest,
+    control::{self, Request},
 };
 use anyhow::{Result, anyhow};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -20,6 +16,7 @@ use clap_complete::Shell;
 use fault::FaultCommand;
 use ipnetwork::Ipv4Network;
 use std::{collections::BTreeMap, ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
+use vpc::{calls::CallFilter, fault::Span, request::Action};
 
 /// The world that is meant when none is named.
 const DEFAULT_NAME: &str = "default";
@@ -72,9 +69,6 @@ enum Command {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
-    /// Tell the story of custom networking in a world of its own, with checks
-    #[command(after_help = examples::DEMO)]
-    Demo,
     /// Add address blocks to the VPC
     #[command(subcommand)]
     Block(BlockCommand),
@@ -230,7 +224,6 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Up { world } => up::up(&cli.name, world.as_deref()),
         Command::Down => up::down(&folder),
-        Command::Demo => demo::run(demo_name(&cli.name)),
         Command::Status { json } => {
             let status = control::ask(&folder, &Request::Status)?;
             if json {
@@ -262,11 +255,6 @@ fn run(cli: Cli) -> Result<()> {
         }
         Command::Exec { place, command } => exec::exec(&folder, &place, &command),
     }
-}
-
-/// The demo has a world of its own, beside one that runs under the default name.
-fn demo_name(name: &str) -> &str {
-    if name == DEFAULT_NAME { "demo" } else { name }
 }
 
 fn calls(folder: &Folder, args: CallsArgs) -> Result<()> {

@@ -1,15 +1,13 @@
 //! What the commands print.
 
-use crate::{
-    vpc::{calls::CallCount, fault::FaultStatus},
-    world::{
-        calls::{Call, Counts},
-        status::{InterfaceStatus, NodeStatus, Status},
-    },
+use crate::world::{
+    calls::{Call, Counts},
+    status::{InterfaceStatus, NodeStatus, Status},
 };
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Write as _, io::Write as _};
+use vpc::{calls::CallCount, fault::FaultStatus};
 
 /// A document on one line.
 pub(super) fn line(value: &Value) -> Result<()> {
@@ -187,8 +185,8 @@ fn describe_node(text: &mut String, node: &NodeStatus) -> std::fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vpc::fault::{FaultSpec, Kind, Span};
     use std::time::Duration;
+    use vpc::fault::{FaultSpec, Kind, Span};
 
     #[test]
     fn calls_are_a_line_for_each_action_with_who_made_them() {

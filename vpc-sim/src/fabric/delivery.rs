@@ -1,10 +1,10 @@
 //! Which interface gets what is sent to an address: the router's routes and neighbours.
 
 use super::router::VOID;
-use crate::layout::Layout;
 use ipnetwork::Ipv4Network;
 use net::{Mac, Object, Op, Route};
 use std::{collections::BTreeMap, net::Ipv4Addr};
+use vpc::topology::Topology;
 
 /// The router's knowledge of who has which address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,13 +21,13 @@ pub(super) fn gateway(subnet: Ipv4Network) -> Ipv4Addr {
 }
 
 /// What the router must know. `indexes` are those of the router's ends, by interface id.
-pub(super) fn delivery(layout: &Layout, indexes: &BTreeMap<String, u32>) -> Delivery {
+pub(super) fn delivery(topology: &Topology, indexes: &BTreeMap<String, u32>) -> Delivery {
     let mut delivery = Delivery::default();
-    for cidr in &layout.vpc_cidrs {
+    for cidr in &topology.vpc_cidrs {
         // What nobody has is answered for by ARP and goes where a filter drops it.
         delivery.add(Route::on_link(normal(*cidr), VOID));
     }
-    for (id, eni) in &layout.enis {
+    for (id, eni) in &topology.enis {
         let Some(&link) = indexes.get(id) else { continue };
         // One neighbour for all that the interface has: a node is never asked for an address.
         delivery.neighbours.insert((link, eni.primary), eni.mac);
@@ -73,15 +73,15 @@ pub(super) fn normal(network: Ipv4Network) -> Ipv4Network {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::Eni;
+    use vpc::topology::Eni;
 
     const LINK: u32 = 100;
 
     #[test]
     fn everything_of_an_interface_goes_to_its_primary_address() {
-        let layout = layout(&["10.0.1.6"], &["10.0.1.32/28"]);
+        let topology = topology(&["10.0.1.6"], &["10.0.1.32/28"]);
 
-        let ops = Delivery::default().changes(&delivery(&layout, &indexes(LINK)));
+        let ops = Delivery::default().changes(&delivery(&topology, &indexes(LINK)));
 
         let primary = "10.0.1.5".parse().unwrap();
         assert_eq!(
@@ -98,15 +98,15 @@ mod tests {
 
     #[test]
     fn an_unchanged_layout_changes_nothing() {
-        let now = delivery(&layout(&["10.0.1.6"], &["10.0.1.32/28"]), &indexes(LINK));
+        let now = delivery(&topology(&["10.0.1.6"], &["10.0.1.32/28"]), &indexes(LINK));
 
         assert_eq!(now.changes(&now.clone()), []);
     }
 
     #[test]
     fn an_unassigned_address_loses_its_route_only() {
-        let now = delivery(&layout(&["10.0.1.6", "10.0.1.7"], &[]), &indexes(LINK));
-        let next = delivery(&layout(&["10.0.1.7"], &[]), &indexes(LINK));
+        let now = delivery(&topology(&["10.0.1.6", "10.0.1.7"], &[]), &indexes(LINK));
+        let next = delivery(&topology(&["10.0.1.7"], &[]), &indexes(LINK));
 
         let ops = now.changes(&next);
 
@@ -117,9 +117,9 @@ mod tests {
 
     #[test]
     fn an_interface_behind_another_device_has_its_routes_replaced_not_removed() {
-        let layout = layout(&["10.0.1.6"], &[]);
-        let now = delivery(&layout, &indexes(LINK));
-        let next = delivery(&layout, &indexes(LINK + 1));
+        let topology = topology(&["10.0.1.6"], &[]);
+        let now = delivery(&topology, &indexes(LINK));
+        let next = delivery(&topology, &indexes(LINK + 1));
 
         let ops = now.changes(&next);
 
@@ -131,7 +131,7 @@ mod tests {
         BTreeMap::from([("eni-1".into(), link)])
     }
 
-    fn layout(secondary: &[&str], prefixes: &[&str]) -> Layout {
+    fn topology(secondary: &[&str], prefixes: &[&str]) -> Topology {
         let eni = Eni {
             node: "n".into(),
             device: "ens5".into(),
@@ -144,10 +144,10 @@ mod tests {
             groups: vec![],
             source_dest_check: true,
         };
-        Layout {
+        Topology {
             vpc_cidrs: vec!["10.0.0.0/16".parse().unwrap()],
             enis: BTreeMap::from([("eni-1".into(), eni)]),
-            ..Layout::default()
+            ..Topology::default()
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the router drops and counts: by reason, interface and source.
 //!
-//! The filters that come and go with each layout only mark a packet with a [`Reason`]. This table
+//! The filters that come and go with each topology only mark a packet with a [`Reason`]. This table
 //! is made once and never replaced: it counts what is marked, and drops it.
 
 use super::{

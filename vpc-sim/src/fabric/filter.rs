@@ -6,8 +6,8 @@ use super::{
     drops::Reason,
     router::{INTERNET_NAME, SERVICES_NAME},
 };
-use crate::layout::{Eni, Group, Layout, Peer, Permission, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
+use vpc::topology::{Eni, Group, Peer, Permission, Protocol, Topology};
 
 /// Where a VPC's link-local services are (metadata .254, DNS .253, time .123): on every link.
 const LINK_LOCAL_SERVICES: &str = "169.254.169.0/24";
@@ -45,9 +45,9 @@ impl Table {
     }
 }
 
-/// The tables of a layout. `ends` names the router's end of every interface.
-pub(super) fn tables(layout: &Layout, ends: &BTreeMap<String, String>) -> Vec<Table> {
-    let enis: Vec<(&str, &Eni)> = layout
+/// The tables of a topology. `ends` names the router's end of every interface.
+pub(super) fn tables(topology: &Topology, ends: &BTreeMap<String, String>) -> Vec<Table> {
+    let enis: Vec<(&str, &Eni)> = topology
         .enis
         .iter()
         .filter_map(|(id, eni)| ends.get(id).map(|end| (end.as_str(), eni)))
@@ -55,9 +55,9 @@ pub(super) fn tables(layout: &Layout, ends: &BTreeMap<String, String>) -> Vec<Ta
     vec![
         neighbours(&enis),
         source_check(&enis),
-        link_local_limit(layout),
-        security_groups(layout, &enis),
-        internet_gateway(layout),
+        link_local_limit(topology),
+        security_groups(topology, &enis),
+        internet_gateway(topology),
     ]
 }
 
@@ -128,11 +128,11 @@ fn source_check(enis: &[(&str, &Eni)]) -> Table {
 
 /// How much an interface may send to link-local services and to the VPC's resolver, together. The
 /// text says nothing of interfaces: the table, and what it has counted, outlives changes of them.
-fn link_local_limit(layout: &Layout) -> Table {
+fn link_local_limit(topology: &Topology) -> Table {
     let name = "link_local_limit";
-    let resolver = layout.vpc_cidrs.first().and_then(|block| block.nth(RESOLVER));
+    let resolver = topology.vpc_cidrs.first().and_then(|block| block.nth(RESOLVER));
     let resolver = resolver.map(|address| format!(", {address}")).unwrap_or_default();
-    let limit = layout.link_local_packets;
+    let limit = topology.link_local_packets;
     let rule = match limit {
         0 => String::new(),
         // A second's worth may come at once.
@@ -161,7 +161,7 @@ fn link_local_limit(layout: &Layout) -> Table {
 }
 
 /// What senders' and receivers' groups allow; replies, and traffic with the services, pass.
-fn security_groups(layout: &Layout, enis: &[(&str, &Eni)]) -> Table {
+fn security_groups(topology: &Topology, enis: &[(&str, &Eni)]) -> Table {
     let name = "security_groups";
     // Interfaces with the same groups share their chains.
     let mut chains: BTreeMap<Vec<&str>, usize> = BTreeMap::new();
@@ -174,7 +174,7 @@ fn security_groups(layout: &Layout, enis: &[(&str, &Eni)]) -> Table {
         receivers.push(format!("\"{end}\" : jump ingress_{chain}"));
     }
     let members: BTreeMap<&str, usize> =
-        layout.groups.keys().enumerate().map(|(number, id)| (id.as_str(), number)).collect();
+        topology.groups.keys().enumerate().map(|(number, id)| (id.as_str(), number)).collect();
     let mut text = format!("table ip {name} {{\n");
     for (id, number) in &members {
         let members: BTreeSet<String> = enis
@@ -187,7 +187,7 @@ fn security_groups(layout: &Layout, enis: &[(&str, &Eni)]) -> Table {
         text += &format!("\tset members_{number} {{\n{set}{elements}\t}}\n");
     }
     for (groups, chain) in &chains {
-        let groups: Vec<&Group> = groups.iter().filter_map(|id| layout.groups.get(*id)).collect();
+        let groups: Vec<&Group> = groups.iter().filter_map(|id| topology.groups.get(*id)).collect();
         let egress = groups.iter().flat_map(|group| &group.egress);
         let ingress = groups.iter().flat_map(|group| &group.ingress);
         for (direction, rules, reason) in [
@@ -224,12 +224,12 @@ fn security_groups(layout: &Layout, enis: &[(&str, &Eni)]) -> Table {
 }
 
 /// One to one between private and public addresses; nothing else passes to or from the internet.
-fn internet_gateway(layout: &Layout) -> Table {
+fn internet_gateway(topology: &Topology) -> Table {
     let name = "internet_gateway";
-    let outward = layout.public.iter().map(|(private, public)| format!("{private} : {public}"));
+    let outward = topology.public.iter().map(|(private, public)| format!("{private} : {public}"));
     // A public address belongs to one private address; were there two, the first would have it.
     let owners: BTreeMap<_, _> =
-        layout.public.iter().rev().map(|(private, public)| (public, private)).collect();
+        topology.public.iter().rev().map(|(private, public)| (public, private)).collect();
     let inward = owners.iter().map(|(public, private)| format!("{public} : {private}"));
     let text = format!(
         r#"table ip {name} {{
@@ -315,9 +315,9 @@ mod tests {
 
     #[test]
     fn an_interface_may_send_from_what_it_owns() {
-        let layout = layout(vec![]);
+        let topology = topology(vec![]);
 
-        let text = rendered(&layout, "source_check");
+        let text = rendered(&topology, "source_check");
 
         has(&text, "elements = { \"e1\" . 02:02:02:02:02:02 }");
         has(&text, "elements = { \"e1\" . 10.0.1.5, \"e1\" . 10.0.1.6, \"e1\" . 10.0.1.32/28 }");
@@ -325,27 +325,27 @@ mod tests {
 
     #[test]
     fn only_interfaces_without_source_check_are_unchecked() {
-        let mut layout = layout(vec![]);
+        let mut topology = topology(vec![]);
         let unchecked = "set unchecked {\n\t\ttype ifname\n\t\telements = { \"e1\" }";
-        assert!(!rendered(&layout, "source_check").contains(unchecked));
+        assert!(!rendered(&topology, "source_check").contains(unchecked));
 
-        layout.enis.get_mut("eni-1").unwrap().source_dest_check = false;
+        topology.enis.get_mut("eni-1").unwrap().source_dest_check = false;
 
-        has(&rendered(&layout, "source_check"), unchecked);
+        has(&rendered(&topology, "source_check"), unchecked);
     }
 
     #[test]
     fn every_protocol_of_a_group_becomes_one_line() {
         let cidr = Peer::Cidr("10.0.9.9/24".parse().unwrap());
         let group = Peer::Group("sg-1".into());
-        let layout = layout(vec![
+        let topology = topology(vec![
             Permission { protocol: Protocol::Any, peer: cidr.clone() },
             Permission { protocol: Protocol::Icmp, peer: cidr },
             Permission { protocol: Protocol::Tcp(80, 80), peer: group.clone() },
             Permission { protocol: Protocol::Udp(0, 65535), peer: group },
         ]);
 
-        let text = rendered(&layout, "security_groups");
+        let text = rendered(&topology, "security_groups");
 
         has(
             &text,
@@ -363,49 +363,49 @@ mod tests {
 
     #[test]
     fn what_can_match_nothing_is_left_out() {
-        let layout = layout(vec![
+        let topology = topology(vec![
             Permission { protocol: Protocol::Tcp(81, 80), peer: Peer::Group("sg-1".into()) },
             Permission { protocol: Protocol::Any, peer: Peer::Group("sg-unknown".into()) },
         ]);
 
-        let text = rendered(&layout, "security_groups");
+        let text = rendered(&topology, "security_groups");
 
         has(&text, "\tchain ingress_0 {\n\t\tmeta mark set 3\n\t}");
     }
 
     #[test]
     fn interfaces_with_the_same_groups_in_any_order_share_their_chains() {
-        let mut layout = layout(vec![]);
-        layout.groups.insert("sg-2".into(), Group::default());
-        layout.enis.get_mut("eni-1").unwrap().groups = vec!["sg-1".into(), "sg-2".into()];
-        let mut other = layout.enis["eni-1"].clone();
+        let mut topology = topology(vec![]);
+        topology.groups.insert("sg-2".into(), Group::default());
+        topology.enis.get_mut("eni-1").unwrap().groups = vec!["sg-1".into(), "sg-2".into()];
+        let mut other = topology.enis["eni-1"].clone();
         other.groups.reverse();
-        layout.enis.insert("eni-2".into(), other);
+        topology.enis.insert("eni-2".into(), other);
 
-        let text = rendered(&layout, "security_groups");
+        let text = rendered(&topology, "security_groups");
 
         has(&text, "elements = { \"e1\" : jump egress_0, \"e2\" : jump egress_0 }");
     }
 
     #[test]
     fn a_limit_of_none_is_no_limit() {
-        let mut layout = layout(vec![]);
-        assert!(!rendered(&layout, "link_local_limit").contains("limit rate"));
+        let mut topology = topology(vec![]);
+        assert!(!rendered(&topology, "link_local_limit").contains("limit rate"));
 
-        layout.link_local_packets = 7;
-        layout.vpc_cidrs = vec!["10.0.0.0/16".parse().unwrap()];
+        topology.link_local_packets = 7;
+        topology.vpc_cidrs = vec!["10.0.0.0/16".parse().unwrap()];
 
-        let text = rendered(&layout, "link_local_limit");
+        let text = rendered(&topology, "link_local_limit");
         has(&text, "ip daddr { 169.254.169.0/24, 10.0.0.2 }");
         has(&text, "limit rate over 7/second burst 7 packets");
     }
 
     #[test]
     fn public_addresses_are_translated_both_ways() {
-        let mut layout = layout(vec![]);
-        layout.public.insert("10.0.1.5".parse().unwrap(), "198.51.100.1".parse().unwrap());
+        let mut topology = topology(vec![]);
+        topology.public.insert("10.0.1.5".parse().unwrap(), "198.51.100.1".parse().unwrap());
 
-        let text = rendered(&layout, "internet_gateway");
+        let text = rendered(&topology, "internet_gateway");
 
         has(&text, "elements = { 10.0.1.5 : 198.51.100.1 }");
         has(&text, "elements = { 198.51.100.1 : 10.0.1.5 }");
@@ -413,7 +413,7 @@ mod tests {
 
     #[test]
     fn one_more_address_changes_neither_neighbours_nor_public_addresses() {
-        let before = layout(vec![]);
+        let before = topology(vec![]);
         let mut after = before.clone();
         after.enis.get_mut("eni-1").unwrap().secondary.push("10.0.1.7".parse().unwrap());
 
@@ -428,17 +428,17 @@ mod tests {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
     }
 
-    fn rendered(layout: &Layout, name: &str) -> String {
-        all(layout).into_iter().find(|table| table.name == name).unwrap().text
+    fn rendered(topology: &Topology, name: &str) -> String {
+        all(topology).into_iter().find(|table| table.name == name).unwrap().text
     }
 
-    fn all(layout: &Layout) -> Vec<Table> {
-        let ends = layout.enis.keys().map(|id| (id.clone(), id.replace("eni-", "e"))).collect();
-        tables(layout, &ends)
+    fn all(topology: &Topology) -> Vec<Table> {
+        let ends = topology.enis.keys().map(|id| (id.clone(), id.replace("eni-", "e"))).collect();
+        tables(topology, &ends)
     }
 
     /// One interface in one group, with these rules for what comes in.
-    fn layout(ingress: Vec<Permission>) -> Layout {
+    fn topology(ingress: Vec<Permission>) -> Topology {
         let eni = Eni {
             node: "n".into(),
             device: "ens5".into(),
@@ -451,10 +451,10 @@ mod tests {
             groups: vec!["sg-1".into()],
             source_dest_check: true,
         };
-        Layout {
+        Topology {
             enis: BTreeMap::from([("eni-1".into(), eni)]),
             groups: BTreeMap::from([("sg-1".into(), Group { ingress, egress: vec![] })]),
-            ..Layout::default()
+            ..Topology::default()
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Namespaces, devices, the router and its filters: makes the kernel match a [`Layout`].
+//! Namespaces, devices, the router and its filters: makes the kernel match a [`Topology`].
 //!
 //! A world is a router namespace with one veth per interface into the nodes' namespaces, and two
 //! more places behind it: the internet, and the services that the world runs itself. As in a real
@@ -14,7 +14,6 @@ mod plug;
 mod router;
 mod space;
 
-use crate::layout::Layout;
 use anyhow::{Context, Result, bail};
 use plug::Plug;
 use router::Router;
@@ -26,6 +25,7 @@ use std::{
     thread,
     time::Instant,
 };
+use vpc::topology::Topology;
 
 pub use drops::{Dropped, Reason};
 pub use names::Place;
@@ -138,7 +138,7 @@ impl Fabric {
         Ok(())
     }
 
-    /// Makes the kernel match a layout: devices, routes, neighbours, filters, public addresses.
+    /// Makes the kernel match a topology: devices, routes, neighbours, filters, public addresses.
     ///
     /// What is so already is not touched. After an error, applying again resumes where it stopped.
     /// A new device takes [`RENAME_DELAY`], once for all that are new.
@@ -146,18 +146,18 @@ impl Fabric {
     /// # Errors
     /// An interface is on a node that does not exist, its id cannot name a device, or the kernel
     /// refuses.
-    pub fn apply(&mut self, layout: &Layout) -> Result<()> {
-        let ends = names::router_ends(layout.enis.keys())?;
+    pub fn apply(&mut self, topology: &Topology) -> Result<()> {
+        let ends = names::router_ends(topology.enis.keys())?;
         let stale: Vec<String> = self
             .plugs
             .iter()
-            .filter(|(id, plug)| layout.enis.get(*id).is_none_or(|eni| !plug.fits(eni)))
+            .filter(|(id, plug)| topology.enis.get(*id).is_none_or(|eni| !plug.fits(eni)))
             .map(|(id, _)| id.clone())
             .collect();
         for id in stale {
             self.detach(&id)?;
         }
-        for (id, eni) in &layout.enis {
+        for (id, eni) in &topology.enis {
             if self.plugs.contains_key(id) {
                 continue;
             }
@@ -170,8 +170,8 @@ impl Fabric {
             self.known_ends.insert(end.clone(), id.clone());
             self.plugs.insert(id.clone(), plug);
         }
-        self.router.deliver(delivery::delivery(layout, &self.indexes()))?;
-        self.router.filter(filter::tables(layout, &ends))?;
+        self.router.deliver(delivery::delivery(topology, &self.indexes()))?;
+        self.router.filter(filter::tables(topology, &ends))?;
         self.settle()
     }
 

@@ -5,7 +5,6 @@ use super::{
     router::{ROUTER_MAC, Router},
     space::{Space, up},
 };
-use crate::layout::Eni;
 use anyhow::{Context, Result, bail};
 use ipnetwork::{IpNetwork, Ipv4Network};
 use net::{LinkChange, Object, Op, Route, Veth, VethPeer};
@@ -13,6 +12,7 @@ use std::{
     net::Ipv4Addr,
     time::{Duration, Instant},
 };
+use vpc::topology::Eni;
 
 /// How long a new device bears the kernel's name before udev gives it its own: 16 ms were seen on
 /// an EC2 instance (cilium#43203).

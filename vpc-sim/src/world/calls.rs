@@ -1,14 +1,14 @@
 //! The calls of a world, as the command line is told them.
 
 use super::World;
-use crate::vpc::{
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use vpc::{
     admit::OUTSIDE,
     calls::{CallCount, CallFilter, CallRecord},
     request::Action,
 };
-use anyhow::Result;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// A call of EC2.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ impl World {
     /// The filter names a node or an action that does not exist.
     pub fn calls_like(&self, filter: &CallFilter) -> Result<Vec<Call>> {
         self.check(filter)?;
-        let calls = |log: &mut crate::vpc::calls::CallLog, now| {
+        let calls = |log: &mut vpc::calls::CallLog, now| {
             log.calls(now, filter).cloned().map(Call::from).collect()
         };
         Ok(self.cloud().with_calls(calls))

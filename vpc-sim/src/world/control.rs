@@ -4,10 +4,7 @@ use super::{
     DaemonRequest, Folder, NodeRequest, PodRequest, World,
     pod::{DEFAULT_NAMESPACE, sandbox},
 };
-use crate::{
-    fabric::Place,
-    vpc::{calls::CallFilter, fault::FaultSpec},
-};
+use crate::fabric::Place;
 use anyhow::{Context, Result, anyhow, bail};
 use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Serialize};
@@ -26,6 +23,7 @@ use tokio::{
     sync::Notify,
     time::timeout,
 };
+use vpc::{calls::CallFilter, fault::FaultSpec};
 
 /// The longest request that is read; real ones have some hundred bytes.
 const MAX_REQUEST: u64 = 1 << 20;
@@ -89,9 +87,9 @@ pub enum Request {
     Calls(CallFilter),
     /// Tell how often who called what: [`super::calls::Counts`].
     CallCounts(CallFilter),
-    /// Let something go wrong: [`crate::vpc::fault::FaultStatus`].
+    /// Let something go wrong: [`vpc::fault::FaultStatus`].
     FaultAdd(Box<FaultSpec>),
-    /// Tell what goes wrong: a list of [`crate::vpc::fault::FaultStatus`].
+    /// Tell what goes wrong: a list of [`vpc::fault::FaultStatus`].
     FaultList,
     /// Let something go wrong no longer; how many there were.
     FaultClear {

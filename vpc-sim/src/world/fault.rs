@@ -1,11 +1,11 @@
 //! Faults of a running world: checked against its nodes, kept by its VPC.
 
 use super::World;
-use crate::vpc::{
+use anyhow::{Result, bail};
+use vpc::{
     admit::OUTSIDE,
     fault::{FaultSpec, FaultStatus},
 };
-use anyhow::{Result, bail};
 
 impl World {
     /// Adds a fault.

@@ -1,11 +1,11 @@
 //! The file that describes a world.
 
 use super::place;
-use crate::vpc::{Spec, Vpc, fault::FaultSpec};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::{net::SocketAddrV4, ops::Range, path::Path};
 use toml::Spanned;
+use vpc::{Spec, Vpc, fault::FaultSpec};
 
 /// The world that is made when nobody describes one: `conf/world.toml`.
 pub const DEFAULT: &str = include_str!("../../../conf/world.toml");
@@ -123,7 +123,7 @@ impl WorldFile {
                 bail!("{}: {error}", at(text, &fault.span()));
             }
         }
-        let types = crate::vpc::limits::all();
+        let types = instances::all();
         let kind = &self.nodes.instance_type;
         if !types.contains_key(kind.get_ref()) {
             let place = at(text, &kind.span());
@@ -170,7 +170,7 @@ mod tests {
         let file = WorldFile::parse(DEFAULT).unwrap();
 
         assert_eq!(file.vpc.subnets.len(), 6);
-        assert!(crate::vpc::Vpc::new(file.vpc).is_ok());
+        assert!(vpc::Vpc::new(file.vpc).is_ok());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A whole world in one process: the VPC, its wires, its services, its nodes and their pods.
 //!
 //! [`World`] does everything that the command line can; the command line is a client of the process
-//! that owns the world ([`control`]), or, in a demonstration, that process itself.
+//! that owns the world ([`control`]), or that process itself.
 
 mod daemon;
 mod fault;
@@ -28,7 +28,6 @@ pub use pod::{PodAdded, PodRequest};
 use crate::{
     api::{cloud::Cloud, ec2, imds, kube},
     fabric::{Fabric, INTERNET_HOST, METADATA_SERVICE, Place},
-    vpc::{Time, Vpc},
 };
 use anyhow::{Context, Result, bail};
 use folder::Claimed;
@@ -42,6 +41,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::{net::TcpListener, task::JoinSet};
+use vpc::{Time, Vpc};
 use wires::Wires;
 
 /// The port of everything that a world serves at a well-known address.
@@ -206,7 +206,7 @@ impl World {
         write_files(&claimed.folder, &summary)?;
 
         let wires = Wires::new(fabric);
-        tasks.spawn(wires.clone().follow(Arc::clone(&cloud), cloud.layouts()));
+        tasks.spawn(wires.clone().follow(Arc::clone(&cloud), cloud.topologies()));
         tasks.spawn(Arc::clone(&cloud).run());
         wires.settled(&cloud).await?;
         Ok(Parts { summary, defaults: nodes, cloud, store, wires, tasks })

@@ -7,11 +7,9 @@ use super::{
     pod::Pod,
     status::{NodeStatus, PodStatus},
 };
-use crate::{
-    api::kube::{ApiError, Kind},
-    vpc::{InstanceId, Launch, Vpc, limits::InstanceType},
-};
+use crate::api::kube::{ApiError, Kind};
 use anyhow::{Context, Result, bail};
+use instances::InstanceType;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
@@ -19,6 +17,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
+use vpc::{InstanceId, Launch, Vpc};
 
 /// What to boot. What is not said is as the world's file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,8 +135,8 @@ impl World {
     fn launch(&self, vpc: &Vpc, request: &NodeRequest) -> Result<Launch> {
         let defaults = &self.defaults;
         let zone = request.zone.as_deref();
-        let fits = |it: &&crate::vpc::Subnet| zone.is_none_or(|zone| it.zone == zone);
-        let of_nodes = |it: &&crate::vpc::Subnet| {
+        let fits = |it: &&vpc::Subnet| zone.is_none_or(|zone| it.zone == zone);
+        let of_nodes = |it: &&vpc::Subnet| {
             let listed = |name: &toml::Spanned<String>| {
                 *name.get_ref() == it.name || *name.get_ref() == it.id
             };
@@ -145,7 +144,7 @@ impl World {
         };
         let subnet = match &request.subnet {
             Some(wanted) => {
-                let named = |it: &&crate::vpc::Subnet| it.name == *wanted || it.id == *wanted;
+                let named = |it: &&vpc::Subnet| it.name == *wanted || it.id == *wanted;
                 let names: Vec<_> = vpc.subnets().values().map(|it| it.name.as_str()).collect();
                 let found = vpc.subnets().values().find(named).filter(fits);
                 found.with_context(|| {

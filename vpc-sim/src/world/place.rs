@@ -1,9 +1,9 @@
 //! Where in a world file the entry is that makes no VPC.
 
-use crate::vpc::SpecError;
 use serde::Deserialize;
 use std::{collections::BTreeMap, ops::Range};
 use toml::{Spanned, Value};
+use vpc::SpecError;
 
 type Table = Spanned<BTreeMap<String, Spanned<Value>>>;
 

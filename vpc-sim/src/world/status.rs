@@ -195,7 +195,7 @@ impl World {
 }
 
 impl InterfaceStatus {
-    fn of(interface: &crate::vpc::Interface) -> Option<Self> {
+    fn of(interface: &vpc::Interface) -> Option<Self> {
         let attachment = interface.attachment.as_ref()?;
         Some(Self {
             id: interface.id.to_string(),

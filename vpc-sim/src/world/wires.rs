@@ -1,6 +1,6 @@
 //! The fabric in a world: one thread's work at a time, following what the VPC says.
 
-use crate::{api::cloud::Cloud, fabric::Fabric, layout::Layout};
+use crate::{api::cloud::Cloud, fabric::Fabric};
 use anyhow::{Context, Result, anyhow, bail};
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -11,6 +11,7 @@ use tokio::{
     task::spawn_blocking,
     time::{sleep, timeout},
 };
+use vpc::topology::Topology;
 
 /// How long after a failure the wires are tried again: what fails is a race with something that is
 /// just being removed, or lasting.
@@ -53,19 +54,19 @@ impl Wires {
         .context("work on the fabric")?
     }
 
-    /// Builds each layout of the VPC as it comes, for ever.
+    /// Builds each topology of the VPC as it comes, for ever.
     pub(crate) async fn follow(
         self,
         cloud: Arc<Cloud>,
-        mut layouts: watch::Receiver<(u64, Arc<Layout>)>,
+        mut topologies: watch::Receiver<(u64, Arc<Topology>)>,
     ) {
         loop {
-            let (generation, layout) = layouts.borrow_and_update().clone();
-            match self.with(move |fabric| fabric.apply(&layout)).await {
+            let (generation, topology) = topologies.borrow_and_update().clone();
+            match self.with(move |fabric| fabric.apply(&topology)).await {
                 Ok(()) => {
                     cloud.applied(generation);
                     self.built.send_replace(Built { generation, trouble: None });
-                    if layouts.changed().await.is_err() {
+                    if topologies.changed().await.is_err() {
                         return;
                     }
                 }
@@ -73,7 +74,7 @@ impl Wires {
                     tracing::warn!(generation, "build the wires: {error:#}");
                     let trouble = Some(format!("{error:#}"));
                     self.built.send_modify(|built| built.trouble = trouble);
-                    let _ = timeout(RETRY_AFTER, layouts.changed()).await;
+                    let _ = timeout(RETRY_AFTER, topologies.changed()).await;
                     sleep(RETRY_AFTER).await;
                 }
             }
@@ -82,7 +83,7 @@ impl Wires {
 
     /// Waits until what the VPC says now is built.
     pub(crate) async fn settled(&self, cloud: &Cloud) -> Result<()> {
-        let wanted = cloud.layouts().borrow().0;
+        let wanted = cloud.topologies().borrow().0;
         let mut built = self.built.subscribe();
         let built = timeout(BUILD_LIMIT, built.wait_for(|built| built.generation >= wanted)).await;
         match built {

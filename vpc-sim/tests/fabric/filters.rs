@@ -3,10 +3,8 @@
 use crate::world::{OPEN, Outcome, PORT, World, addr, ask, eni, own, ping, talk};
 use net::{LinkChange, Mac, Netlink, Op, netns};
 use std::io;
-use vpc_sim::{
-    fabric::Reason,
-    layout::{Group, Peer, Permission, Protocol},
-};
+use vpc::topology::{Group, Peer, Permission, Protocol};
+use vpc_sim::fabric::Reason;
 
 #[test]
 fn a_source_that_the_interface_does_not_own_is_dropped_and_counted() {
@@ -29,7 +27,7 @@ fn an_address_of_another_interface_of_the_same_machine_is_foreign_too() {
     let mut second = eni("a", "10.0.2.9");
     second.device = "ens6".into();
     second.boot = false;
-    world.layout.enis.insert("eni-a2".into(), second);
+    world.topology.enis.insert("eni-a2".into(), second);
     world.apply();
     let (a, b) = (world.node("a"), world.node("b"));
     own(&a, "10.0.2.9");
@@ -113,7 +111,7 @@ fn counters_survive_a_change_of_the_layout() {
     own(&a, "10.0.1.77");
     assert_eq!(ask((&a, "10.0.1.77"), (&b, "10.0.2.5")), Outcome::Silence);
 
-    world.layout.enis.remove("eni-a");
+    world.topology.enis.remove("eni-a");
     world.apply();
 
     assert_eq!(world.dropped(Reason::SourceCheck), [("eni-a".into(), addr("10.0.1.77"))]);
@@ -166,7 +164,7 @@ fn what_answers_allowed_traffic_passes_where_nothing_else_may_leave() {
     let mut world = World::of_two();
     let anyone = Peer::Cidr("0.0.0.0/0".parse().unwrap());
     let ingress = vec![permission(Protocol::Udp(PORT, PORT), anyone)];
-    world.layout.groups.insert("sg-mute".into(), Group { ingress, egress: vec![] });
+    world.topology.groups.insert("sg-mute".into(), Group { ingress, egress: vec![] });
     world.eni("eni-b").groups = vec!["sg-mute".into()];
     world.apply();
     let (a, b) = (world.node("a"), world.node("b"));
@@ -200,7 +198,7 @@ fn a_group_lets_out_to_the_ports_that_it_allows_and_nothing_else() {
     let mut world = World::of_two();
     let there = Peer::Cidr("10.0.2.0/24".parse().unwrap());
     let egress = vec![permission(Protocol::Tcp(443, 443), there)];
-    world.layout.groups.insert("sg-https".into(), Group { ingress: vec![], egress });
+    world.topology.groups.insert("sg-https".into(), Group { ingress: vec![], egress });
     world.eni("eni-a").groups = vec!["sg-https".into()];
     world.apply();
     let (a, b) = (world.node("a"), world.node("b"));
@@ -230,7 +228,7 @@ fn one_of_several_groups_that_allows_it_is_enough() {
 fn members_of_a_group_that_names_itself_reach_each_other_and_nobody_else_reaches_them() {
     let mut world = World::of_two();
     world.fabric.add_node("c").unwrap();
-    world.layout.enis.insert("eni-c".into(), eni("c", "10.0.1.6"));
+    world.topology.enis.insert("eni-c".into(), eni("c", "10.0.1.6"));
     let members = Peer::Group("sg-default".into());
     group(&mut world, "sg-default", vec![permission(Protocol::Any, members)]);
     for member in ["eni-a", "eni-b"] {
@@ -269,7 +267,7 @@ fn a_group_that_names_a_group_follows_its_members() {
 fn a_group_that_names_a_group_lets_in_every_address_of_its_members() {
     let mut world = World::of_two();
     world.fabric.add_node("c").unwrap();
-    world.layout.enis.insert("eni-c".into(), eni("c", "10.0.1.6"));
+    world.topology.enis.insert("eni-c".into(), eni("c", "10.0.1.6"));
     group(&mut world, "sg-client", vec![]);
     let clients = Peer::Group("sg-client".into());
     group(&mut world, "sg-server", vec![permission(Protocol::Udp(PORT, PORT), clients)]);
@@ -295,8 +293,8 @@ fn permission(protocol: Protocol, peer: Peer) -> Permission {
 
 /// A group with these rules for what comes in; its members may send everything.
 fn group(world: &mut World, id: &str, ingress: Vec<Permission>) {
-    let egress = world.layout.groups[OPEN].egress.clone();
-    world.layout.groups.insert(id.into(), Group { ingress, egress });
+    let egress = world.topology.groups[OPEN].egress.clone();
+    world.topology.groups.insert(id.into(), Group { ingress, egress });
 }
 
 /// Sends empty datagrams as fast as it goes.
@@ -318,7 +316,7 @@ fn too_many(world: &World, eni: &str) -> u64 {
 #[test]
 fn an_interface_sends_no_more_to_link_local_services_in_a_second_than_it_may() {
     let mut world = World::of_two();
-    world.layout.link_local_packets = 100;
+    world.topology.link_local_packets = 100;
     world.apply();
     let (a, b) = (world.node("a"), world.node("b"));
 
@@ -344,7 +342,7 @@ fn an_interface_sends_no_more_to_link_local_services_in_a_second_than_it_may() {
 #[test]
 fn a_change_of_the_layout_fills_no_bucket() {
     let mut world = World::of_two();
-    world.layout.link_local_packets = 1000;
+    world.topology.link_local_packets = 1000;
     world.apply();
     let a = world.node("a");
     flood(&a, "169.254.169.253", 1000);

@@ -10,7 +10,7 @@ use std::{
 };
 use vpc_sim::fabric::{Fabric, Place};
 
-/// How often a layout changes under traffic; an even number, so that it is as before.
+/// How often a topology changes under traffic; an even number, so that it is as before.
 const CHANGES: usize = 200;
 
 #[test]
@@ -18,11 +18,11 @@ fn a_destroyed_world_leaves_nothing_and_touches_no_device_of_the_host() {
     let before = host();
     let name = unused_name();
     let mut fabric = Fabric::create(&name).unwrap();
-    let mut layout = vpc_sim::layout::Layout::default();
+    let mut topology = vpc::topology::Topology::default();
     fabric.add_node("a").unwrap();
     fabric.add_pod("a", "p").unwrap();
-    layout.enis.insert("eni-a".into(), eni("a", "10.0.1.5"));
-    fabric.apply(&layout).unwrap();
+    topology.enis.insert("eni-a".into(), eni("a", "10.0.1.5"));
+    fabric.apply(&topology).unwrap();
     assert_eq!(host(), before);
     assert_eq!(namespaces(&name).len(), 5);
 
@@ -102,7 +102,7 @@ fn what_others_are_given_and_lose_drops_no_packet_on_its_way() {
     let mut world = World::of_two();
     let (a, b) = (world.node("a"), world.node("b"));
     let over = AtomicBool::new(false);
-    let mut bare = world.layout.clone();
+    let mut bare = world.topology.clone();
     bare.groups.insert("sg-pods".into(), bare.groups[OPEN].clone());
     let mut rich = bare.clone();
     let eni = rich.enis.get_mut("eni-b").unwrap();
@@ -119,8 +119,8 @@ fn what_others_are_given_and_lose_drops_no_packet_on_its_way() {
             }
             outcomes
         });
-        for layout in [&rich, &bare].into_iter().cycle().take(CHANGES) {
-            world.layout.clone_from(layout);
+        for topology in [&rich, &bare].into_iter().cycle().take(CHANGES) {
+            world.topology.clone_from(topology);
             world.apply();
         }
         over.store(true, Ordering::Relaxed);
@@ -144,7 +144,7 @@ fn a_terminated_machine_goes_with_its_interfaces_and_pods_and_its_name_is_free_a
 
     assert!(!pod.exists() && !world.node("b").exists());
     world.fabric.remove_node("b").unwrap();
-    assert!(world.fabric.apply(&world.layout).is_err());
+    assert!(world.fabric.apply(&world.topology).is_err());
     world.fabric.add_node("b").unwrap();
     world.apply();
     let outcome = ask((&world.node("a"), "10.0.1.5"), (&world.node("b"), "10.0.2.5"));

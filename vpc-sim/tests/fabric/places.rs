@@ -8,7 +8,7 @@ const PUBLIC: &str = "198.51.100.10";
 #[test]
 fn an_address_with_a_public_one_reaches_the_internet_under_it() {
     let mut world = World::of_two();
-    world.layout.public.insert(addr("10.0.1.5"), addr(PUBLIC));
+    world.topology.public.insert(addr("10.0.1.5"), addr(PUBLIC));
     world.apply();
     let (a, internet) = (world.node("a"), world.fabric.namespace(Place::Internet));
     let host = INTERNET_HOST.to_string();
@@ -21,7 +21,7 @@ fn an_address_with_a_public_one_reaches_the_internet_under_it() {
 #[test]
 fn the_internet_reaches_a_public_address_and_not_the_private_one_behind_it() {
     let mut world = World::of_two();
-    world.layout.public.insert(addr("10.0.1.5"), addr(PUBLIC));
+    world.topology.public.insert(addr("10.0.1.5"), addr(PUBLIC));
     world.apply();
     let (a, internet) = (world.node("a"), world.fabric.namespace(Place::Internet));
     let host = INTERNET_HOST.to_string();
@@ -36,7 +36,7 @@ fn the_internet_reaches_a_public_address_and_not_the_private_one_behind_it() {
 #[test]
 fn a_source_without_a_public_address_gets_nowhere_and_is_counted() {
     let mut world = World::of_two();
-    world.layout.public.insert(addr("10.0.1.5"), addr(PUBLIC));
+    world.topology.public.insert(addr("10.0.1.5"), addr(PUBLIC));
     world.eni("eni-a").secondary = vec![addr("10.0.1.6")];
     world.apply();
     let (a, b) = (world.node("a"), world.node("b"));
@@ -55,8 +55,8 @@ fn a_source_without_a_public_address_gets_nowhere_and_is_counted() {
 fn a_public_address_reached_from_inside_shows_the_senders_public_one() {
     let mut world = World::of_two();
     let other = "198.51.100.11";
-    world.layout.public.insert(addr("10.0.1.5"), addr(PUBLIC));
-    world.layout.public.insert(addr("10.0.2.5"), addr(other));
+    world.topology.public.insert(addr("10.0.1.5"), addr(PUBLIC));
+    world.topology.public.insert(addr("10.0.2.5"), addr(other));
     world.apply();
     let (a, b) = (world.node("a"), world.node("b"));
 

@@ -20,7 +20,7 @@ fn machines_in_two_subnets_talk_and_see_each_others_addresses() {
 fn the_gateway_and_every_neighbour_in_the_subnet_are_answered_for_by_the_router() {
     let mut world = World::of_two();
     world.fabric.add_node("c").unwrap();
-    world.layout.enis.insert("eni-c".into(), eni("c", "10.0.1.6"));
+    world.topology.enis.insert("eni-c".into(), eni("c", "10.0.1.6"));
     world.apply();
     let (a, b, c) = (world.node("a"), world.node("b"), world.node("c"));
 
@@ -126,7 +126,7 @@ fn a_further_interface_comes_bare_and_under_its_final_name() {
     second.device = "ens6".into();
     second.boot = false;
     let mac = second.mac;
-    world.layout.enis.insert("eni-a2".into(), second);
+    world.topology.enis.insert("eni-a2".into(), second);
 
     world.apply();
 
@@ -143,10 +143,10 @@ fn a_detached_interface_vanishes_from_the_machine_and_the_others_stay() {
     let mut second = eni("a", "10.0.2.9");
     second.device = "ens6".into();
     second.boot = false;
-    world.layout.enis.insert("eni-a2".into(), second);
+    world.topology.enis.insert("eni-a2".into(), second);
     world.apply();
 
-    world.layout.enis.remove("eni-a2");
+    world.topology.enis.remove("eni-a2");
     world.apply();
 
     let mut netlink = netns::within(&world.node("a"), Netlink::open).unwrap();

@@ -22,10 +22,8 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use vpc_sim::{
-    fabric::{Fabric, Place, Reason},
-    layout::{Eni, Group, Layout, Peer, Permission, Protocol},
-};
+use vpc::topology::{Eni, Group, Peer, Permission, Protocol, Topology};
+use vpc_sim::fabric::{Fabric, Place, Reason};
 
 /// Veths deliver in microseconds: what is not there after this was dropped.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -40,7 +38,7 @@ pub(crate) const OPEN: &str = "sg-open";
 pub(crate) struct World {
     pub(crate) name: String,
     pub(crate) fabric: Fabric,
-    pub(crate) layout: Layout,
+    pub(crate) topology: Topology,
 }
 
 impl Drop for World {
@@ -61,13 +59,13 @@ impl World {
         let fabric = Fabric::create(&name).unwrap();
         let anyone = || Peer::Cidr("0.0.0.0/0".parse().unwrap());
         let open = || vec![Permission { protocol: Protocol::Any, peer: anyone() }];
-        let layout = Layout {
+        let topology = Topology {
             vpc_cidrs: vec!["10.0.0.0/16".parse().unwrap()],
             subnets: vec!["10.0.1.0/24".parse().unwrap(), "10.0.2.0/24".parse().unwrap()],
             groups: BTreeMap::from([(OPEN.into(), Group { ingress: open(), egress: open() })]),
-            ..Layout::default()
+            ..Topology::default()
         };
-        Self { name, fabric, layout }
+        Self { name, fabric, topology }
     }
 
     /// Two machines in two subnets: `a` is 10.0.1.5 (`eni-a`), `b` is 10.0.2.5 (`eni-b`).
@@ -75,18 +73,18 @@ impl World {
         let mut world = Self::new();
         for (node, primary) in [("a", "10.0.1.5"), ("b", "10.0.2.5")] {
             world.fabric.add_node(node).unwrap();
-            world.layout.enis.insert(format!("eni-{node}"), eni(node, primary));
+            world.topology.enis.insert(format!("eni-{node}"), eni(node, primary));
         }
         world.apply();
         world
     }
 
     pub(crate) fn apply(&mut self) {
-        self.fabric.apply(&self.layout).unwrap();
+        self.fabric.apply(&self.topology).unwrap();
     }
 
     pub(crate) fn eni(&mut self, id: &str) -> &mut Eni {
-        self.layout.enis.get_mut(id).unwrap()
+        self.topology.enis.get_mut(id).unwrap()
     }
 
     pub(crate) fn node(&self, node: &str) -> PathBuf {

@@ -5,9 +5,9 @@ use crate::{
     setup::{Name, add_node, default_world, ec2, http},
 };
 use serde_json::Value;
+use vpc::fault::{FaultSpec, Kind};
 use vpc_sim::{
     fabric::Place,
-    vpc::fault::{FaultSpec, Kind},
     world::{World, WorldFile, file},
 };
 

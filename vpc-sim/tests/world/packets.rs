@@ -9,11 +9,8 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use vpc_sim::{
-    fabric::Place,
-    vpc::spec::{GroupSpec, PermissionSpec},
-    world::World,
-};
+use vpc::spec::{GroupSpec, PermissionSpec};
+use vpc_sim::{fabric::Place, world::World};
 
 /// Wires deliver in microseconds: what is not there after this was dropped.
 const PATIENCE: Duration = Duration::from_millis(400);

@@ -11,10 +11,10 @@ use std::{
     },
     time::{Duration, SystemTime},
 };
+use vpc::access::{AccessKey, AccessSpec};
 use vpc_sim::{
     api::sigv4::sign_form,
     fabric::Fabric,
-    vpc::access::{AccessKey, AccessSpec},
     world::{NodeRequest, World, WorldFile, file, status::NodeStatus},
 };
 

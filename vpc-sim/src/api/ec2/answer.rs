@@ -4,14 +4,12 @@ use super::{
     describe::{Describe, page},
     xml::Xml,
 };
-use crate::{
-    api::cloud::Clock,
-    vpc::{
-        Ec2Error, Time, Vpc, assign::Assigned, attach::Attach, create::CreateInterface,
-        request::Request, reservation::CidrReservation,
-    },
-};
+use crate::api::cloud::Clock;
 use std::time::Duration;
+use vpc::{
+    Ec2Error, Time, Vpc, assign::Assigned, attach::Attach, create::CreateInterface,
+    request::Request, reservation::CidrReservation,
+};
 
 /// Carries out a request and writes the inside of its answer. What it reads is `lag` old.
 pub(super) fn content(

@@ -1,17 +1,15 @@
 //! Who calls, and whether they are who they say: the signature of a request.
 
-use crate::{
-    api::{
-        cloud::Cloud,
-        sigv4::{
-            ALGORITHM, Claim, QUERY_SIGNATURE, Signed, TERMINATOR, basic_time, body_is_as_named,
-            parse_basic_time, query_parameters,
-        },
+use crate::api::{
+    cloud::Cloud,
+    sigv4::{
+        ALGORITHM, Claim, QUERY_SIGNATURE, Signed, TERMINATOR, basic_time, body_is_as_named,
+        parse_basic_time, query_parameters,
     },
-    vpc::{Ec2Error, access::Signatures, admit::OUTSIDE},
 };
 use axum::http::{HeaderMap, header};
 use std::time::{Duration, SystemTime};
+use vpc::{Ec2Error, access::Signatures, admit::OUTSIDE};
 
 /// How far a client's clock may be from EC2's, both ways ("`RequestExpired`" in the list of EC2's
 /// error codes).
@@ -199,11 +197,9 @@ fn incomplete(message: impl Into<String>) -> Ec2Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        api::sigv4::sign_form,
-        vpc::{Launch, Role, Spec, Vpc},
-    };
+    use crate::api::sigv4::sign_form;
     use std::sync::Arc;
+    use vpc::{Launch, Role, Spec, Vpc};
 
     const HOST: &str = "ec2:80";
     const FORM: &str = "Action=DescribeVpcs&Version=2016-11-15";

@@ -1,17 +1,15 @@
 //! How EC2 describes what there is.
 
 use super::xml::Xml;
-use crate::{
-    api::cloud::{Clock, iso_time},
-    layout::{Peer, Permission, Protocol},
-    vpc::{
-        Attachment, EniId, Group, Instance, Interface, Subnet, Time, Vpc,
-        describe::Page,
-        limits::{Hypervisor, InstanceType},
-        reservation::CidrReservation,
-    },
-};
+use crate::api::cloud::{Clock, iso_time};
+use instances::{Hypervisor, InstanceType};
 use std::collections::BTreeMap;
+use vpc::{
+    Attachment, EniId, Group, Instance, Interface, Subnet, Time, Vpc,
+    describe::Page,
+    reservation::CidrReservation,
+    topology::{Peer, Permission, Protocol},
+};
 
 /// The image that every instance says it runs.
 const IMAGE_ID: &str = "ami-0123456789abcdef0";

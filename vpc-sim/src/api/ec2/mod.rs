@@ -10,11 +10,6 @@ mod tests;
 mod xml;
 
 use super::{cloud::Cloud, hangup, sigv4::Signed};
-use crate::vpc::{
-    Ec2Error,
-    calls::{self, CallRecord},
-    fault::Reply,
-};
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -25,6 +20,11 @@ use axum::{
 use params::Params;
 use request::{Asked, Mode};
 use std::{sync::Arc, time::SystemTime};
+use vpc::{
+    Ec2Error,
+    calls::{self, CallRecord},
+    fault::Reply,
+};
 
 /// The API version, the last one that EC2 has had.
 const VERSION: &str = "2016-11-15";

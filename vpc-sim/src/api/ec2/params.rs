@@ -1,7 +1,7 @@
 //! A request's parameters: dotted names as a tree, read once, with nothing left over.
 
-use crate::vpc::Ec2Error;
 use std::{collections::BTreeMap, str::FromStr};
+use vpc::Ec2Error;
 
 /// Parts that a name can have; EC2's longest, of `RunInstances`, have six. A tree of any depth
 /// would let a caller choose how deep we recurse.

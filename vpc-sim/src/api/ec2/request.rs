@@ -2,7 +2,8 @@
 //! the same list has another form in another action.
 
 use super::params::Params;
-use crate::vpc::{
+use std::{collections::BTreeMap, net::Ipv4Addr};
+use vpc::{
     Ec2Error, Filter,
     assign::{Assigned, Reassignment, Wanted},
     attach::{Attach, Detach},
@@ -11,7 +12,6 @@ use crate::vpc::{
     request::{Action, Request, UnknownAction},
     reservation::CreateReservation,
 };
-use std::{collections::BTreeMap, net::Ipv4Addr};
 
 /// What `TagSpecification.N.ResourceType` must be, by what is created.
 const INTERFACE_RESOURCE: &str = "network-interface";

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::api::sigv4::{self, sign_form};
-use crate::vpc::{
+use axum::{body::to_bytes, http};
+use tower::ServiceExt as _;
+use vpc::{
     Launch, Role, Spec, Vpc,
     access::AccessKey,
     attach::Attach,
@@ -10,8 +12,6 @@ use crate::vpc::{
     fault::{FaultSpec, Kind},
     spec::{Latency, SubnetSpec},
 };
-use axum::{body::to_bytes, http};
-use tower::ServiceExt as _;
 
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
@@ -270,19 +270,19 @@ async fn a_call_is_remembered_with_the_node_whose_credentials_it_came_with() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_changes_the_wires_waits_for_them() {
     let world = world();
-    let mut layouts = world.cloud.layouts();
-    let eni = layouts.borrow_and_update().1.enis.keys().next().unwrap().clone();
+    let mut topologies = world.cloud.topologies();
+    let eni = topologies.borrow_and_update().1.enis.keys().next().unwrap().clone();
     let builder = tokio::spawn({
         let cloud = Arc::clone(&world.cloud);
         async move {
-            layouts.changed().await.unwrap();
-            let generation = layouts.borrow().0;
+            topologies.changed().await.unwrap();
+            let generation = topologies.borrow().0;
             cloud.applied(generation);
             generation
         }
     });
     let before = tokio::time::Instant::now();
-    let initial = world.cloud.layouts().borrow().0;
+    let initial = world.cloud.topologies().borrow().0;
     world.cloud.applied(initial);
 
     let form = "Action=AssignPrivateIpAddresses&SecondaryPrivateIpAddressCount=1";
@@ -352,7 +352,7 @@ async fn a_lost_reply_leaves_the_effect_and_the_client_in_the_dark() {
 #[tokio::test]
 async fn a_denied_action_is_refused_also_when_the_run_is_dry() {
     let world = world();
-    let action = Some(crate::vpc::request::Action::DeleteNetworkInterface);
+    let action = Some(vpc::request::Action::DeleteNetworkInterface);
     world.fault(FaultSpec { action, ..FaultSpec::new(Kind::Deny) });
 
     let form = "Action=DeleteNetworkInterface&NetworkInterfaceId=eni-1&DryRun=true";

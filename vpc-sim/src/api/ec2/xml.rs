@@ -1,8 +1,8 @@
 //! Writing EC2's XML.
 
-use crate::vpc::Ec2Error;
 use quick_xml::escape::escape;
 use std::fmt::{Display, Write as _};
+use vpc::Ec2Error;
 
 /// XML under construction.
 #[derive(Debug, Default)]

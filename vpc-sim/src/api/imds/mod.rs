@@ -6,10 +6,6 @@ mod tokens;
 mod tree;
 
 use super::{cloud::Cloud, hangup};
-use crate::vpc::{
-    InstanceId, Time,
-    fault::{Listing, Reply},
-};
 use axum::{
     Router,
     body::Body,
@@ -24,6 +20,10 @@ use std::{
 };
 use tokens::Tokens;
 use tree::Tree;
+use vpc::{
+    InstanceId, Time,
+    fault::{Listing, Reply},
+};
 
 /// The path that hands out tokens, by PUT.
 pub const TOKEN_PATH: &str = "/latest/api/token";

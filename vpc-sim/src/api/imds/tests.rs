@@ -1,7 +1,10 @@
 //! IMDS over HTTP, as the instance sees it.
 
 use super::*;
-use crate::vpc::{
+use axum::{body::to_bytes, http::Request};
+use std::net::Ipv4Addr;
+use tower::ServiceExt as _;
+use vpc::{
     Launch, Spec, Vpc,
     assign::{Reassignment, Wanted},
     attach::{Attach, Detach},
@@ -9,9 +12,6 @@ use crate::vpc::{
     fault::{FaultSpec, Kind},
     spec::ImdsSpec,
 };
-use axum::{body::to_bytes, http::Request};
-use std::net::Ipv4Addr;
-use tower::ServiceExt as _;
 
 const SECONDS: &str = "X-aws-ec2-metadata-token-ttl-seconds";
 const TOKEN: &str = "X-aws-ec2-metadata-token";

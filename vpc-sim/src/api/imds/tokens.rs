@@ -1,12 +1,12 @@
 //! The tokens of IMDSv2.
 
-use crate::vpc::{InstanceId, Time};
 use rand::Rng;
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
+use vpc::{InstanceId, Time};
 
 /// Tokens that are remembered. AWS knows no limit; a client that asks for one with every request
 /// and for six hours each would otherwise fill the memory.

@@ -1,15 +1,13 @@
 //! The tree of metadata: every path of an instance with its text.
 
-use crate::{
-    api::cloud::{Clock, iso_time},
-    vpc::{Instance, Interface, Role, Vpc, metadata::View},
-};
+use crate::api::cloud::{Clock, iso_time};
 use net::Mac;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
     time::{Duration, SystemTime},
 };
+use vpc::{Instance, Interface, Role, Vpc, metadata::View};
 
 /// How long credentials are good for. AWS renews them some five minutes before their end.
 const CREDENTIALS_TTL: Duration = Duration::from_secs(6 * 3600);

@@ -1,0 +1,151 @@
+//! nftables: rulesets as text, given to `nft` as one transaction.
+
+use crate::kernel::ports::{OwnPort, Protocol};
+use crate::plan::firewall::{self, Firewall};
+use std::{
+    io::{self, Read, Write},
+    process::{Command, Stdio},
+};
+
+/// The program; it must be 1.0 or later, and is named in the error when it is missing.
+const NFT: &str = "nft";
+
+/// Applies a script in the namespace of the calling thread: all of it, or nothing.
+///
+/// # Errors
+/// `nft` is missing, or what it says about the script.
+pub fn apply(script: &str) -> io::Result<()> {
+    run(&["-f", "-"], script).map(drop)
+}
+
+/// Applies a script that replaces a table of this name, for IPv4 and IPv6, unless both are still as
+/// this very script made them. Returns whether it was applied.
+///
+/// What a script made is noted in the table itself, as the comment of a rule in a chain without
+/// packets: a digest of the script, and one of what the kernel showed afterwards.
+///
+/// # Errors
+/// As [`apply`].
+pub fn keep(table: &str, script: &str) -> io::Result<bool> {
+    let made_by = digest(script);
+    let stamp = |shown: &str| format!("script {made_by:016x} made {:016x}", digest(shown));
+    if let Some(shown) = list_table(table) {
+        let (without, stamps) = split_stamp(&shown);
+        if stamps.contains(&stamp(&without)) {
+            return Ok(false);
+        }
+    }
+    apply(script)?;
+    let shown = list_table(table).unwrap_or_default();
+    let stamp = stamp(&split_stamp(&shown).0);
+    apply(&format!(
+        "add chain ip {table} {STAMP}\nadd rule ip {table} {STAMP} continue comment \"{stamp}\"\n"
+    ))?;
+    Ok(true)
+}
+
+impl Firewall {
+    /// Has the kernel have these rules, and leaves them alone where they are as they were made.
+    /// Returns whether they were replaced.
+    ///
+    /// # Errors
+    /// As [`apply`].
+    pub fn keep(&self) -> io::Result<bool> {
+        keep(firewall::TABLE, &self.script())
+    }
+}
+
+/// The chain whose only rule carries the note.
+const STAMP: &str = "stamp";
+
+/// A listing without the chain of the note, and that chain.
+fn split_stamp(shown: &str) -> (String, String) {
+    let (mut without, mut stamp) = (String::new(), String::new());
+    let mut inside = false;
+    for line in shown.lines().filter(|line| !line.trim().is_empty()) {
+        inside |= line.trim() == format!("chain {STAMP} {{");
+        let to = if inside { &mut stamp } else { &mut without };
+        to.push_str(line);
+        to.push('\n');
+        inside &= line.trim() != "}";
+    }
+    (without, stamp)
+}
+
+/// FNV-1a, 64 bits: the same in every build, unlike the hashes of the standard library.
+fn digest(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// What the kernel has of a table, for IPv4 and IPv6, without counters and handles; `None` if it has
+/// neither.
+pub fn list_table(name: &str) -> Option<String> {
+    let list = |family| run(&["--stateless", "list", "table", family, name], "").ok();
+    let texts: Vec<String> = ["ip", "ip6"].into_iter().filter_map(list).collect();
+    (!texts.is_empty()).then(|| texts.concat())
+}
+
+/// Prints a ruleset, a table or a set of the calling thread's namespace as JSON.
+///
+/// # Errors
+/// `nft` is missing, or what it says: a table that does not exist is an error.
+pub fn list_json(what: &[&str]) -> io::Result<String> {
+    run(&[&["-j", "list"], what].concat(), "")
+}
+
+fn run(arguments: &[&str], input: &str) -> io::Result<String> {
+    let mut child = Command::new(NFT)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| {
+            io::Error::new(error.kind(), format!("run {NFT} (package nftables): {error}"))
+        })?;
+    // Before it has read the script, and so before it changes anything. nft's port is its process id.
+    let _port = OwnPort::note(Protocol::Netfilter, child.id());
+    // nft reads its whole script before it prints anything, so one pipe after the other cannot lock up.
+    child.stdin.take().expect("a pipe was asked for").write_all(input.as_bytes())?;
+    let mut output = String::new();
+    child.stdout.take().expect("a pipe was asked for").read_to_string(&mut output)?;
+    let mut complaint = String::new();
+    child.stderr.take().expect("a pipe was asked for").read_to_string(&mut complaint)?;
+    if child.wait()?.success() {
+        Ok(output)
+    } else {
+        Err(io::Error::other(format!("nft {}: {}", arguments.join(" "), complaint.trim())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_note_is_told_apart_from_what_it_is_about() {
+        let shown = r#"table ip x {
+    chain a {
+        drop
+    }
+
+    chain stamp {
+        continue comment "y"
+    }
+}
+"#;
+
+        let (without, stamp) = split_stamp(shown);
+
+        assert_eq!(without, "table ip x {\n    chain a {\n        drop\n    }\n}\n");
+        assert!(stamp.contains(r#"comment "y""#), "{stamp}");
+    }
+
+    #[test]
+    fn a_digest_is_that_of_the_published_test_vectors() {
+        assert_eq!(digest(""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(digest("foobar"), 0x8594_4171_f739_67e8);
+    }
+}

@@ -1,0 +1,94 @@
+//! What a node needs once, whatever its pods and interfaces, as changes.
+
+use crate::plan::{
+    layout::{Layout, POD_GROUP},
+    op::{LinkChange, MAIN_TABLE, Object, Op, Rule, rp_filter},
+};
+use ipnetwork::Ipv4Network;
+
+/// Priority of the rules to pods (`facts/peer-datapath.md` §2.1).
+pub const TO_POD: u32 = 512;
+
+/// Priority of the rule that sends marked traffic out by the primary interface (same source).
+pub const MARKED: u32 = 1024;
+
+/// Priority of rules to blocks that are always reached by the primary interface (same source).
+pub const EXTERNAL: u32 = 1535;
+
+/// The device group of every link that nobody put into another.
+const DEFAULT_GROUP: u32 = 0;
+
+const _: () = assert!(POD_GROUP != DEFAULT_GROUP, "the rule to pods suppresses the default group");
+
+/// The node's own part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Index of the primary interface's link.
+    pub primary: u32,
+    /// Its MTU.
+    pub mtu: u32,
+    /// The mark of traffic that must leave by the primary interface, as value and mask.
+    pub mark: Option<u32>,
+    /// Which rules there are to pods.
+    pub layout: Layout,
+    /// Blocks that are always reached by the primary interface.
+    pub external: Vec<Ipv4Network>,
+}
+
+impl Host {
+    /// Rules for all pods, and the primary interface's settings.
+    pub fn ops(&self) -> Vec<Op> {
+        // Loose reverse path: replies to NodePort traffic come in for addresses of other interfaces.
+        let primary = LinkChange {
+            link: self.primary,
+            mtu: Some(self.mtu),
+            ipv4: vec![rp_filter(2)],
+            ..LinkChange::default()
+        };
+        let rules = self.rules().into_iter().map(Object::Rule).map(Op::Add);
+        [Op::Change(primary)].into_iter().chain(rules).collect()
+    }
+
+    /// The rules among them.
+    pub fn rules(&self) -> Vec<Rule> {
+        let to_pods = (self.layout == Layout::Flat).then(|| Rule {
+            suppress_group: Some(DEFAULT_GROUP),
+            ..Rule::lookup(TO_POD, MAIN_TABLE)
+        });
+        let marked = self
+            .mark
+            .map(|mark| Rule { mark: Some((mark, mark)), ..Rule::lookup(MARKED, MAIN_TABLE) });
+        let external = self
+            .external
+            .iter()
+            .map(|block| Rule { to: Some(*block), ..Rule::lookup(EXTERNAL, MAIN_TABLE) });
+        to_pods.into_iter().chain(marked).chain(external).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peers_layout_has_no_rule_to_all_pods() {
+        let rules = Host { layout: Layout::Peer, ..host() }.rules();
+
+        assert!(rules.iter().all(|rule| rule.suppress_group.is_none()), "{rules:?}");
+        assert_eq!(rules.len(), host().rules().len() - 1);
+    }
+
+    #[test]
+    fn external_blocks_are_looked_up_in_the_main_table_before_rules_from_pods() {
+        let block = "192.0.2.0/24".parse().unwrap();
+
+        let rules = Host { external: vec![block], ..host() }.rules();
+
+        let want = Rule { to: Some(block), ..Rule::lookup(1535, MAIN_TABLE) };
+        assert!(rules.contains(&want), "{rules:?}");
+    }
+
+    fn host() -> Host {
+        Host { primary: 2, mtu: 9001, mark: Some(0x80), layout: Layout::Flat, external: vec![] }
+    }
+}

@@ -1,0 +1,245 @@
+//! A pod's network as changes: a veth pair, and what routes to and from the pod's address.
+
+use crate::plan::{
+    eni::FROM_BLOCK,
+    host::TO_POD,
+    layout::{POD_GROUP, Way},
+    op::{LinkChange, MAIN_TABLE, Mac, Object, Op, Route, Rule, Veth, VethPeer, rp_filter},
+};
+use ipnetwork::{IpNetwork, Ipv4Network};
+use std::{net::Ipv4Addr, os::fd::RawFd};
+
+/// The gateway that a pod sees; its hardware address is the host end's, as a permanent neighbour.
+pub const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+
+/// Priority of the peer's rules that send what a pod sends to the table of its interface
+/// (`facts/peer-datapath.md` §2.1).
+pub const FROM_POD: u32 = 1536;
+
+/// Added to a number made of the pod's address, for the index of the host end: far above those that
+/// the kernel deals out by itself.
+const FIRST_INDEX: u32 = 1 << 20;
+
+/// Index of the pod's end: the kernel's own choice in a namespace that has only its loopback.
+const POD_INDEX: u32 = 2;
+
+/// One attachment of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Name of the host end.
+    pub host_name: String,
+    /// Name of the interface in the pod, `CNI_IFNAME`.
+    pub pod_name: String,
+    /// The pod's address.
+    pub address: Ipv4Addr,
+    /// Routing table of the interface that holds the address; the main table for the primary one.
+    pub table: u32,
+    /// How what it sends finds that table.
+    pub way: Way,
+    /// MTU of both ends.
+    pub mtu: u32,
+}
+
+/// Indexes of both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Of the host end, on the node.
+    pub host: u32,
+    /// Of the pod's end, in the pod.
+    pub pod: u32,
+}
+
+impl Pod {
+    /// Indexes made of the pod's address, so that one batch can both make the links and use them.
+    /// A pair that is taken is no error: let the kernel choose, and ask.
+    pub fn preferred_ends(&self) -> Ends {
+        let [_, _, c, d] = self.address.octets();
+        Ends { host: FIRST_INDEX + u32::from(c) * 256 + u32::from(d), pod: POD_INDEX }
+    }
+
+    /// The pair itself, with its other end in the pod. `ends` is `None` to let the kernel choose.
+    pub fn link(&self, ends: Option<Ends>, pod_netns: RawFd) -> Op {
+        Op::Add(Object::Veth(Veth {
+            name: self.host_name.clone(),
+            index: ends.map(|ends| ends.host),
+            mac: self.host_mac(),
+            mtu: self.mtu,
+            group: self.group(),
+            peer: VethPeer {
+                name: self.pod_name.clone(),
+                index: ends.map(|ends| ends.pod),
+                mac: self.pod_mac(),
+                netns: Some(pod_netns),
+            },
+        }))
+    }
+
+    /// The host end as it was made, for when somebody has changed it since.
+    pub fn host_end(&self, host: u32) -> Vec<Op> {
+        vec![Op::Change(LinkChange {
+            link: host,
+            up: Some(true),
+            name: Some(self.host_name.clone()),
+            mtu: Some(self.mtu),
+            mac: Some(self.host_mac()),
+            group: Some(self.group()),
+            ipv4: vec![],
+        })]
+    }
+
+    /// What the node needs besides the pair.
+    pub fn on_host(&self, host: u32) -> Vec<Op> {
+        // Strict reverse path: a packet whose source is not the pod's address is dropped. A loose
+        // setting for all links does not undo that: on a link without an address it is as strict.
+        let strict = LinkChange { link: host, ipv4: vec![rp_filter(1)], ..LinkChange::default() };
+        let mut ops =
+            vec![Op::Change(strict), Op::Add(Object::Route(Route::on_link(self.block(), host)))];
+        ops.extend(self.rules().into_iter().map(Object::Rule).map(Op::Add));
+        ops
+    }
+
+    /// Puts the host end into the group that it would be born in now.
+    pub fn regroup(&self, host: u32) -> Op {
+        Op::Change(LinkChange { link: host, group: Some(self.group()), ..LinkChange::default() })
+    }
+
+    /// Device group of the host end.
+    pub fn group(&self) -> u32 {
+        match self.way {
+            Way::Marked => POD_GROUP + self.table,
+            Way::Main | Way::Block | Way::Own | Way::Peer => POD_GROUP,
+        }
+    }
+
+    /// What the pod needs, through a socket of its namespace.
+    pub fn in_pod(&self, pod: u32) -> Vec<Op> {
+        let up = LinkChange { link: pod, up: Some(true), ..LinkChange::default() };
+        let all = Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 0).expect("0 is a prefix length");
+        vec![
+            Op::Change(up),
+            Op::Add(Object::Address { link: pod, address: IpNetwork::V4(self.block()) }),
+            Op::Add(Object::Route(Route::on_link(Ipv4Network::from(POD_GATEWAY), pod))),
+            Op::Add(Object::Route(Route { onlink: false, ..Route::via(all, POD_GATEWAY, pod) })),
+            Op::Add(Object::Neighbour { link: pod, address: POD_GATEWAY, mac: self.host_mac() }),
+        ]
+    }
+
+    /// What stops traffic to and from the address at once; the pair itself may go later.
+    pub fn unroute(&self, host: Option<u32>) -> Vec<Op> {
+        let route = host.map(|host| Object::Route(Route::on_link(self.block(), host)));
+        let rules = self.rules().into_iter().map(Object::Rule);
+        route.into_iter().chain(rules).map(Op::Remove).collect()
+    }
+
+    /// Removes the pair.
+    pub fn unlink(&self, host: u32) -> Op {
+        let veth = Veth {
+            name: self.host_name.clone(),
+            index: Some(host),
+            mac: self.host_mac(),
+            mtu: self.mtu,
+            group: self.group(),
+            peer: VethPeer {
+                name: self.pod_name.clone(),
+                index: None,
+                mac: self.pod_mac(),
+                netns: None,
+            },
+        };
+        Op::Remove(Object::Veth(veth))
+    }
+
+    /// Hardware address of the host end: set by us, or udev would change it under the pod's
+    /// permanent neighbour entry.
+    pub fn host_mac(&self) -> Mac {
+        self.mac(0x10)
+    }
+
+    /// Hardware address of the pod's end.
+    pub fn pod_mac(&self) -> Mac {
+        self.mac(0x11)
+    }
+
+    /// Locally administered, unicast, and different for each address and end.
+    fn mac(&self, end: u8) -> Mac {
+        let [a, b, c, d] = self.address.octets();
+        Mac([0x0e, end, a, b, c, d])
+    }
+
+    fn block(&self) -> Ipv4Network {
+        Ipv4Network::from(self.address)
+    }
+
+    /// Rules of its own: none, but for the peer's layout and for tables that no mark can name.
+    pub fn rules(&self) -> Vec<Rule> {
+        let block = Some(self.block());
+        let to = Rule { to: block, ..Rule::lookup(TO_POD, MAIN_TABLE) };
+        let from = |priority| Rule { from: block, ..Rule::lookup(priority, self.table) };
+        match self.way {
+            Way::Main | Way::Marked | Way::Block => vec![],
+            Way::Own => vec![from(FROM_BLOCK)],
+            // Pods of the primary interface leave by the main table without a rule.
+            Way::Peer if self.table == MAIN_TABLE => vec![to],
+            Way::Peer => vec![to, from(FROM_POD)],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_costs_no_rule_but_in_the_peers_layout() {
+        let count = |way, table| Pod { way, table, ..pod() }.rules().len();
+
+        assert_eq!([Way::Main, Way::Marked, Way::Block].map(|way| count(way, 2)), [0, 0, 0]);
+        assert_eq!((count(Way::Own, 10_101), count(Way::Peer, MAIN_TABLE)), (1, 1));
+        assert_eq!(count(Way::Peer, 2), 2);
+    }
+
+    #[test]
+    fn the_device_group_says_which_table_is_marked() {
+        let group = |way| Pod { way, ..pod() }.group();
+
+        assert_eq!(group(Way::Marked), POD_GROUP + 2);
+        assert_eq!(group(Way::Block), POD_GROUP);
+    }
+
+    #[test]
+    fn unrouting_takes_back_all_that_routes() {
+        let routes = |ops: Vec<Op>| -> Vec<Object> {
+            let object = |op| match op {
+                Op::Add(object @ (Object::Route(_) | Object::Rule(_))) => Some(object),
+                Op::Remove(object) => Some(object),
+                Op::Add(_) | Op::Change(_) => None,
+            };
+            ops.into_iter().filter_map(object).collect()
+        };
+
+        for way in [Way::Main, Way::Marked, Way::Block, Way::Own, Way::Peer] {
+            let pod = Pod { way, ..pod() };
+            assert_eq!(routes(pod.unroute(Some(7))), routes(pod.on_host(7)), "{way:?}");
+        }
+    }
+
+    #[test]
+    fn the_pods_neighbour_is_the_host_end() {
+        let Op::Add(Object::Veth(veth)) = pod().link(None, 0) else { panic!("not a veth") };
+        let ops = pod().in_pod(2);
+
+        let neighbour = Object::Neighbour { link: 2, address: POD_GATEWAY, mac: veth.mac };
+        assert!(ops.contains(&Op::Add(neighbour)), "{ops:?}");
+    }
+
+    fn pod() -> Pod {
+        Pod {
+            host_name: "eni0d7763386da".into(),
+            pod_name: "eth0".into(),
+            address: [100, 64, 0, 9].into(),
+            table: 2,
+            way: Way::Marked,
+            mtu: 9001,
+        }
+    }
+}

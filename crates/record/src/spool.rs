@@ -1,0 +1,278 @@
+//! DELs that arrived while no daemon ran: kept in files until the next one starts.
+//!
+//! The daemon binds its socket, then drains the spool, then serves. A plugin that found nobody
+//! writes its file and tries the socket once more, so no file is left behind by that race.
+
+use rpc::{MAX_STDIN, Request};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    hash::{DefaultHasher, Hash, Hasher},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    process,
+    time::Duration,
+};
+
+/// The folder in the run folder.
+const FOLDER: &str = "del-spool";
+
+/// What the name of a complete file ends with.
+const SUFFIX: &str = ".del";
+
+/// What the name of a file that cannot be read ends with, once it was set aside.
+const ASIDE: &str = ".unreadable";
+
+/// The most DELs that wait. A node has some hundred pods; beyond this something is wrong, and a
+/// DEL that fails is tried again by the runtime.
+const MAX_WAITING: usize = 4096;
+
+/// After this time an unfinished file has no writer any more: writing takes milliseconds.
+const ABANDONED: Duration = Duration::from_secs(60);
+
+/// Bytes of a container id that stand in a name; the rest is in the hash. Ids of containerd and
+/// cri-o fit.
+const ID_IN_NAME: usize = 80;
+
+#[derive(Serialize, Deserialize)]
+struct Waiting {
+    env: BTreeMap<String, String>,
+    stdin: String,
+}
+
+/// Keeps a DEL. The first of several for the same interface stays: it knows the most, as runtimes
+/// repeat a DEL with less. Returns the file, so that who got through after all can remove it.
+///
+/// # Errors
+/// [`io::ErrorKind::QuotaExceeded`] when too many wait, or what the kernel says.
+pub fn write(run_dir: &Path, request: &Request) -> io::Result<PathBuf> {
+    let folder = run_dir.join(FOLDER);
+    fs::create_dir_all(&folder)?;
+    let stem = name(request);
+    let file = folder.join(format!("{stem}{SUFFIX}"));
+    if file.exists() {
+        return Ok(file);
+    }
+    if fs::read_dir(&folder)?.count() >= MAX_WAITING {
+        let what = format!("{MAX_WAITING} DELs wait in {} already", folder.display());
+        return Err(io::Error::new(io::ErrorKind::QuotaExceeded, what));
+    }
+
+    let stdin = String::from_utf8(request.stdin.clone())
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let waiting = serde_json::to_vec(&Waiting { env: request.env.clone(), stdin })?;
+    let draft = folder.join(format!(".{stem}.{}", process::id()));
+    let kept = write_through(&draft, &waiting).and_then(|()| fs::rename(&draft, &file));
+    if kept.is_err() {
+        // The error that counts is the first one.
+        let _ = fs::remove_file(&draft);
+    }
+    kept.map(|()| file)
+}
+
+/// The DELs that wait, each with its file, which the daemon removes when it is done. Files that
+/// cannot be read are renamed and stay; see [`set_aside`].
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn drain(run_dir: &Path) -> io::Result<Vec<(PathBuf, Request)>> {
+    let mut requests = Vec::new();
+    for path in files(run_dir)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') {
+            remove_abandoned(&path);
+        } else if name.ends_with(SUFFIX) {
+            match read(&path) {
+                Ok(request) => requests.push((path, request)),
+                Err(_) => {
+                    let mut aside = path.clone().into_os_string();
+                    aside.push(ASIDE);
+                    fs::rename(&path, aside)?;
+                }
+            }
+        }
+    }
+    Ok(requests)
+}
+
+/// Files of the spool that could not be read: a pod's address may be in use until its namespace is
+/// seen to be gone.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn set_aside(run_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = files(run_dir)?;
+    files.retain(|path| path.to_string_lossy().ends_with(ASIDE));
+    Ok(files)
+}
+
+/// Every file of the spool, in a fixed order.
+fn files(run_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(run_dir.join(FOLDER)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut files =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
+    files.sort();
+    Ok(files)
+}
+
+fn read(path: &Path) -> io::Result<Request> {
+    let mut text = String::new();
+    File::open(path)?.take(2 * MAX_STDIN as u64).read_to_string(&mut text)?;
+    let Waiting { env, stdin } = serde_json::from_str(&text)?;
+    Ok(Request { env, stdin: stdin.into_bytes(), ..Request::default() })
+}
+
+fn write_through(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+fn remove_abandoned(path: &Path) {
+    let age = fs::metadata(path).and_then(|file| file.modified()).map(|time| time.elapsed());
+    if matches!(age, Ok(Ok(age)) if age > ABANDONED) {
+        // If it stays it does no harm but take a place.
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// A name that is the same for every DEL of one interface of one container.
+fn name(request: &Request) -> String {
+    let variable = |name: &str| request.env.get(name).map_or("", String::as_str);
+    let (id, ifname) = (variable("CNI_CONTAINERID"), variable("CNI_IFNAME"));
+    let mut hash = DefaultHasher::new();
+    (id, ifname).hash(&mut hash);
+    let readable: String = id
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
+        .take(ID_IN_NAME)
+        .collect();
+    format!("{readable}-{:016x}", hash.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_del_waits_for_the_next_daemon() {
+        let run = RunDir::new("waits");
+
+        let file = write(&run.0, &del("c0ffee", "{}")).unwrap();
+        let waiting = drain(&run.0).unwrap();
+
+        assert_eq!(waiting.len(), 1);
+        assert_eq!(waiting[0].0, file);
+        assert_eq!(waiting[0].1.env, del("c0ffee", "").env);
+        assert_eq!(waiting[0].1.stdin, b"{}");
+    }
+
+    #[test]
+    fn a_del_waits_until_it_is_done() {
+        let run = RunDir::new("done");
+        let file = write(&run.0, &del("c0ffee", "{}")).unwrap();
+        assert_eq!(drain(&run.0).unwrap().len(), 1);
+        assert_eq!(drain(&run.0).unwrap().len(), 1);
+
+        fs::remove_file(file).unwrap();
+
+        assert_eq!(drain(&run.0).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn the_first_of_repeated_dels_is_kept() {
+        let run = RunDir::new("first");
+
+        write(&run.0, &del("c0ffee", r#"{"prevResult":{}}"#)).unwrap();
+        write(&run.0, &del("c0ffee", "{}")).unwrap();
+
+        let waiting = drain(&run.0).unwrap();
+        assert_eq!(waiting.len(), 1);
+        assert_eq!(waiting[0].1.stdin, br#"{"prevResult":{}}"#);
+    }
+
+    #[test]
+    fn containers_with_long_or_odd_ids_do_not_meet() {
+        let run = RunDir::new("ids");
+        let long = "a".repeat(300);
+
+        for id in [&long, &format!("{long}b"), "../up", "a.b", "a_b"] {
+            write(&run.0, &del(id, "{}")).unwrap();
+        }
+
+        assert_eq!(drain(&run.0).unwrap().len(), 5);
+    }
+
+    #[test]
+    fn an_unreadable_file_is_set_aside_and_not_lost() {
+        let run = RunDir::new("corrupt");
+        let file = write(&run.0, &del("broken", "{}")).unwrap();
+        fs::write(&file, "{\"env\":").unwrap();
+        write(&run.0, &del("sound", "{}")).unwrap();
+
+        let waiting = drain(&run.0).unwrap();
+
+        assert_eq!(waiting.len(), 1);
+        assert_eq!(waiting[0].1.env["CNI_CONTAINERID"], "sound");
+        assert_eq!(set_aside(&run.0).unwrap().len(), 1);
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn an_unfinished_file_is_no_del() {
+        let run = RunDir::new("unfinished");
+        write(&run.0, &del("sound", "{}")).unwrap();
+        fs::write(run.0.join(FOLDER).join(".c0ffee.1"), "{").unwrap();
+
+        assert_eq!(drain(&run.0).unwrap().len(), 1);
+        assert_eq!(set_aside(&run.0).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn the_spool_has_a_bound() {
+        let run = RunDir::new("bound");
+        let folder = run.0.join(FOLDER);
+        fs::create_dir_all(&folder).unwrap();
+        for number in 0..MAX_WAITING {
+            File::create(folder.join(format!("{number}{SUFFIX}"))).unwrap();
+        }
+
+        let error = write(&run.0, &del("c0ffee", "{}")).unwrap_err();
+
+        assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+    }
+
+    #[test]
+    fn without_a_spool_nothing_waits() {
+        let run = RunDir::new("none");
+
+        assert_eq!(drain(&run.0).unwrap().len(), 0);
+    }
+
+    fn del(id: &str, stdin: &str) -> Request {
+        let env = [("CNI_COMMAND", "DEL"), ("CNI_CONTAINERID", id), ("CNI_IFNAME", "eth0")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Request { env: env.into(), stdin: stdin.into(), ..Request::default() }
+    }
+
+    struct RunDir(PathBuf);
+
+    impl RunDir {
+        fn new(name: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("eni-spool-{}-{name}", process::id()));
+            fs::create_dir_all(&dir).unwrap();
+            Self(dir)
+        }
+    }
+
+    impl Drop for RunDir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}

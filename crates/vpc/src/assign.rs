@@ -1,0 +1,269 @@
+//! Assigning and unassigning secondary addresses and prefixes.
+
+use super::{PREFIX_SIZE, Vpc, error::Ec2Error, ids::EniId, interface::Interface, time::Time};
+use instances::InstanceType;
+use ipnetwork::Ipv4Network;
+use std::net::Ipv4Addr;
+
+/// Which secondary addresses to assign. EC2 takes exactly one of these in a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// None.
+    #[default]
+    Nothing,
+    /// So many, any.
+    Count(u32),
+    /// These.
+    Addresses(Vec<Ipv4Addr>),
+    /// So many prefixes, any.
+    PrefixCount(u32),
+    /// These prefixes.
+    Prefixes(Vec<Ipv4Network>),
+}
+
+impl Wanted {
+    /// Whether it is about prefixes.
+    #[must_use]
+    pub fn is_prefixes(&self) -> bool {
+        matches!(self, Self::PrefixCount(_) | Self::Prefixes(_))
+    }
+
+    /// What it counts against the type's limit.
+    fn slots(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Count(count) | Self::PrefixCount(count) => *count as usize,
+            Self::Addresses(addresses) => addresses.len(),
+            Self::Prefixes(prefixes) => prefixes.len(),
+        }
+    }
+}
+
+/// May an address that another interface has move to this one?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reassignment {
+    /// Yes: `AllowReassignment`.
+    Allowed,
+    /// No.
+    Refused,
+}
+
+/// What a call has assigned, and nothing that was there before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assigned {
+    /// Addresses.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Prefixes.
+    pub prefixes: Vec<Ipv4Network>,
+}
+
+impl Vpc {
+    /// `AssignPrivateIpAddresses`.
+    ///
+    /// # Errors
+    /// As EC2; nothing is assigned then.
+    pub fn assign_private_ip_addresses(
+        &mut self,
+        now: Time,
+        id: &str,
+        wanted: &Wanted,
+        reassignment: Reassignment,
+    ) -> Result<Assigned, Ec2Error> {
+        let interface = self.interface(id)?;
+        let (id, subnet_id) = (interface.id.clone(), interface.subnet_id.clone());
+        match self.type_of(interface) {
+            Some(instance_type) => check_limit(interface, wanted, instance_type)?,
+            None => self.check_unattached(interface.slots(), wanted)?,
+        }
+        if reassignment == Reassignment::Allowed
+            && let Wanted::Addresses(addresses) = wanted
+        {
+            self.move_away(now, &id, addresses)?;
+        }
+        let (addresses, prefixes) = self.choose(&subnet_id, wanted)?;
+        let mut interface = self.interface_mut(&id).clone();
+        self.give(&mut interface, addresses.clone(), prefixes.clone());
+        *self.interface_mut(&id) = interface;
+        self.interface_changed(now, &id);
+        Ok(Assigned { addresses, prefixes })
+    }
+
+    /// `UnassignPrivateIpAddresses`: all of them, or nothing and an error.
+    ///
+    /// # Errors
+    /// As EC2: not the primary address, and nothing that is not assigned.
+    pub fn unassign_private_ip_addresses(
+        &mut self,
+        now: Time,
+        id: &str,
+        gone: &Assigned,
+    ) -> Result<(), Ec2Error> {
+        let interface = self.interface(id)?;
+        if gone.addresses.contains(&interface.primary) {
+            let message = format!("The primary address of interface {id} cannot be unassigned");
+            return Err(Ec2Error::invalid(message));
+        }
+        let all_there = gone.addresses.iter().all(|ip| interface.secondary.contains(ip))
+            && gone.prefixes.iter().all(|prefix| interface.prefixes.contains(prefix));
+        if !all_there {
+            let message =
+                format!("Some of the specified addresses are not assigned to interface {id}");
+            return Err(Ec2Error::invalid(message));
+        }
+        let id = interface.id.clone();
+        self.take_away(&id, gone);
+        self.interface_changed(now, &id);
+        Ok(())
+    }
+
+    fn take_away(&mut self, id: &EniId, gone: &Assigned) {
+        let interface = self.interface_mut(id);
+        interface.secondary.retain(|ip| !gone.addresses.contains(ip));
+        interface.prefixes.retain(|prefix| !gone.prefixes.contains(prefix));
+        let subnet_id = interface.subnet_id.clone();
+        let space = &mut self.subnet_mut(&subnet_id).space;
+        gone.addresses.iter().for_each(|address| space.release(*address));
+        gone.prefixes.iter().for_each(|prefix| space.release_prefix(*prefix));
+    }
+
+    /// Takes addresses from the interfaces that have them, when every one of them may move.
+    fn move_away(&mut self, now: Time, to: &EniId, addresses: &[Ipv4Addr]) -> Result<(), Ec2Error> {
+        let subnet_id = self.interface_mut(to).subnet_id.clone();
+        let mut moves = Vec::new();
+        for address in addresses {
+            let subnet = self.subnet(&subnet_id)?;
+            if !subnet.space.is_usable(*address) {
+                return Err(Ec2Error::outside_subnet(*address));
+            }
+            let Some(from) = subnet.owner(*address) else { continue };
+            let from = self.interfaces.get(from).filter(|from| from.secondary.contains(address));
+            match from {
+                Some(from) => moves.push((from.id.clone(), *address)),
+                None => return Err(move_refused(&[*address])),
+            }
+        }
+        for (from, address) in moves {
+            let gone = Assigned { addresses: vec![address], prefixes: Vec::new() };
+            self.take_away(&from, &gone);
+            self.interface_changed(now, &from);
+        }
+        Ok(())
+    }
+
+    /// Finds what is wanted in a subnet, without taking it.
+    pub(super) fn choose(
+        &mut self,
+        subnet_id: &str,
+        wanted: &Wanted,
+    ) -> Result<(Vec<Ipv4Addr>, Vec<Ipv4Network>), Ec2Error> {
+        self.subnet(subnet_id)?;
+        let space = &self.subnets[subnet_id].space;
+        match wanted {
+            Wanted::Nothing => Ok((Vec::new(), Vec::new())),
+            Wanted::Count(count) => space
+                .pick(*count, &mut self.rng)
+                .map(|addresses| (addresses, Vec::new()))
+                .ok_or_else(Ec2Error::no_free_addresses),
+            Wanted::PrefixCount(count) => space
+                .pick_prefixes(*count, &mut self.rng)
+                .map(|prefixes| (Vec::new(), prefixes))
+                .ok_or_else(|| prefix_shortage(space.free(), *count)),
+            Wanted::Addresses(addresses) => {
+                if let Some(outside) = addresses.iter().find(|ip| !space.is_usable(**ip)) {
+                    return Err(Ec2Error::outside_subnet(*outside));
+                }
+                let taken = |ip: &&Ipv4Addr| space.owner(**ip).is_some();
+                let taken: Vec<_> = addresses.iter().filter(taken).copied().collect();
+                if !taken.is_empty() {
+                    return Err(move_refused(&taken));
+                }
+                no_duplicates(addresses)?;
+                Ok((addresses.clone(), Vec::new()))
+            }
+            Wanted::Prefixes(prefixes) => {
+                let bad = prefixes.iter().find(|prefix| {
+                    prefix.prefix() != 28
+                        || prefix.ip() != prefix.network()
+                        || !space.is_free_prefix(**prefix)
+                });
+                if let Some(bad) = bad {
+                    let message = format!("The prefix {bad} is not a free /28 of the subnet.");
+                    return Err(Ec2Error::invalid(message));
+                }
+                no_duplicates(prefixes)?;
+                Ok((Vec::new(), prefixes.clone()))
+            }
+        }
+    }
+
+    /// Records what was chosen, in the subnet and on the interface.
+    pub(super) fn give(
+        &mut self,
+        interface: &mut Interface,
+        addresses: Vec<Ipv4Addr>,
+        prefixes: Vec<Ipv4Network>,
+    ) {
+        let space = &mut self.subnet_mut(&interface.subnet_id).space;
+        addresses.iter().for_each(|address| space.take(*address, &interface.id));
+        prefixes.iter().for_each(|prefix| space.take_prefix(*prefix, &interface.id));
+        interface.secondary.extend(addresses);
+        interface.prefixes.extend(prefixes);
+    }
+
+    /// EC2 cannot know the limit of an interface that is attached to none, and does not say what it
+    /// does then. `slots` is what the interface has.
+    pub(super) fn check_unattached(&self, slots: usize, wanted: &Wanted) -> Result<(), Ec2Error> {
+        match self.spec.undocumented.addresses_unattached {
+            Some(limit) if slots.saturating_add(wanted.slots()) > limit as usize => {
+                Err(Ec2Error::too_many_addresses())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The type of the instance that an interface is attached to.
+    fn type_of(&self, interface: &Interface) -> Option<&'static InstanceType> {
+        let attachment = interface.attachment.as_ref()?;
+        self.instances.get(&attachment.instance_id).map(|instance| instance.instance_type)
+    }
+}
+
+/// Whether an interface fits an instance type, with what is wanted in addition.
+pub(super) fn check_limit(
+    interface: &Interface,
+    wanted: &Wanted,
+    instance_type: &InstanceType,
+) -> Result<(), Ec2Error> {
+    if (wanted.is_prefixes() || !interface.prefixes.is_empty()) && !instance_type.has_prefixes() {
+        let name = &instance_type.name;
+        return Err(Ec2Error::invalid(format!("Instance type {name} does not support prefixes.")));
+    }
+    if interface.slots().saturating_add(wanted.slots()) > instance_type.ipv4_per_interface as usize
+    {
+        return Err(Ec2Error::too_many_addresses());
+    }
+    Ok(())
+}
+
+// Enough addresses, but one scattered over each block: "cidr blocks". Not even enough addresses:
+// the other code. Clients must know both.
+fn prefix_shortage(free: u32, prefixes: u32) -> Ec2Error {
+    if free >= prefixes.saturating_mul(PREFIX_SIZE) {
+        Ec2Error::no_free_blocks()
+    } else {
+        Ec2Error::no_free_addresses_or_prefixes()
+    }
+}
+
+fn move_refused(addresses: &[Ipv4Addr]) -> Ec2Error {
+    let list = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Ec2Error::invalid(format!("Some of [{list}] is assigned, but move is not allowed."))
+}
+
+fn no_duplicates<T: PartialEq + std::fmt::Display>(list: &[T]) -> Result<(), Ec2Error> {
+    let twice = list.iter().enumerate().find(|(index, item)| list[..*index].contains(item));
+    match twice {
+        Some((_, item)) => Err(Ec2Error::invalid(format!("{item} is given twice."))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,220 @@
+//! Looking things up: by id, by filter, a page at a time.
+
+use super::{
+    Group, Instance, Interface, Subnet, Vpc,
+    error::Ec2Error,
+    filter::{Filter, Resource, is_plain, select},
+    ids::{EniId, Kind},
+};
+use instances::InstanceType;
+use std::{
+    borrow::Borrow,
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
+
+/// Page sizes that EC2 allows for most things.
+const PAGE_SIZES: RangeInclusive<u32> = 5..=1000;
+
+/// Page sizes that EC2 allows for instance types.
+const TYPE_PAGE_SIZES: RangeInclusive<u32> = 5..=100;
+
+/// What to describe.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lookup {
+    /// Ids, each of which must exist; empty for everything.
+    pub ids: Vec<String>,
+    /// What must match.
+    pub filters: Vec<Filter>,
+    /// Most items in the answer.
+    pub max_results: Option<u32>,
+    /// Where an earlier answer ended.
+    pub next_token: Option<String>,
+}
+
+/// A page of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<'a, T> {
+    /// What was found.
+    pub items: Vec<&'a T>,
+    /// Where to go on, when there is more.
+    pub next_token: Option<String>,
+}
+
+impl Vpc {
+    /// `DescribeNetworkInterfaces`.
+    ///
+    /// # Errors
+    /// As EC2.
+    pub fn describe_network_interfaces(
+        &self,
+        lookup: &Lookup,
+    ) -> Result<Page<'_, Interface>, Ec2Error> {
+        let Some(ids) = self.on_instances(lookup) else {
+            return self.describe_interfaces_among(&self.interfaces, lookup);
+        };
+        let some = ids.into_iter().filter_map(|id| self.interfaces.get(id));
+        paginate(select(self, some, &lookup.filters)?, lookup, None, &PAGE_SIZES)
+    }
+
+    /// `DescribeNetworkInterfaces`, as if `shown` were all interfaces; see
+    /// [`Vpc::interfaces_as_of`].
+    ///
+    /// # Errors
+    /// As EC2.
+    pub fn describe_interfaces_among<'a>(
+        &'a self,
+        shown: &'a BTreeMap<EniId, Interface>,
+        lookup: &Lookup,
+    ) -> Result<Page<'a, Interface>, Ec2Error> {
+        self.look_up(lookup, shown, Kind::Interface)
+    }
+
+    // What nodes ask most, without a look at every interface of the region.
+    fn on_instances(&self, lookup: &Lookup) -> Option<BTreeSet<&EniId>> {
+        let by_instance = |filter: &&Filter| {
+            filter.name == "attachment.instance-id" && filter.values.iter().all(|id| is_plain(id))
+        };
+        let filter = lookup.filters.iter().find(by_instance).filter(|_| lookup.ids.is_empty())?;
+        let instances = filter.values.iter().filter_map(|id| self.instances.get(id.as_str()));
+        Some(instances.flat_map(|instance| &instance.interfaces).collect())
+    }
+
+    /// `DescribeInstances`, terminated ones included.
+    ///
+    /// # Errors
+    /// As EC2.
+    pub fn describe_instances(&self, lookup: &Lookup) -> Result<Page<'_, Instance>, Ec2Error> {
+        self.look_up(lookup, &self.instances, Kind::Instance)
+    }
+
+    /// `DescribeSubnets`.
+    ///
+    /// # Errors
+    /// As EC2.
+    pub fn describe_subnets(&self, lookup: &Lookup) -> Result<Page<'_, Subnet>, Ec2Error> {
+        self.look_up(lookup, &self.subnets, Kind::Subnet)
+    }
+
+    /// `DescribeSecurityGroups`.
+    ///
+    /// # Errors
+    /// As EC2.
+    pub fn describe_security_groups(&self, lookup: &Lookup) -> Result<Page<'_, Group>, Ec2Error> {
+        self.look_up(lookup, &self.groups, Kind::Group)
+    }
+
+    /// `DescribeVpcs`: there is one.
+    ///
+    /// # Errors
+    /// As EC2.
+    pub fn describe_vpcs(&self, lookup: &Lookup) -> Result<Page<'_, Self>, Ec2Error> {
+        let one = |id: &str| (id == self.id()).then_some(self);
+        let unknown = |id: &str| Kind::Vpc.unknown(id);
+        let found = find(self, lookup, one, std::iter::once(self), unknown)?;
+        paginate(found, lookup, None, &PAGE_SIZES)
+    }
+
+    /// `DescribeInstanceTypes`.
+    ///
+    /// # Errors
+    /// As EC2.
+    pub fn describe_instance_types(
+        &self,
+        lookup: &Lookup,
+    ) -> Result<Page<'static, InstanceType>, Ec2Error> {
+        let unknown = |id: &str| {
+            let message = format!("The following supplied instance types do not exist: [{id}]");
+            Ec2Error::new("InvalidInstanceType", message)
+        };
+        let types = instances::all();
+        let found = find(self, lookup, |name| types.get(name), types.values(), unknown)?;
+        // EC2 never sends more than a page of types, asked or not.
+        let whole = lookup.max_results.is_none() && lookup.ids.is_empty();
+        let page = whole.then_some(*TYPE_PAGE_SIZES.end());
+        paginate(found, lookup, page, &TYPE_PAGE_SIZES)
+    }
+
+    /// A page of what matches the filters.
+    pub(super) fn page_of<'a, T: Resource>(
+        &self,
+        all: impl Iterator<Item = &'a T>,
+        lookup: &Lookup,
+    ) -> Result<Page<'a, T>, Ec2Error> {
+        paginate(select(self, all, &lookup.filters)?, lookup, None, &PAGE_SIZES)
+    }
+
+    fn look_up<'a, K: Ord + Borrow<str>, T: Resource>(
+        &self,
+        lookup: &Lookup,
+        all: &'a BTreeMap<K, T>,
+        kind: Kind,
+    ) -> Result<Page<'a, T>, Ec2Error> {
+        let found = find(self, lookup, |id| all.get(id), all.values(), |id| kind.unknown(id))?;
+        paginate(found, lookup, None, &PAGE_SIZES)
+    }
+}
+
+/// What is looked up, in the order of ids.
+fn find<'a, T: Resource>(
+    vpc: &Vpc,
+    lookup: &Lookup,
+    one: impl Fn(&str) -> Option<&'a T>,
+    all: impl Iterator<Item = &'a T>,
+    unknown: impl Fn(&str) -> Ec2Error,
+) -> Result<Vec<&'a T>, Ec2Error> {
+    if lookup.ids.is_empty() {
+        return select(vpc, all, &lookup.filters);
+    }
+    let mut named = BTreeMap::new();
+    for id in &lookup.ids {
+        // The error names the first missing id only.
+        named.insert(id, one(id).ok_or_else(|| unknown(id))?);
+    }
+    select(vpc, named.into_values(), &lookup.filters)
+}
+
+/// Cuts a page out of what was found, which is in the order of ids.
+fn paginate<'a, T: Resource>(
+    found: Vec<&'a T>,
+    lookup: &Lookup,
+    default_size: Option<u32>,
+    sizes: &RangeInclusive<u32>,
+) -> Result<Page<'a, T>, Ec2Error> {
+    if lookup.max_results.is_some() && !lookup.ids.is_empty() {
+        let message = "The parameter MaxResults cannot be used with a list of ids";
+        return Err(Ec2Error::combination(message));
+    }
+    if let Some(max) = lookup.max_results.filter(|max| !sizes.contains(max)) {
+        let (least, most) = (sizes.start(), sizes.end());
+        let message =
+            format!("Value ( {max} ) for parameter maxResults must be from {least} to {most}.");
+        return Err(Ec2Error::new("InvalidMaxResults", message));
+    }
+    let after = lookup.next_token.as_deref().map(decode_token).transpose()?;
+    let rest = found.into_iter().filter(|item| after.as_deref().is_none_or(|id| item.id() > id));
+    let mut items: Vec<&T> = rest.collect();
+    let Some(size) = lookup.max_results.or(default_size).map(|size| size as usize) else {
+        return Ok(Page { items, next_token: None });
+    };
+    let more = items.len() > size;
+    items.truncate(size);
+    let next_token = items.last().filter(|_| more).map(|last| encode_token(last.id()));
+    Ok(Page { items, next_token })
+}
+
+// The last id of a page, in hexadecimal so that nobody is tempted to read it.
+fn encode_token(id: &str) -> String {
+    id.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn decode_token(token: &str) -> Result<String, Ec2Error> {
+    let digits = token.as_bytes().chunks(2).map(|pair| {
+        let text = std::str::from_utf8(pair).ok().filter(|text| text.len() == 2)?;
+        u8::from_str_radix(text, 16).ok()
+    });
+    digits
+        .collect::<Option<Vec<u8>>>()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(|| Ec2Error::new("InvalidNextToken", format!("The token '{token}' is invalid")))
+}

@@ -1,0 +1,254 @@
+//! The calls that we make to EC2.
+
+mod described;
+mod refused;
+
+pub(crate) use described::Described;
+pub(crate) use refused::Refused;
+
+use crate::tell::metrics;
+use aws_sdk_ec2::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    types::{Filter, NetworkInterfaceAttachmentChanges, ResourceType, Tag, TagSpecification},
+};
+use described::{described, parse, prefix};
+use pool::{Amount, Block};
+use record::Identity;
+use refused::{odd, refused};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+/// Network card 0. Left out, EC2 checks device indexes across cards (`facts/ec2-facts.md` §1.4).
+const CARD: i32 = 0;
+
+/// What a new interface shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NewEni {
+    /// Id of the subnet.
+    pub subnet: String,
+    /// Ids of the security groups.
+    pub groups: BTreeSet<String>,
+    /// Secondary addresses.
+    pub addresses: usize,
+    /// Prefixes.
+    pub prefixes: usize,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+    /// Makes EC2 answer a repeated call with the interface that the first one made.
+    pub client_token: String,
+}
+
+/// EC2, as this node uses it.
+#[derive(Clone, Debug)]
+pub(crate) struct Ec2 {
+    client: Client,
+    instance: String,
+}
+
+impl Ec2 {
+    /// Calls on behalf of an instance.
+    pub(crate) fn new(client: Client, identity: &Identity) -> Self {
+        Self { client, instance: identity.instance.clone() }
+    }
+
+    /// Creates an interface with its addresses, groups and tags in one call.
+    pub(crate) async fn create(&self, new: &NewEni) -> Result<Described, Refused> {
+        const ACTION: &str = "CreateNetworkInterface";
+        let tags = new.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
+        let tags = TagSpecification::builder()
+            .resource_type(ResourceType::NetworkInterface)
+            .set_tags(Some(tags.collect()))
+            .build();
+        let count = |count: usize| i32::try_from(count).ok().filter(|count| *count > 0);
+        let request = self
+            .client
+            .create_network_interface()
+            .subnet_id(&new.subnet)
+            .set_groups(Some(new.groups.iter().cloned().collect()))
+            .set_secondary_private_ip_address_count(count(new.addresses))
+            .set_ipv4_prefix_count(count(new.prefixes))
+            // The peer finds interfaces that were left behind by this description.
+            .description(format!("aws-K8S-{}", self.instance))
+            .tag_specifications(tags)
+            .client_token(&new.client_token);
+        let reply = call(ACTION, request.send()).await?;
+        let eni =
+            reply.network_interface().ok_or_else(|| odd(ACTION, "no interface in the reply"))?;
+        described(ACTION, eni)
+    }
+
+    /// Attaches an interface; returns the attachment's id.
+    pub(crate) async fn attach(&self, eni: &str, device_index: u32) -> Result<String, Refused> {
+        const ACTION: &str = "AttachNetworkInterface";
+        let device_index = i32::try_from(device_index).map_err(|error| odd(ACTION, error))?;
+        let request = self
+            .client
+            .attach_network_interface()
+            .network_interface_id(eni)
+            .instance_id(&self.instance)
+            .device_index(device_index)
+            .network_card_index(CARD);
+        let reply = call(ACTION, request.send()).await?;
+        reply
+            .attachment_id()
+            .map(Into::into)
+            .ok_or_else(|| odd(ACTION, "no attachment in the reply"))
+    }
+
+    /// Lets EC2 delete the interface when the instance is terminated.
+    pub(crate) async fn delete_on_termination(
+        &self,
+        eni: &str,
+        attachment: &str,
+    ) -> Result<(), Refused> {
+        let changes = NetworkInterfaceAttachmentChanges::builder()
+            .attachment_id(attachment)
+            .delete_on_termination(true)
+            .build();
+        let request = self
+            .client
+            .modify_network_interface_attribute()
+            .network_interface_id(eni)
+            .attachment(changes);
+        call("ModifyNetworkInterfaceAttribute", request.send()).await.map(drop)
+    }
+
+    /// Asks for more addresses or prefixes; returns the new ones.
+    pub(crate) async fn assign(
+        &self,
+        eni: &str,
+        amount: Amount,
+    ) -> Result<BTreeSet<Block>, Refused> {
+        const ACTION: &str = "AssignPrivateIpAddresses";
+        let count = i32::try_from(amount.blocks()).map_err(|error| odd(ACTION, error))?;
+        let request = self.client.assign_private_ip_addresses().network_interface_id(eni);
+        let request = match amount {
+            Amount::Addresses(_) => request.secondary_private_ip_address_count(count),
+            Amount::Prefixes(_) => request.ipv4_prefix_count(count),
+        };
+        let reply = call(ACTION, request.send()).await?;
+        let addresses = reply.assigned_private_ip_addresses().iter().map(|it| {
+            parse(ACTION, "privateIpAddress", it.private_ip_address()).map(Block::Address)
+        });
+        let prefixes =
+            reply.assigned_ipv4_prefixes().iter().map(|it| prefix(ACTION, it.ipv4_prefix()));
+        addresses.chain(prefixes).collect()
+    }
+
+    /// Gives addresses and prefixes back.
+    pub(crate) async fn unassign(
+        &self,
+        eni: &str,
+        blocks: &BTreeSet<Block>,
+    ) -> Result<(), Refused> {
+        let mut request = self.client.unassign_private_ip_addresses().network_interface_id(eni);
+        for block in blocks {
+            request = match block {
+                Block::Address(address) => request.private_ip_addresses(address.to_string()),
+                Block::Prefix(first) => request.ipv4_prefixes(format!("{first}/28")),
+            };
+        }
+        call("UnassignPrivateIpAddresses", request.send()).await.map(drop)
+    }
+
+    /// Puts an interface into these security groups, and no others.
+    pub(crate) async fn set_groups(
+        &self,
+        eni: &str,
+        groups: &BTreeSet<String>,
+    ) -> Result<(), Refused> {
+        let request = self
+            .client
+            .modify_network_interface_attribute()
+            .network_interface_id(eni)
+            .set_groups(Some(groups.iter().cloned().collect()));
+        call("ModifyNetworkInterfaceAttribute", request.send()).await.map(drop)
+    }
+
+    /// Every interface that is attached to this instance.
+    pub(crate) async fn attached(&self) -> Result<Vec<Described>, Refused> {
+        let filter =
+            Filter::builder().name("attachment.instance-id").values(&self.instance).build();
+        self.describe(filter).await
+    }
+
+    /// One interface, if it exists.
+    pub(crate) async fn one(&self, eni: &str) -> Result<Option<Described>, Refused> {
+        let filter = Filter::builder().name("network-interface-id").values(eni).build();
+        Ok(self.describe(filter).await?.pop())
+    }
+
+    /// How many addresses are free in subnets.
+    pub(crate) async fn free(
+        &self,
+        subnets: &BTreeSet<String>,
+    ) -> Result<Vec<(String, u32)>, Refused> {
+        const ACTION: &str = "DescribeSubnets";
+        let filter = Filter::builder()
+            .name("subnet-id")
+            .set_values(Some(subnets.iter().cloned().collect()))
+            .build();
+        // As many subnets as an ENIConfig names: one page holds them.
+        let request = self.client.describe_subnets().filters(filter);
+        let reply = call(ACTION, request.send()).await?;
+        let room = reply.subnets().iter().filter_map(|subnet| {
+            let free = u32::try_from(subnet.available_ip_address_count()?).ok()?;
+            Some((subnet.subnet_id()?.to_owned(), free))
+        });
+        Ok(room.collect())
+    }
+
+    /// Detaches an interface.
+    pub(crate) async fn detach(&self, attachment: &str) -> Result<(), Refused> {
+        let request = self.client.detach_network_interface().attachment_id(attachment);
+        call("DetachNetworkInterface", request.send()).await.map(drop)
+    }
+
+    /// Deletes an interface.
+    pub(crate) async fn delete(&self, eni: &str) -> Result<(), Refused> {
+        let request = self.client.delete_network_interface().network_interface_id(eni);
+        call("DeleteNetworkInterface", request.send()).await.map(drop)
+    }
+
+    /// Interfaces, and addresses on each, that an instance type allows.
+    pub(crate) async fn limits(&self, instance_type: &str) -> Result<(usize, usize), Refused> {
+        const ACTION: &str = "DescribeInstanceTypes";
+        let request = self.client.describe_instance_types().instance_types(instance_type.into());
+        let reply = call(ACTION, request.send()).await?;
+        let network = reply.instance_types().first().and_then(|found| found.network_info());
+        let network = network.ok_or_else(|| odd(ACTION, "no network limits in the reply"))?;
+        let card =
+            network.network_cards().first().and_then(|card| card.maximum_network_interfaces());
+        let enis = card.or(network.maximum_network_interfaces());
+        let limit = |limit: Option<i32>| limit.and_then(|limit| usize::try_from(limit).ok());
+        limit(enis)
+            .zip(limit(network.ipv4_addresses_per_interface()))
+            .ok_or_else(|| odd(ACTION, "no network limits in the reply"))
+    }
+
+    async fn describe(&self, filter: Filter) -> Result<Vec<Described>, Refused> {
+        const ACTION: &str = "DescribeNetworkInterfaces";
+        // An instance has at most a few dozen interfaces: one page holds them.
+        let request = self.client.describe_network_interfaces().filters(filter);
+        let reply = call(ACTION, request.send()).await?;
+        reply.network_interfaces().iter().map(|eni| described(ACTION, eni)).collect()
+    }
+}
+
+/// Makes a call of EC2, and counts it.
+async fn call<T, E, R>(
+    action: &'static str,
+    request: impl Future<Output = Result<T, SdkError<E, R>>>,
+) -> Result<T, Refused>
+where
+    SdkError<E, R>: ProvideErrorMetadata + std::error::Error,
+{
+    let began = Instant::now();
+    let answer = request.await.map_err(|error| refused(action, &error));
+    let outcome = answer.as_ref().map(drop).map_err(|refused| refused.code.as_str());
+    metrics::called(action, began.elapsed(), outcome);
+    answer
+}

@@ -1,0 +1,147 @@
+//! From nothing to serving: who am I, what is attached, who holds what.
+
+use super::install;
+use crate::{
+    aws::{self, ec2::Ec2, imds::Imds, limits},
+    evidence::cloud,
+    execute::{Executor, reconcile},
+    follow::{self, vpc_blocks},
+    http,
+    kernel::{
+        desired::{self, HostNetwork},
+        repair,
+        sync::{self, primary_link},
+    },
+    node::{self, Attached, Node, now},
+    pods::{orphans, wire},
+    retry::patiently,
+    settings::{Networking, Settings},
+    tell::metrics,
+};
+use anyhow::{Context, Result};
+use net::Netlink;
+use pool::{EniId, Pool, Source, Supply};
+use record::{Identity, Interface, Journal};
+use std::{sync::Arc, time::Instant};
+use tracing::{error, info};
+
+/// Starts everything; returns once the node is being served.
+pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
+    let began = Instant::now();
+    // Before anything else, so that two daemons never work on the same node.
+    let listener =
+        rpc::Listener::bind(&settings.run_dir.join(rpc::SOCKET_NAME)).with_context(|| {
+            format!(
+                "listen in {}: does another ipamd run on this node?",
+                settings.run_dir.display()
+            )
+        })?;
+    let mut journal = Journal::open(&settings.run_dir)?;
+    let http = aws::http_client();
+    let imds = Imds::new(&http);
+    // With a record the node is served at once, whoever else is down; without one, who this node is
+    // and what is attached must be known first.
+    let recorded = journal.snapshot().identity.clone();
+    let identity = match recorded.clone() {
+        Some(identity) => identity,
+        None => patiently("ask the metadata service who this node is", || imds.identity()).await,
+    };
+    info!(?identity, recorded = recorded.is_some(), "this node");
+    let ec2 = Ec2::new(aws::client(http, &identity).await, &identity);
+    if recorded.is_none() {
+        begin_record(&mut journal, &imds, &identity).await?;
+    }
+    let limits = {
+        let of = || limits::of(&identity.instance_type, settings.max_enis, &ec2);
+        patiently("ask EC2 for the limits of this instance type", of).await
+    };
+    info!(?limits, "what the instance type allows");
+
+    let interfaces = journal.snapshot().interfaces.values();
+    let primary = interfaces.clone().find(|eni| eni.is_primary()).cloned();
+    let primary = primary.context("the record has no primary interface: remove the journal")?;
+    let mut kernel = Netlink::open().context("open a netlink socket")?;
+    let link = primary_link(&mut kernel, &identity).await?;
+    let before = repair::Before::see(&mut kernel)?;
+    let host = HostNetwork::of(&settings, &identity, &primary, &link);
+    kernel.apply(&host.ops()).context("set up the node's rules")?;
+    desired::warn_without_forwarding();
+    let mut pool = Pool::new(settings.targets, limits, source(&settings, &journal, &primary));
+    restore(&mut pool, &journal);
+    let recorded_interfaces = journal.snapshot().interfaces.clone().into_iter();
+    let attached = recorded_interfaces.map(|(id, is)| (EniId(id), Attached::new(is))).collect();
+    let (reaper, leaving) = node::queue();
+    let state = (pool, journal, attached);
+    let primary_groups = primary.groups.into_iter().collect();
+    let node = Arc::new(Node::new(settings, identity, primary_groups, host, state, kernel, reaper));
+    node.start_reaper(leaving)?;
+    orphans::start(node.clone())?;
+    node.hold_leaving_back();
+
+    node.set_cluster_size(1);
+    let hands = Executor::new(node.clone(), ec2, imds);
+    settle(&hands).await?;
+    repair::start(node.clone(), before, recorded.is_some())?;
+    install::plugin(&node.settings)?;
+    wire::start(node.clone(), listener)?;
+    install::conflist(&node.settings)?;
+    tell_serving(&node, began);
+    http::metrics::start(&node);
+    follow::start(&node)?;
+    tokio::spawn(vpc_blocks::follow(node.clone(), hands.imds.clone()));
+    tokio::spawn(async move {
+        if recorded.is_some() {
+            patiently("compare the record with what is attached", || cloud::compare(&hands)).await;
+        }
+        reconcile::run(hands.node.clone(), hands).await;
+    });
+    Ok(node)
+}
+
+/// Notes who this node is and what is attached, as the metadata service shows it.
+async fn begin_record(journal: &mut Journal, imds: &Imds, identity: &Identity) -> Result<()> {
+    let ask = || imds.interfaces_of(identity);
+    let shown = patiently("ask the metadata service what is attached", ask).await;
+    for (id, is) in shown.into_iter().filter_map(cloud::from_shown) {
+        journal.interface(&id, Some(is))?;
+    }
+    journal.identity(identity)
+}
+
+/// Gives the kernel everything that is wanted.
+async fn settle(hands: &Executor) -> Result<()> {
+    sync::pods(&hands.node)?;
+    hands.make_ready().await;
+    sync::finish(&hands.node)
+}
+
+fn tell_serving(node: &Node, began: Instant) {
+    let wanted = node.wanted();
+    let (interfaces, pods) = (wanted.enis.len(), wanted.pods.len());
+    info!(interfaces, pods, direct = ?wanted.host.firewall.direct, "serving");
+    metrics::serving(began.elapsed());
+}
+
+fn source(settings: &Settings, journal: &Journal, primary: &Interface) -> Source {
+    match settings.networking {
+        Networking::Node => Source::Node(Supply {
+            subnets: vec![primary.subnet.clone()],
+            groups: primary.groups.clone(),
+        }),
+        Networking::Custom => journal.snapshot().source().unwrap_or_else(|| Source::Missing {
+            why: "custom networking is on, but the Kubernetes API has not said yet which ENIConfig this node uses".into(),
+        }),
+    }
+}
+
+fn restore(pool: &mut Pool, journal: &Journal) {
+    for attachment in journal.snapshot().attachments.values() {
+        if let Err(twice) = pool.restore(attachment.owner(), attachment.assigned(), now()) {
+            // Two pods with one address: neither can be told apart by us, so both stay as they are.
+            error!(error = %twice, pod = attachment.pod_name, "restore an attachment");
+        }
+    }
+    for (address, since) in &journal.snapshot().resting {
+        pool.restore_resting(*address, *since);
+    }
+}

@@ -1,0 +1,273 @@
+//! A new interface: on record first, then Create and Attach.
+
+use super::{Executor, origin, refusal};
+use crate::{
+    aws::ec2::{Described, NewEni, Refused},
+    node::{Attached, now},
+};
+use anyhow::Result;
+use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
+use pool::{Action, Amount, Cause, EniId, Presence, Turn};
+use record::{Intent, Interface};
+use sha1::{Digest, Sha1};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+use tracing::{info, warn};
+
+/// Says for which instance an interface was made (`facts/peer-ipamd.md` §3.12).
+pub(super) const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
+
+/// Says when.
+const CREATED_TAG: &str = "node.k8s.amazonaws.com/createdAt";
+
+/// The first pause before what the last daemon began is tried again; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest: the interface may exist, and costs an address and a slot.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Whether a call was perhaps made before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Time {
+    First,
+    Again,
+}
+
+impl Executor {
+    /// Finishes the interfaces that were being made when the last daemon ended, side by side with
+    /// everything else. If nobody wants them any more, the plan gives them back.
+    pub(crate) fn resume(&self) {
+        let intents: Vec<Intent> =
+            self.node.state().journal.snapshot().intents.values().cloned().collect();
+        for intent in intents {
+            let action = intent.action();
+            self.node.state().pool.started(&action);
+            tokio::spawn(self.clone().finish(intent, action));
+        }
+        for id in self.node.leaving() {
+            tokio::spawn(self.clone().finish_release(id));
+        }
+    }
+
+    /// Repeats what is left to do for an interface until it is clear what became of it: nobody else
+    /// would, and it may exist.
+    async fn finish(self, intent: Intent, action: Action) {
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = self.attach(&intent, Time::Again).await {
+            let what = "finish an interface that the last daemon began";
+            warn!(error = format!("{error:#}"), retry_in = ?pause, "{what}");
+            let open =
+                self.node.state().journal.snapshot().intents.get(&intent.device_index).cloned();
+            if open.as_ref() != Some(&intent) {
+                return self.node.ended(&action, Some(refusal(&error, "")));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        self.node.ended(&action, None);
+    }
+
+    pub(super) async fn attach_new(
+        &self,
+        device_index: u32,
+        subnet: &str,
+        groups: &BTreeSet<String>,
+        amount: Amount,
+    ) -> Result<()> {
+        let (time, intent) = self.intent(device_index, subnet, groups, amount)?;
+        self.attach(&intent, time).await
+    }
+
+    /// What is about to be made, on record first. What is on record already goes first: then EC2
+    /// answers with what the first call made, and nothing is left over.
+    fn intent(
+        &self,
+        device_index: u32,
+        subnet: &str,
+        groups: &BTreeSet<String>,
+        amount: Amount,
+    ) -> Result<(Time, Intent)> {
+        let mut state = self.node.state();
+        if let Some(intent) = state.journal.snapshot().intents.get(&device_index) {
+            return Ok((Time::Again, intent.clone()));
+        }
+        let created_at = DateTime::from(SystemTime::now()).fmt(DateTimeFormat::DateTime)?;
+        let seed = format!("{} {created_at} {device_index}", self.node.identity.instance);
+        let (addresses, prefixes) = match amount {
+            Amount::Addresses(count) => (count, 0),
+            Amount::Prefixes(count) => (0, count),
+        };
+        let intent = Intent {
+            token: Sha1::digest(seed).iter().map(|byte| format!("{byte:02x}")).collect(),
+            created_at,
+            device_index,
+            subnet: subnet.to_owned(),
+            groups: groups.clone(),
+            addresses,
+            prefixes,
+        };
+        state.journal.intent(device_index, Some(intent.clone()))?;
+        Ok((Time::First, intent))
+    }
+
+    async fn attach(&self, intent: &Intent, time: Time) -> Result<()> {
+        let made = self.create_and_attach(intent, time).await;
+        if let Err(refused) = &made {
+            self.forget_intent(intent, Some(refused))?;
+            if is_unknown_attachment(refused) {
+                self.ask_what_is_attached().await?;
+            }
+        }
+        let (eni, attachment) = made?;
+        let id = EniId(eni.id.clone());
+        info!(eni = %id, device_index = intent.device_index, blocks = eni.blocks.len(), "attached");
+        // When this is a repetition, pods may have addresses of it already, or it was found in a list
+        // and given back since.
+        let there = self.node.recent(&id).presence(true, true, now()) == Presence::There;
+        if there && self.node.interface(&id).is_none() {
+            let instance = &self.node.identity.instance;
+            let mut is = interface(&eni, &attachment, intent.device_index, instance);
+            is.subnet_cidr = self.node.subnet_cidr(&is.subnet);
+            self.node.note_answer(&id, |recent, now| {
+                recent.eni = Some((Turn::Came, now));
+                recent.turn(Turn::Came, &is.blocks(), now);
+            });
+            self.node.keep_interface(id, Attached::new(is));
+        }
+        // Not before the interface is on record; that it ends with its instance is planned apart,
+        // as pods do not wait for it.
+        self.forget_intent(intent, None)
+    }
+
+    /// Takes the intent off the record once there is nothing to repeat.
+    fn forget_intent(&self, intent: &Intent, refused: Option<&Refused>) -> Result<()> {
+        if refused.is_some_and(|refused| !is_final(refused)) {
+            return Ok(());
+        }
+        self.node.state().journal.intent(intent.device_index, None)
+    }
+
+    async fn create_and_attach(
+        &self,
+        intent: &Intent,
+        time: Time,
+    ) -> Result<(Described, String), Refused> {
+        // What Create made is known to this process: Attach alone is repeated.
+        let made = self.made().remove(&intent.token);
+        if let Some(eni) = made {
+            match self.ec2.attach(&eni.id, intent.device_index).await {
+                Ok(attachment) => return Ok((eni, attachment)),
+                Err(refused) if refused.cause() == Cause::Throttled => {
+                    self.made().insert(intent.token.clone(), eni);
+                    return Err(refused);
+                }
+                // The interface may be gone, or attached: EC2 is asked.
+                Err(_) => {}
+            }
+        }
+        let new = NewEni {
+            subnet: intent.subnet.clone(),
+            groups: intent.groups.clone(),
+            addresses: intent.addresses,
+            prefixes: intent.prefixes,
+            tags: self.tags(intent),
+            client_token: intent.token.clone(),
+        };
+        let eni = self.ec2.create(&new).await?;
+        // A repeated Create answers with the interface as it was made; since then it may have been
+        // attached, and have got more addresses.
+        if time == Time::Again
+            && let Some(now) = self.ec2.one(&eni.id).await?
+            && let Some((attachment, _)) = now.attachment.clone()
+        {
+            return Ok((now, attachment));
+        }
+        match self.ec2.attach(&eni.id, intent.device_index).await {
+            Ok(attachment) => Ok((eni, attachment)),
+            Err(refused) => {
+                if is_final(&refused) {
+                    self.delete(&eni.id).await;
+                } else if refused.cause() == Cause::Throttled {
+                    self.made().insert(intent.token.clone(), eni);
+                }
+                Err(refused)
+            }
+        }
+    }
+
+    /// Takes over what EC2 says is attached: somebody else attached something, or the metadata
+    /// service was late when we asked it.
+    async fn ask_what_is_attached(&self) -> Result<(), Refused> {
+        for eni in self.ec2.attached().await? {
+            let id = EniId(eni.id.clone());
+            let Some((attachment, device_index)) = eni.attachment.clone() else { continue };
+            // What was given back may be listed for a while.
+            let there = self.node.recent(&id).presence(true, true, now()) == Presence::There;
+            if there && self.node.interface(&id).is_none() {
+                info!(eni = %id, device_index, "take over an interface that EC2 says is attached");
+                let instance = &self.node.identity.instance;
+                let mut is = interface(&eni, &attachment, device_index, instance);
+                is.subnet_cidr = self.node.subnet_cidr(&is.subnet);
+                self.node.keep_interface(id, Attached::new(is));
+            }
+        }
+        Ok(())
+    }
+
+    fn made(&self) -> MutexGuard<'_, BTreeMap<String, Described>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tags by which interfaces of this node are known, to us and to the peer.
+    fn tags(&self, intent: &Intent) -> BTreeMap<String, String> {
+        let settings = &self.node.settings;
+        let mut tags = settings.additional_tags.clone();
+        tags.insert(INSTANCE_TAG.into(), self.node.identity.instance.clone());
+        tags.insert(CREATED_TAG.into(), intent.created_at.clone());
+        if let Some(cluster) = &settings.cluster {
+            tags.insert("cluster.k8s.amazonaws.com/name".into(), cluster.clone());
+            tags.insert("eks:eni:owner".into(), "amazon-vpc-cni".into());
+        }
+        tags
+    }
+}
+
+/// An interface for the record.
+pub(crate) fn interface(
+    eni: &Described,
+    attachment: &str,
+    device_index: u32,
+    instance: &str,
+) -> Interface {
+    let mut interface = Interface {
+        mac: eni.mac,
+        card: eni.card,
+        device_index,
+        subnet: eni.subnet.clone(),
+        subnet_cidr: None,
+        primary: eni.primary,
+        groups: eni.groups.clone(),
+        addresses: BTreeSet::new(),
+        prefixes: BTreeSet::new(),
+        attachment: Some(attachment.into()),
+        origin: origin(eni, device_index, instance),
+        outlives_instance: !eni.ends_with_instance,
+    };
+    interface.add(eni.blocks.iter().copied());
+    interface
+}
+
+/// Whether a refusal will be the same next time. A call whose answer was lost may have been carried
+/// out or not, and one that was throttled goes on where it stopped.
+fn is_final(refused: &Refused) -> bool {
+    !matches!(refused.cause(), Cause::Unavailable | Cause::Throttled)
+}
+
+/// EC2 counts interfaces of this instance that we do not know of.
+fn is_unknown_attachment(refused: &Refused) -> bool {
+    refused.code == "AttachmentLimitExceeded"
+        || refused.message.contains("attached at device index")
+}

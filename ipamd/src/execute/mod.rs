@@ -1,0 +1,134 @@
+//! One action of a plan → calls to EC2 and the kernel. No decisions.
+
+mod addresses;
+mod attach;
+mod origin;
+mod ready;
+pub(crate) mod reconcile;
+mod release;
+
+pub(crate) use attach::interface;
+pub(crate) use origin::origin;
+
+use crate::{
+    aws::{
+        ec2::{Described, Ec2, Refused},
+        imds::Imds,
+    },
+    node::{Node, now},
+    tell::{metrics, report},
+};
+use anyhow::{Context, Result};
+use pool::{Action, Cause, EniId, Refusal, Source};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
+use tracing::{info, warn};
+
+/// The daemon's hands.
+#[derive(Clone, Debug)]
+pub(crate) struct Executor {
+    /// This node.
+    pub node: Arc<Node>,
+    /// EC2.
+    pub ec2: Ec2,
+    /// The instance metadata service.
+    pub imds: Imds,
+    /// Interfaces that were created and not attached yet, by the token of their creation.
+    made: Arc<Mutex<BTreeMap<String, Described>>>,
+    /// Interfaces of which EC2 was asked for a change and did not answer: it may have been made.
+    unsure: Arc<Mutex<BTreeSet<EniId>>>,
+}
+
+impl Executor {
+    /// The hands of a daemon that begins.
+    pub(crate) fn new(node: Arc<Node>, ec2: Ec2, imds: Imds) -> Self {
+        Self { node, ec2, imds, made: Arc::default(), unsure: Arc::default() }
+    }
+
+    /// Carries out one action, and tells the pool how it ended.
+    pub(crate) async fn carry_out(self, action: Action) {
+        let place = self.place(&action);
+        let done = match &action {
+            Action::AttachEni { device_index, subnet, groups, amount } => {
+                self.attach_new(*device_index, subnet, groups, *amount).await
+            }
+            Action::Assign { eni, amount } => self.assign(eni, *amount).await,
+            Action::Unassign { eni, blocks } => self.unassign(eni, blocks).await,
+            Action::ReleaseEni { eni } => self.release(eni).await,
+            Action::SetGroups { eni, groups } => self.set_groups(eni, groups).await,
+            Action::EndWithInstance { eni } => self.end_with_instance(eni).await,
+            Action::Inspect { eni } => self.inspect(eni).await,
+            Action::CountFree { subnets } => self.count_free(subnets).await,
+        };
+        let refusal = done.err().map(|error| {
+            let refusal = refusal(&error, &place);
+            metrics::refused(report::step(&action), refusal.cause);
+            warn!(cause = ?refusal.cause, said = refusal.said, "refused");
+            refusal
+        });
+        self.node.ended(&action, refusal);
+    }
+
+    /// Where an action works, to put before what EC2 answered.
+    fn place(&self, action: &Action) -> String {
+        let subnet = match action {
+            Action::AttachEni { subnet, .. } => Some(subnet.clone()),
+            Action::Assign { eni, .. }
+            | Action::Unassign { eni, .. }
+            | Action::ReleaseEni { eni }
+            | Action::SetGroups { eni, .. }
+            | Action::EndWithInstance { eni }
+            | Action::Inspect { eni } => self.node.interface(eni).map(|eni| eni.is.subnet),
+            Action::CountFree { subnets } => {
+                Some(subnets.iter().cloned().collect::<Vec<_>>().join(", "))
+            }
+        };
+        let subnet = subnet.unwrap_or_default();
+        match self.node.state().pool.source() {
+            Source::Node(_) => format!("subnet {subnet} of the node: "),
+            Source::EniConfig { name, .. } => format!("ENIConfig {name}, subnet {subnet}: "),
+            Source::Missing { .. } => String::new(),
+        }
+    }
+
+    async fn set_groups(&self, id: &EniId, groups: &BTreeSet<String>) -> Result<()> {
+        self.ec2.set_groups(&id.0, groups).await?;
+        info!(eni = %id, ?groups, "changed security groups");
+        self.node.change_interface(id, |eni| eni.is.groups = groups.clone());
+        Ok(())
+    }
+
+    /// Lets EC2 delete an interface when the instance ends.
+    async fn end_with_instance(&self, id: &EniId) -> Result<()> {
+        let Some(eni) = self.node.interface(id) else { return Ok(()) };
+        let attachment = match eni.is.attachment {
+            Some(attachment) => attachment,
+            None => {
+                let described = self.ec2.one(&id.0).await?;
+                let attachment = described.and_then(|it| it.attachment);
+                attachment.map(|(attachment, _)| attachment).context("it is not attached")?
+            }
+        };
+        self.ec2.delete_on_termination(&id.0, &attachment).await?;
+        self.node.change_interface(id, |eni| eni.is.outlives_instance = false);
+        Ok(())
+    }
+
+    async fn count_free(&self, subnets: &BTreeSet<String>) -> Result<()> {
+        let free = self.ec2.free(subnets).await?;
+        info!(?free, "free addresses of the ENIConfig's subnets");
+        // What EC2 does not list has none for us.
+        let missing = subnets.iter().filter(|it| !free.iter().any(|(subnet, _)| subnet == *it));
+        let all: Vec<_> = missing.map(|it| (it.clone(), 0)).chain(free.iter().cloned()).collect();
+        self.node.state().pool.note_room(all, now());
+        Ok(())
+    }
+}
+
+/// Why an action failed. What is not a refusal of EC2 is something of this node's that may pass.
+fn refusal(error: &anyhow::Error, place: &str) -> Refusal {
+    let cause = error.downcast_ref::<Refused>().map_or(Cause::Unavailable, Refused::cause);
+    Refusal { cause, said: format!("{place}{error:#}") }
+}

@@ -1,0 +1,79 @@
+//! Who attached an interface: what its tags say.
+
+use super::{Executor, attach::INSTANCE_TAG};
+use crate::{aws::ec2::Described, node::now};
+use anyhow::{Context, Result};
+use pool::{EniId, Time};
+use record::Origin;
+use tracing::info;
+
+/// Says, with the value `true`, that an interface is not to be touched.
+const NO_MANAGE_TAG: &str = "node.k8s.amazonaws.com/no_manage";
+
+/// Who attached an interface of an instance, by its tags. The primary one came with the instance and
+/// is used as the peer uses it.
+pub(crate) fn origin(eni: &Described, device_index: u32, instance: &str) -> Origin {
+    let tag = |key: &str| eni.tags.get(key).map(String::as_str);
+    match (tag(NO_MANAGE_TAG), tag(INSTANCE_TAG)) {
+        _ if (eni.card, device_index) == (0, 0) => Origin::Ours,
+        (Some("true"), _) => Origin::Unmanaged,
+        (_, Some(made_for)) if made_for == instance => Origin::Ours,
+        _ => Origin::Foreign,
+    }
+}
+
+impl Executor {
+    /// Looks at the tags of an interface.
+    pub(super) async fn inspect(&self, id: &EniId) -> Result<()> {
+        let at = now();
+        let described = self.ec2.one(&id.0).await?.context("EC2 does not list it yet")?;
+        self.take_tags(id, &described, at);
+        Ok(())
+    }
+
+    /// Notes whose an interface is, as EC2 listed it then.
+    pub(super) fn take_tags(&self, id: &EniId, described: &Described, at: Time) {
+        let instance = &self.node.identity.instance;
+        let recent = self.node.recent(id);
+        self.node.change_interface(id, |eni| {
+            eni.is.origin = origin(described, eni.is.device_index, instance);
+            eni.is.outlives_instance = !described.ends_with_instance;
+            eni.is.add(recent.blocks(&eni.is.blocks(), &described.blocks, at).blocks);
+            info!(eni = %id, origin = ?eni.is.origin, "whose an interface is");
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_say_whose_an_interface_is_and_no_manage_comes_first() {
+        let mine = (INSTANCE_TAG, "i-1");
+        for (device_index, tags, want) in [
+            (1, vec![mine], Origin::Ours),
+            (1, vec![mine, (NO_MANAGE_TAG, "true")], Origin::Unmanaged),
+            (1, vec![mine, (NO_MANAGE_TAG, "false")], Origin::Ours),
+            (1, vec![(NO_MANAGE_TAG, "true")], Origin::Unmanaged),
+            (1, vec![(INSTANCE_TAG, "i-2")], Origin::Foreign),
+            (1, vec![], Origin::Foreign),
+            (0, vec![], Origin::Ours),
+        ] {
+            let eni = Described {
+                card: 0,
+                id: "eni-1".into(),
+                mac: net::Mac([2, 0, 0, 0, 0, 1]),
+                primary: [10, 0, 0, 1].into(),
+                blocks: [].into(),
+                groups: [].into(),
+                subnet: "subnet-1".into(),
+                tags: tags.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+                attachment: None,
+                ends_with_instance: false,
+            };
+
+            assert_eq!(origin(&eni, device_index, "i-1"), want, "{device_index} {tags:?}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! From attached to ready: the device, its subnet's block, and its table in the kernel.
+
+use super::Executor;
+use crate::node::Attached;
+use anyhow::Result;
+use pool::EniId;
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// How long a device may take to appear before that is worth a warning: the longest wait that was
+/// seen on healthy hosts (`facts/ec2-facts.md` §0.7).
+const DEVICE_WAIT: Duration = Duration::from_secs(150);
+
+impl Executor {
+    /// Sets up every interface whose device has appeared. Whether some have not yet.
+    pub(crate) async fn make_ready(&self) -> bool {
+        let coming: Vec<(EniId, Attached)> = {
+            let state = self.node.state();
+            let coming = state
+                .attached
+                .iter()
+                .filter(|(_, eni)| !eni.is.is_primary() && eni.is.card == 0 && !eni.ready);
+            coming.map(|(id, eni)| (id.clone(), eni.clone())).collect()
+        };
+        let mut missing = false;
+        let mut ready = vec![];
+        for (id, eni) in coming {
+            match self.set_up(&eni).await {
+                Ok(Some(kernel)) => {
+                    ready.push((id, kernel));
+                }
+                Ok(None) => {
+                    missing = true;
+                    self.complain(&id, &eni);
+                }
+                Err(error) => {
+                    missing = true;
+                    warn!(eni = %id, error = format!("{error:#}"), "set up an interface");
+                }
+            }
+        }
+        if !ready.is_empty()
+            && let Err(error) = self.let_pods_use(ready)
+        {
+            missing = true;
+            warn!(error = format!("{error:#}"), "have the filter rules know an interface");
+        }
+        missing
+    }
+
+    /// Filter rules first: pods of an interface that these do not know leave by the wrong one.
+    fn let_pods_use(&self, ready: Vec<(EniId, net::eni::Eni)>) -> Result<()> {
+        for (id, kernel) in &ready {
+            self.node.note_set_up(id, kernel.clone());
+        }
+        self.node.renew_firewall()?;
+        for (id, kernel) in ready {
+            info!(eni = %id, link = kernel.link, table = kernel.table, "interface is ready");
+            self.node.change_interface(&id, |eni| {
+                eni.is.subnet_cidr = Some(kernel.subnet);
+                eni.ready = true;
+            });
+        }
+        Ok(())
+    }
+
+    /// Sets up an interface in the kernel; `None` while its device or metadata is not there.
+    async fn set_up(&self, eni: &Attached) -> Result<Option<net::eni::Eni>> {
+        let Some(link) = self.node.kernel().link_by_mac(eni.is.mac)? else { return Ok(None) };
+        let subnet = match eni.is.subnet_cidr {
+            Some(subnet) => subnet,
+            None => match self.imds.subnet_cidr(eni.is.mac).await {
+                Ok(subnet) => subnet,
+                Err(_not_shown_yet) => return Ok(None),
+            },
+        };
+        let kernel = net::eni::Eni {
+            link: link.index,
+            primary: eni.is.primary,
+            subnet,
+            table: eni.is.table(),
+            mtu: self.node.settings.eni_mtu,
+            mark: self
+                .node
+                .settings
+                .table_marks()
+                .and_then(|marks| Some((marks.of(eni.is.table())?, marks.mask()))),
+            blocks: self.node.blocks_with_rules(&eni.is),
+        };
+        self.node.kernel().apply(&kernel.ops())?;
+        Ok(Some(kernel))
+    }
+
+    /// A line in the log every [`DEVICE_WAIT`].
+    fn complain(&self, id: &EniId, eni: &Attached) {
+        let waited_s = eni.since.elapsed().as_secs();
+        if waited_s > DEVICE_WAIT.as_secs() {
+            let look_at = "`ip link` and dmesg";
+            warn!(eni = %id, mac = %eni.is.mac, waited_s, look_at, "no device or no metadata of an attached interface");
+            self.node.change_interface(id, |eni| eni.since = Instant::now());
+        }
+    }
+}

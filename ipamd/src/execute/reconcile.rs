@@ -1,0 +1,61 @@
+//! Observe, plan, carry out, sleep: the daemon's only loop.
+
+use crate::{
+    execute::Executor,
+    node::{Node, now},
+    tell::report::Report,
+};
+use pool::Time;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
+
+/// How often to look for a device that EC2 has attached: it takes from a fraction of a second to
+/// several (`facts/ec2-facts.md` §1.6), and only then is this done at all.
+const DEVICE_POLL: Duration = Duration::from_millis(100);
+
+/// Actions at once: one on each interface that an instance type can have on a card, and more than
+/// EC2 likes from one instance.
+const AT_ONCE: usize = 16;
+
+/// How long changes are gathered before the next plan, while no pod waits for an address: a plan for
+/// every pod that starts or stops would cost those that start at the same time more than all the rest.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// Runs for ever.
+pub(crate) async fn run(node: Arc<Node>, hands: Executor) {
+    let mut report = Report::default();
+    hands.resume();
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        let coming = hands.make_ready().await;
+        let plan = node.begin();
+        report.plan(&plan);
+        for action in plan.actions {
+            let (hands, places) = (hands.clone(), places.clone());
+            tokio::spawn(async move {
+                // Closed never: the loop above runs for ever.
+                let _place = places.acquire_owned().await;
+                hands.carry_out(action).await;
+            });
+        }
+        let asleep = async {
+            match (coming, plan.wake_at) {
+                (true, _) => tokio::time::sleep(DEVICE_POLL).await,
+                (false, Some(at)) => tokio::time::sleep(until(at)).await,
+                (false, None) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = asleep => {}
+            () = node.wake.notified() => {
+                if !node.is_waited_for() {
+                    tokio::time::sleep(GATHER).await;
+                }
+            }
+        }
+    }
+}
+
+fn until(at: Time) -> Duration {
+    at.0.saturating_sub(now().0)
+}

@@ -1,0 +1,170 @@
+//! An interface goes: detached, its device gone, deleted.
+
+use super::{Executor, addresses::is_unanswered, origin, refusal};
+use crate::{aws::ec2::Refused, node::now};
+use anyhow::Result;
+use net::Mac;
+use pool::{Action, EniId, SETTLE, Time, Turn};
+use record::Origin;
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// When EC2 is asked again after it did not say whether it detaches an interface; the pauses double.
+const FIRST_QUESTION: Duration = Duration::from_secs(1);
+
+/// How long a detached device may take to vanish; EC2 refuses to delete the interface before.
+const VANISH_WAIT: Duration = Duration::from_secs(30);
+
+/// How often to look whether it has.
+const VANISH_POLL: Duration = Duration::from_millis(200);
+
+/// Tries to delete an interface that EC2 still calls in use, a second apart: detaching takes three
+/// to six seconds, rarely thirty (`facts/ec2-facts.md` §1.6).
+const DELETE_TRIES: u32 = 30;
+
+/// The pause between them.
+const DELETE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What EC2 says of an interface that is already gone.
+const GONE: &str = "InvalidNetworkInterfaceID.NotFound";
+
+impl Executor {
+    /// Detaches and deletes an interface without pods.
+    pub(super) async fn release(&self, id: &EniId) -> Result<()> {
+        let Some(eni) = self.node.interface(id) else { return Ok(()) };
+        let at = now();
+        let described = self.ec2.one(&id.0).await?;
+        let instance = &self.node.identity.instance;
+        // Its tags may have been changed since it was made.
+        if let Some(described) = &described
+            && origin(described, eni.is.device_index, instance) != Origin::Ours
+        {
+            self.take_tags(id, described, at);
+            self.stays(id);
+            return Ok(());
+        }
+        // A daemon before this one may have asked.
+        let asked = matches!(self.node.recent(id).eni, Some((Turn::Went, _)));
+        // On record first: the next daemon must not hand out what goes.
+        self.node.note_call(id, |recent, now| {
+            recent.eni = Some((Turn::Went, now));
+            recent.ask(now);
+        })?;
+        if let Some((attachment, _)) = described.and_then(|described| described.attachment) {
+            self.detach(id, attachment, asked).await?;
+        }
+        info!(eni = %id, "detached");
+        // From here on nothing of it is put back.
+        self.node.change_interface(id, |eni| eni.leaving = true);
+        if let Some(kernel) = &eni.kernel {
+            let removed = self.node.kernel().apply_each(&kernel.leftovers());
+            let what = "remove what a detached interface left";
+            match removed {
+                Ok(failures) => {
+                    for failure in failures {
+                        warn!(eni = %id, error = %failure, "{what}");
+                    }
+                }
+                Err(error) => warn!(eni = %id, error = %error, "{what}"),
+            }
+        }
+        // No error ends this here: pods must not get addresses of what is detached.
+        if let Err(error) = self.vanished(eni.is.mac).await {
+            warn!(eni = %id, error = format!("{error:#}"), "look whether a device is gone");
+        }
+        self.delete(&id.0).await;
+        // Not before: EC2 counts it, and its device index is taken, until it is detached.
+        self.node.drop_interface(id);
+        // Lists may show it for a while.
+        self.node.note_answer(id, |recent, now| recent.eni = Some((Turn::Went, now)));
+        self.node.renew_firewall()?;
+        Ok(())
+    }
+
+    /// Detaches; `open`: it may have been asked for before. Does not return before it is known what
+    /// became of it: an interface that may be going gets no pods.
+    async fn detach(&self, id: &EniId, attachment: String, mut open: bool) -> Result<(), Refused> {
+        let mut attachment = Some(attachment);
+        let mut pause = FIRST_QUESTION;
+        while let Some(there) = attachment.take() {
+            let at = now();
+            match self.ec2.detach(&there).await {
+                Ok(()) => break,
+                // What was not answered may have been done; then no later refusal tells that it was
+                // not, until lists have settled.
+                Err(refused) if is_unanswered(&refused) || (open && !self.tells(id, at)) => {
+                    open = true;
+                    warn!(eni = %id, error = %refused, again_in = ?pause, "detach an interface");
+                }
+                Err(refused) => {
+                    self.stays(id);
+                    return Err(refused);
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(SETTLE);
+            // Lists are late, never early: what is not attached in one is detached.
+            attachment = match self.ec2.one(&id.0).await {
+                Ok(described) => described.and_then(|eni| eni.attachment).map(|(it, _)| it),
+                Err(_asked_again) => Some(there),
+            };
+        }
+        Ok(())
+    }
+
+    /// Whether lists of a time tell what became of a call.
+    fn tells(&self, id: &EniId, at: Time) -> bool {
+        self.node.recent(id).tells(at)
+    }
+
+    /// An interface that was to be given back is not.
+    fn stays(&self, id: &EniId) {
+        self.node.note_answer(id, |recent, _| {
+            recent.eni = None;
+            recent.answered();
+        });
+    }
+
+    /// Gives back what the last daemon was giving back. Until it is clear what became of that, no pod
+    /// gets an address of it.
+    pub(super) async fn finish_release(self, id: EniId) {
+        let action = Action::ReleaseEni { eni: id.clone() };
+        let mut pause = FIRST_QUESTION;
+        while let Err(error) = self.release(&id).await {
+            let what = "give back an interface that the last daemon was giving back";
+            warn!(eni = %id, error = format!("{error:#}"), retry_in = ?pause, "{what}");
+            if !self.node.leaving().contains(&id) {
+                return self.node.ended(&action, Some(refusal(&error, "")));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(SETTLE);
+        }
+        self.node.ended(&action, None);
+    }
+
+    /// Waits until a device is gone, or long enough.
+    async fn vanished(&self, mac: Mac) -> Result<()> {
+        let deadline = Instant::now() + VANISH_WAIT;
+        while Instant::now() < deadline && self.node.kernel().link_by_mac(mac)?.is_some() {
+            tokio::time::sleep(VANISH_POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Deletes an interface. What cannot be deleted is left for a later clean-up, by its tags.
+    pub(super) async fn delete(&self, eni: &str) {
+        for _ in 0..DELETE_TRIES {
+            match self.ec2.delete(eni).await {
+                Ok(()) => return info!(eni, "deleted"),
+                Err(refused) if refused.code == GONE => return,
+                Err(refused) if refused.message.contains("in use") => {
+                    tokio::time::sleep(DELETE_PAUSE).await;
+                }
+                Err(refused) => {
+                    return warn!(eni, error = %refused, "delete an interface; it is left over");
+                }
+            }
+        }
+        warn!(eni, tries = DELETE_TRIES, "delete an interface that stays in use; it is left over");
+    }
+}

@@ -1,0 +1,75 @@
+//! The VPC's blocks, which an operator may add to while nodes run.
+
+use crate::{aws::imds::Imds, node::Node};
+use ipnetwork::Ipv4Network;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tracing::{info, warn};
+
+/// How often the metadata service is asked, as by the peer (`facts/peer-datapath.md` §2.5). It is on
+/// the node's own host: this costs nobody else anything.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+/// Has the filter rules follow the VPC's blocks, for ever.
+pub(crate) async fn follow(node: Arc<Node>, imds: Imds) {
+    let mut known = as_set(&node.identity.vpc_cidrs);
+    let mut last = known.clone();
+    loop {
+        match imds.vpc_cidrs(node.identity.mac).await {
+            Ok(blocks) => {
+                let blocks = as_set(&blocks);
+                if is_believed(&blocks, &last, &known) {
+                    match node.note_vpc(&blocks) {
+                        Ok(()) => {
+                            info!(?blocks, "the VPC has other blocks now");
+                            known = blocks.clone();
+                        }
+                        // Not known as done: it is tried again.
+                        Err(error) => {
+                            warn!(error = format!("{error:#}"), "follow the blocks of the VPC");
+                        }
+                    }
+                }
+                last = blocks;
+            }
+            Err(error) => warn!(error = format!("{error:#}"), "ask for the blocks of the VPC"),
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// Whether an answer is other than what is known, and to be believed. The service cuts answers short
+/// at times: that a block is gone it must say twice in a row, and a VPC has at least one.
+fn is_believed(
+    blocks: &BTreeSet<Ipv4Network>,
+    last: &BTreeSet<Ipv4Network>,
+    known: &BTreeSet<Ipv4Network>,
+) -> bool {
+    let more = blocks.is_superset(known);
+    blocks != known && !blocks.is_empty() && (more || blocks == last)
+}
+
+/// The service lists blocks in no particular order.
+fn as_set(blocks: &[Ipv4Network]) -> BTreeSet<Ipv4Network> {
+    blocks.iter().copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_block_is_believed_at_once_and_one_that_is_gone_when_it_is_said_twice() {
+        let one = of(&["10.0.0.0/16"]);
+        let two = of(&["10.0.0.0/16", "100.64.0.0/16"]);
+
+        assert!(is_believed(&two, &one, &one));
+        assert!(!is_believed(&one, &two, &two));
+        assert!(is_believed(&one, &one, &two));
+        assert!(!is_believed(&of(&[]), &of(&[]), &one));
+        assert!(!is_believed(&one, &one, &one));
+    }
+
+    fn of(blocks: &[&str]) -> BTreeSet<Ipv4Network> {
+        blocks.iter().map(|block| block.parse().unwrap()).collect()
+    }
+}

@@ -1,0 +1,122 @@
+//! The page of metrics over HTTP, as the peer serves it: port 61678, `/metrics`.
+
+use crate::{
+    node::{Node, now},
+    retry::patiently,
+    settings,
+    tell::{
+        metrics::{self, Page},
+        report,
+    },
+};
+use anyhow::{Context, Result};
+use hyper::{
+    Request, Response, StatusCode, body::Incoming, header, server::conn::http1, service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use std::{
+    convert::Infallible,
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tracing::{debug, warn};
+
+/// The peer's port (`facts/peer-ipamd.md` §0); like the peer's it is on all addresses of the node.
+pub(crate) const PORT: u16 = 61_678;
+
+/// A connection is closed after this, answered or not: the peer's limits.
+const CONNECTION: Duration = Duration::from_secs(5);
+
+/// Connections at once: a few scrapers. More wait in the kernel's queue.
+const AT_ONCE: usize = 8;
+
+/// After an error that stays (no descriptors left), so that it does not become a busy loop.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Pods do not wait for metrics: a port that somebody else has is asked for again.
+pub(crate) fn start(node: &Arc<Node>) {
+    if node.settings.metrics == settings::Metrics::Off {
+        return;
+    }
+    let node = node.clone();
+    let page = move || {
+        let mut page = metrics::page();
+        let now = now();
+        let (counts, reason) = {
+            let state = node.state();
+            (state.pool.counts(now), state.pool.plan(now).reason)
+        };
+        report::show(&mut page, &counts, &reason);
+        report::show_process(&mut page);
+        page
+    };
+    tokio::spawn(async move {
+        patiently("serve metrics", || serve(page.clone())).await;
+    });
+}
+
+/// Serves the page that `page` makes, for ever. Nothing happens while nobody asks.
+///
+/// # Errors
+/// Somebody else has the port.
+async fn serve<P>(page: P) -> Result<()>
+where
+    P: Fn() -> Page + Send + Sync + 'static,
+{
+    let listener = match TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)).await {
+        Ok(listener) => listener,
+        // A kernel without IPv6.
+        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))
+            .await
+            .with_context(|| format!("listen on port {PORT} for metrics"))?,
+    };
+    let (page, places) = (Arc::new(page), Arc::new(Semaphore::new(AT_ONCE)));
+    loop {
+        let place = places.clone().acquire_owned().await;
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let page = page.clone();
+                tokio::spawn(async move {
+                    let _place = place;
+                    answer(stream, &*page).await;
+                });
+            }
+            Err(error) => {
+                warn!(error = %error, "accept a connection for metrics");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn answer(stream: TcpStream, page: &impl Fn() -> Page) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = respond(request.uri().path(), page);
+        async { Ok::<_, Infallible>(response) }
+    });
+    // One request for each connection: nobody holds a place for longer than an answer takes.
+    let connection =
+        http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(CONNECTION, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(error = %error, "answer a request for metrics"),
+        Err(_late) => debug!(limit = ?CONNECTION, "a client for metrics was too slow"),
+    }
+}
+
+fn respond(path: &str, page: &impl Fn() -> Page) -> Response<String> {
+    let (status, body) = match path {
+        "/metrics" => (StatusCode::OK, page().text()),
+        _ => (StatusCode::NOT_FOUND, "metrics are at /metrics\n".to_owned()),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let kind = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}

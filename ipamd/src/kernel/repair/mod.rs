@@ -1,0 +1,333 @@
+//! What other programs take from our part of the kernel's network, or change in it, is put back.
+//!
+//! A thread sleeps until the kernel tells of a change that may concern us ([`Watch`]), waits a moment
+//! for more of the same, looks at what is concerned, and puts back what is missing. At rest it does
+//! nothing. What is not ours is never touched.
+
+mod pace;
+mod parts;
+mod start;
+mod tell;
+
+pub(crate) use start::{Before, start};
+
+use crate::{kernel::desired::Wanted, node::Node, pods::orphans::Namespace, tell::metrics};
+use anyhow::{Context, Result};
+use net::{
+    LinkState, Netlink, Op,
+    found::{Found, Kind, missing},
+    watch::{Change, Event, Watch, Who},
+};
+use pace::Pace;
+use parts::{Concern, HostEnds, Part, Whose, parts};
+use pool::Owner;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tell::Loss;
+use tracing::{debug, warn};
+
+/// Notifications that wait to be compared; more are compared at once.
+const MOST_CHANGES: usize = 1024;
+
+/// How long to wait before a subscription that failed is opened again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The thread that repairs.
+struct Repairer {
+    node: Arc<Node>,
+    kernel: Netlink,
+    watch: Watch,
+    pending: Pending,
+    pace: Pace,
+    /// Pods of which was told that their link is gone.
+    without_link: BTreeSet<Owner>,
+}
+
+/// What has happened since the last look.
+#[derive(Debug, Default)]
+struct Pending {
+    changes: Vec<Change>,
+    /// Kinds to look at in any case.
+    kinds: BTreeSet<Kind>,
+    since: Option<Instant>,
+}
+
+impl Pending {
+    /// Notes a change. Of a link the last state counts, unless it was down in between: then its
+    /// routes are gone.
+    fn push(&mut self, change: Change) {
+        if let Event::Link(new) = &change.event {
+            let index = new.link.index;
+            self.changes.retain(|it| match &it.event {
+                Event::Link(old) => old.link.index != index || !old.link.up,
+                Event::RuleGone(_)
+                | Event::RouteGone(_)
+                | Event::RouteReplaced { .. }
+                | Event::AddressGone { .. }
+                | Event::LinkGone(_)
+                | Event::Settings(_)
+                | Event::Firewall
+                | Event::Overrun => true,
+            });
+        }
+        self.changes.push(change);
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn look_again(&mut self, kinds: impl IntoIterator<Item = Kind>) {
+        self.kinds.extend(kinds);
+        if !self.kinds.is_empty() {
+            self.since.get_or_insert_with(Instant::now);
+        }
+    }
+}
+
+impl Repairer {
+    fn run(mut self) {
+        loop {
+            let due = self.pending.since.map(|since| since + self.pace.gap(since));
+            let full = self.pending.changes.len() >= MOST_CHANGES;
+            if full || due.is_some_and(|at| Instant::now() >= at) {
+                self.compare();
+                continue;
+            }
+            match self.watch.wait(due) {
+                Ok(changes) => changes.into_iter().for_each(|change| self.pending.push(change)),
+                Err(error) => self.subscribe_again(&error),
+            }
+        }
+    }
+
+    /// What is missed meanwhile may be anything.
+    fn subscribe_again(&mut self, error: &std::io::Error) {
+        warn!(error = %error, "listen to changes of the network; subscribe again");
+        std::thread::sleep(PAUSE);
+        if let Ok(watch) = Watch::open(net::firewall::TABLE) {
+            self.watch = watch;
+        }
+        self.pending.look_again(Kind::ALL);
+    }
+
+    /// Tells from memory what of that which happened concerns us; looks at the kernel only then.
+    fn compare(&mut self) {
+        let Pending { changes, mut kinds, .. } = std::mem::take(&mut self.pending);
+        // In this order: a pod that is on record by now, and not at work a moment later, is wired.
+        let wanted = self.node.wanted();
+        let (busy, devices) = {
+            let state = self.node.state();
+            let ready = state.attached.values();
+            let ready = ready.filter_map(|eni| Some((eni.is.mac, eni.kernel.as_ref()?.link)));
+            (state.busy().clone(), ready.collect())
+        };
+        let concern = Concern::of(&wanted, &busy, devices);
+        let mut by = BTreeSet::new();
+        for change in changes {
+            self.wake_for_device(&change.event);
+            let call = concern.call(&change.event);
+            if call.later {
+                self.pending.push(change);
+            } else if !call.now.is_empty() {
+                debug!(event = ?change.event, look_at = ?call.now, "a change that may concern us");
+                kinds.extend(call.now);
+                by.extend(change.by);
+            }
+        }
+        if kinds.is_empty() {
+            return;
+        }
+        metrics::looked();
+        if let Err(error) = self.repair(&kinds, &by) {
+            warn!(error = format!("{error:#}"), "repair the network; try again");
+            self.pending.look_again(kinds);
+        }
+    }
+
+    /// The planner waits for devices of interfaces that EC2 has attached.
+    fn wake_for_device(&self, event: &Event) {
+        let Event::Link(LinkState { link, .. }) = event else { return };
+        let coming = link.mac.is_some_and(|mac| {
+            let state = self.node.state();
+            state.attached.values().any(|eni| !eni.ready && eni.is.mac == mac)
+        });
+        if coming {
+            self.node.wake.notify_one();
+        }
+    }
+
+    fn repair(&mut self, kinds: &BTreeSet<Kind>, by: &BTreeSet<Who>) -> Result<()> {
+        let mut loss = Loss::default();
+        if !kinds.is_disjoint(&[Kind::Link, Kind::Address, Kind::Route, Kind::Rule].into()) {
+            self.repair_routing(kinds, by, &mut loss)?;
+        }
+        if kinds.contains(&Kind::Firewall) && self.node.renew_firewall()? {
+            loss.firewall();
+        }
+        loss.tell(&mut self.pace, by);
+        Ok(())
+    }
+
+    fn repair_routing(
+        &mut self,
+        kinds: &BTreeSet<Kind>,
+        by: &BTreeSet<Who>,
+        loss: &mut Loss,
+    ) -> Result<()> {
+        // In this order: the link of a pod that is on record, and not at work a moment later, is there.
+        let wanted = self.node.wanted();
+        let busy = self.node.state().busy().clone();
+        let links = self.kernel.link_states().context("look at links")?;
+        self.follow_devices(&links);
+        let ends = HostEnds::among(&links);
+        self.tell_of_links_gone(&wanted, &busy, &ends, by);
+        let parts = parts(&wanted, |pod| ends.of(pod));
+        let all: Vec<Op> = parts.iter().flat_map(|part| part.ops.clone()).collect();
+        // Links have just been looked at.
+        let others = kinds.iter().copied().filter(|kind| *kind != Kind::Link).collect();
+        let found = self.kernel.look(&all, &others).context("look at routes and rules")?;
+        let found = Found { links: Some(links), ..found };
+        let lost = lost(parts, &found);
+        self.put_back(lost, &busy, loss)
+    }
+
+    /// Puts back what is still wanted. A pod on which a verb works is left to it and looked at again:
+    /// its DEL may be taking away what is missing.
+    fn put_back(&mut self, lost: Vec<Part>, busy: &BTreeSet<Owner>, loss: &mut Loss) -> Result<()> {
+        let node = self.node.clone();
+        let (mut turns, mut ops) = (vec![], vec![]);
+        let mut kernel = node.kernel();
+        for part in lost {
+            let still = match &part.whose {
+                Whose::Node => true,
+                // Under the kernel's lock: what detaches an interface takes its rules away under it.
+                Whose::Eni(id, eni) => node.wanted().enis.get(id) == Some(eni),
+                Whose::Pod(pod) => {
+                    let owner = pod.owner();
+                    let at_rest = !busy.contains(&owner);
+                    let Some(turn) = at_rest.then(|| node.turn(&owner, Instant::now())).flatten()
+                    else {
+                        self.pending.look_again(part.ops.iter().map(Kind::of));
+                        continue;
+                    };
+                    turns.push(turn);
+                    node.attachment(&owner).as_ref() == Some(&**pod)
+                }
+            };
+            if still {
+                loss.note(&part);
+                ops.extend(part.ops);
+            }
+        }
+        let refused = kernel.apply_each(&ops).context("put back what is missing")?;
+        loss.refused(&refused);
+        Ok(())
+    }
+
+    /// An interface whose device is gone, or has come back as another one, is set up again when it
+    /// is there: until then no pod gets an address of it. A primary one with a new name has another
+    /// one in the filter rules.
+    fn follow_devices(&mut self, links: &BTreeMap<u32, LinkState>) {
+        let by_mac: BTreeMap<_, u32> =
+            links.values().filter_map(|it| Some((it.link.mac?, it.link.index))).collect();
+        let moved: Vec<_> = {
+            let state = self.node.state();
+            let moved = state.attached.iter().filter(|(_, eni)| {
+                let known = eni.kernel.as_ref().map(|kernel| kernel.link);
+                !eni.leaving && known.is_some() && by_mac.get(&eni.is.mac).copied() != known
+            });
+            moved.map(|(id, eni)| (id.clone(), eni.is.mac)).collect()
+        };
+        for (id, mac) in moved {
+            warn!(eni = %id, mac = %mac, "the device of an interface is gone; it is set up again when it is back");
+            self.node.change_interface(&id, |eni| {
+                eni.kernel = None;
+                eni.ready = false;
+                eni.since = Instant::now();
+            });
+            self.node.wake.notify_one();
+        }
+        let host = self.node.host_network();
+        let name = links.get(&host.host.primary).map(|it| it.link.name.clone());
+        if let Some(name) = name.filter(|name| *name != host.firewall.primary_link) {
+            warn!(
+                from = host.firewall.primary_link,
+                to = name,
+                "the primary interface has a new name"
+            );
+            self.node.rename_primary(name);
+            self.pending.look_again([Kind::Firewall]);
+        }
+    }
+
+    /// Nobody but the runtime can make a pod's link again.
+    fn tell_of_links_gone(
+        &mut self,
+        wanted: &Wanted,
+        busy: &BTreeSet<Owner>,
+        ends: &HostEnds<'_>,
+        by: &BTreeSet<Who>,
+    ) {
+        let gone = |pod: &&record::Attachment| {
+            ends.of(&pod.pod()).is_none() && !busy.contains(&pod.owner())
+        };
+        let gone: BTreeMap<Owner, _> =
+            wanted.pods.iter().filter(gone).map(|pod| (pod.owner(), pod)).collect();
+        self.without_link.retain(|owner| gone.contains_key(owner));
+        for (owner, pod) in gone {
+            let ends_now = self.node.attachment(&owner).is_none()
+                || Namespace::at(Path::new(&pod.netns)) == Namespace::Gone;
+            // Its DEL may be on its way, or nobody may know that the pod is gone.
+            self.node.doubt(&owner);
+            if !ends_now && self.without_link.insert(owner) {
+                warn!(
+                    pod = format!("{}/{}", pod.pod_namespace, pod.pod_name),
+                    link = pod.host_name,
+                    by = tell::authors(by),
+                    "a pod's link is gone; only a new pod gets one: delete this one"
+                );
+            }
+        }
+    }
+}
+
+/// What is missing of each part.
+fn lost(parts: Vec<Part>, found: &Found) -> Vec<Part> {
+    let lost = parts.into_iter().map(|part| Part { ops: missing(&part.ops, found), ..part });
+    lost.filter(|part| !part.ops.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use net::Link;
+
+    #[test]
+    fn of_a_link_the_last_state_counts_unless_it_was_down_in_between() {
+        let state = |mtu, up| Change {
+            event: Event::Link(LinkState {
+                link: Link {
+                    index: 7,
+                    name: "eth1".into(),
+                    mac: None,
+                    mtu,
+                    group: 0,
+                    up,
+                    running: up,
+                    veth: true,
+                },
+                ipv4: vec![],
+            }),
+            by: None,
+        };
+        let mut pending = Pending::default();
+
+        for change in [state(1, true), state(2, true), state(3, false), state(4, true)] {
+            pending.push(change);
+        }
+
+        assert_eq!(pending.changes, [state(3, false), state(4, true)]);
+    }
+}

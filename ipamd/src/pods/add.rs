@@ -1,0 +1,172 @@
+//! ADD: an address, a veth pair, and what routes between them.
+
+use super::{TURN, busy, internal, no_address, owner, result::result};
+use crate::node::{Node, Patience};
+use cni::{AddResult, Code, Error};
+use net::{
+    ApplyError, Netlink, Op, Way,
+    pod::{Ends, Pod},
+};
+use nix::errno::Errno;
+use record::Attachment;
+use std::{
+    os::fd::{AsRawFd, RawFd},
+    time::Instant,
+};
+
+/// Gives a container its interface.
+///
+/// Asked twice for the same container it answers the same: a runtime that crashed asks again.
+pub(super) fn add(
+    node: &Node,
+    request: &cni::Request,
+    carried: rpc::Request,
+    left: &dyn Fn() -> bool,
+) -> Result<AddResult, Error> {
+    let (Some(netns), Some(socket)) = (carried.netns, carried.pod_netlink) else {
+        return Err(internal(
+            "wire the pod",
+            "the plugin sent no descriptors of the pod's namespace",
+        ));
+    };
+    let mut inside =
+        Netlink::over(socket).map_err(|error| internal("use the pod's netlink socket", error))?;
+    let owner = owner(request);
+    let _turn = node.turn(&owner, Instant::now() + TURN).ok_or_else(busy)?;
+    let known = node.attachment(&owner).is_some();
+    let patience = Patience { deadline: Instant::now() + node.settings.add_wait, left };
+    let attachment = node
+        .assign(&owner, patience, |assigned, table, way| {
+            attachment(node, request, assigned, (table, way))
+        })
+        .map_err(no_address)?;
+    let pod = attachment.pod();
+    if let Err(error) = wire(node, &mut inside, &pod, netns.as_raw_fd()) {
+        // What was there before this request is left to the DEL that follows.
+        if known {
+            node.doubt(&owner);
+        } else {
+            node.release(&owner, None).map_err(|error| {
+                node.doubt(&owner);
+                internal("note the released address", error)
+            })?;
+        }
+        return Err(error);
+    }
+    Ok(result(request, &pod))
+}
+
+fn attachment(
+    node: &Node,
+    request: &cni::Request,
+    assigned: &pool::Assigned,
+    (table, way): (u32, Way),
+) -> Attachment {
+    let pod_namespace = request.args.namespace.clone().unwrap_or_default();
+    let pod_name = request.args.name.clone().unwrap_or_else(|| request.container_id.clone());
+    let prefix = &request.config.veth_prefix;
+    Attachment {
+        network: request.config.name.clone(),
+        container: request.container_id.clone(),
+        interface: request.ifname.clone(),
+        netns: request.netns.clone().unwrap_or_default(),
+        host_name: cni::names::host_veth(prefix, &pod_namespace, &pod_name),
+        pod_namespace,
+        pod_name,
+        address: assigned.address,
+        eni: assigned.eni.0.clone(),
+        table,
+        way,
+        mtu: request.config.mtu.unwrap_or(node.settings.pod_mtu),
+    }
+}
+
+/// Makes the kernel match, or leaves it as it was.
+fn wire(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<(), Error> {
+    let ends = link(node, inside, pod, netns)?;
+    inside.apply(&pod.in_pod(ends.pod)).map_err(|error| {
+        unwire(node, pod, ends.host);
+        internal("set up the pod's interface", error)
+    })
+}
+
+/// The pair and the host's routes. The first attempt needs no question to the kernel.
+fn link(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<Ends, Error> {
+    let ends = pod.preferred_ends();
+    let mut ops = vec![pod.link(Some(ends), netns)];
+    ops.extend(pod.on_host(ends.host));
+    match node.kernel().apply(&ops) {
+        Ok(()) => return Ok(ends),
+        Err(error) if taken(&error) => {}
+        Err(error) => return Err(internal("make the pod's veth pair", error)),
+    }
+    // A name or an index is taken: by this very pair, by one of a former pod, or by something else.
+    let within =
+        inside.link_by_name(&pod.pod_name).map_err(|error| internal("look into the pod", error))?;
+    let mut kernel = node.kernel();
+    let outside = kernel
+        .link_by_name(&pod.host_name)
+        .map_err(|error| internal("look for the veth", error))?;
+    match (outside, within) {
+        (Some(outside), Some(within)) if within.mac == Some(pod.pod_mac()) => {
+            let ends = Ends { host: outside.index, pod: within.index };
+            kernel
+                .apply(&pod.on_host(ends.host))
+                .map_err(|error| internal("route to the pod", error))?;
+            return Ok(ends);
+        }
+        // CNI 1.1.0, "ADD": if an interface of the requested name already exists in the container,
+        // the CNI plugin MUST return with an error.
+        (_, Some(_)) => {
+            return Err(Error {
+                code: Code::InvalidEnvironment,
+                msg: format!("interface {} exists already in the container", pod.pod_name),
+                details: String::new(),
+            });
+        }
+        (Some(outside), None) if outside.veth => {
+            kernel
+                .apply(&[pod.unlink(outside.index)])
+                .map_err(|error| internal("remove the veth of a former pod of this name", error))?;
+        }
+        (Some(_), None) => {
+            return Err(internal(
+                "make the pod's veth pair",
+                format!("{} is taken", pod.host_name),
+            ));
+        }
+        (None, None) => {}
+    }
+    kernel
+        .apply(&[pod.link(None, netns)])
+        .map_err(|error| internal("make the pod's veth pair", error))?;
+    let host = kernel
+        .link_by_name(&pod.host_name)
+        .map_err(|error| internal("look for the veth", error))?;
+    let within =
+        inside.link_by_name(&pod.pod_name).map_err(|error| internal("look into the pod", error))?;
+    let (Some(host), Some(within)) = (host, within) else {
+        return Err(internal("make the pod's veth pair", "it is gone again"));
+    };
+    kernel.apply(&pod.on_host(host.index)).map_err(|error| internal("route to the pod", error))?;
+    Ok(Ends { host: host.index, pod: within.index })
+}
+
+/// Links, the one change that does not tolerate what is there already.
+fn taken(error: &ApplyError) -> bool {
+    let link = matches!(error, ApplyError::Refused(failed) if matches!(*failed.op, Op::Add(net::Object::Veth(_))));
+    link && matches!(error.errno(), Some(Errno::EEXIST | Errno::EBUSY))
+}
+
+fn unwire(node: &Node, pod: &Pod, host: u32) {
+    let mut ops = pod.unroute(Some(host));
+    ops.push(pod.unlink(host));
+    match node.kernel().apply_each(&ops) {
+        Ok(failures) => {
+            for failure in failures {
+                tracing::warn!(error = %failure, "undo a failed ADD");
+            }
+        }
+        Err(error) => tracing::warn!(error = %error, "undo a failed ADD"),
+    }
+}

@@ -1,0 +1,38 @@
+//! DEL: nothing routes to or from the address any more, and the address rests.
+
+use super::{TURN, busy, internal, owner, remains};
+use crate::node::{Leaving, Node};
+use cni::Error;
+use record::Attachment;
+use std::time::Instant;
+use tracing::warn;
+
+/// Takes a container's interface away. What is not there is no error.
+pub(super) fn del(node: &Node, request: &cni::Request) -> Result<(), Error> {
+    let owner = owner(request);
+    let _turn = node.turn(&owner, Instant::now() + TURN).ok_or_else(busy)?;
+    // CNI 1.1.0, "DEL": plugins should generally complete without error even if some resources are
+    // missing.
+    match (node.attachment(&owner), &request.config.prev_result) {
+        (Some(attachment), _) => {
+            remove(node, &attachment).map_err(|error| internal("remove the pod's network", error))
+        }
+        (None, Some(result)) => remains::clear(node, request, result)
+            .map_err(|error| internal("remove what the pod left", error)),
+        (None, None) => Ok(()),
+    }
+}
+
+/// Removes everything of an attachment; its link goes behind the caller's back.
+pub(crate) fn remove(node: &Node, attachment: &Attachment) -> anyhow::Result<()> {
+    let pod = attachment.pod();
+    let mut kernel = node.kernel();
+    // A newer pod of the same name has the same link name, but not this address.
+    let link = kernel.link_by_name(&pod.host_name)?.filter(|link| link.mac == Some(pod.host_mac()));
+    let host = link.map(|link| link.index);
+    for failure in kernel.apply_each(&pod.unroute(host))? {
+        warn!(error = %failure, "remove what routes to a pod");
+    }
+    drop(kernel);
+    node.release(&attachment.owner(), host.map(|host| Leaving { pod, host }))
+}

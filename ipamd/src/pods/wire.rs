@@ -1,0 +1,185 @@
+//! The socket that the plugin talks to: a bounded number of threads wait there, and answer.
+
+use crate::{node::Node, pods};
+use anyhow::Result;
+use rpc::{Connection, Listener};
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+use tracing::warn;
+
+/// Requests that are answered side by side. The kernel does two of them at a time at best; the rest
+/// is for those that wait for an address: as many as a node may have pods at start.
+const AT_ONCE: usize = 256;
+
+/// How long a client may take to send its request: it has it ready when it connects.
+const RECEIVE: Duration = Duration::from_secs(5);
+
+/// How long to wait after the socket refused a connection, so that an error that stays (no
+/// descriptors left) does not become a busy loop.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Threads that wait for requests while there are none. As many as runtimes start pods side by side
+/// when a node boots; the next request finds one that waits, and starts no thread.
+const IDLE: usize = 8;
+
+/// Answers requests on threads of their own, for ever.
+pub(crate) fn start(node: Arc<Node>, listener: Listener) -> Result<()> {
+    let crew = Arc::new(Crew { node, listener, count: Mutex::default() });
+    for _ in 0..IDLE {
+        hire(&crew)?;
+    }
+    Ok(())
+}
+
+/// Who answers.
+struct Crew {
+    node: Arc<Node>,
+    listener: Listener,
+    count: Mutex<Count>,
+}
+
+/// Threads of the crew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    all: usize,
+    /// Those of them that wait for a request.
+    idle: usize,
+}
+
+/// What a thread does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Waits for a request.
+    Wait,
+    /// Ends: enough others wait.
+    End,
+}
+
+impl Count {
+    /// One more waits.
+    fn hired(&mut self) {
+        self.all += 1;
+        self.idle += 1;
+    }
+
+    /// One of those that waited has a request. Whether another must be hired, as nobody waits now.
+    fn begins(&mut self) -> bool {
+        self.idle -= 1;
+        self.idle == 0 && self.all < AT_ONCE
+    }
+
+    /// One has answered.
+    fn ends(&mut self) -> Next {
+        if self.idle >= IDLE {
+            self.all -= 1;
+            return Next::End;
+        }
+        self.idle += 1;
+        Next::Wait
+    }
+}
+
+impl Crew {
+    fn count(&self) -> MutexGuard<'_, Count> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The work of one thread.
+    fn work(self: &Arc<Self>) {
+        loop {
+            let connection = match self.listener.accept() {
+                Ok(connection) => connection,
+                Err(error) => {
+                    warn!(error = %error, "accept a connection of the plugin");
+                    thread::sleep(PAUSE);
+                    continue;
+                }
+            };
+            if self.count().begins()
+                && let Err(error) = hire(self)
+            {
+                warn!(error = %error, "start a thread for requests; they wait for those that are");
+            }
+            let died = Died(self);
+            answer(&self.node, connection);
+            std::mem::forget(died);
+            if self.count().ends() == Next::End {
+                return;
+            }
+        }
+    }
+}
+
+/// Dropped only by a panic: the thread does not come back.
+struct Died<'a>(&'a Crew);
+
+impl Drop for Died<'_> {
+    fn drop(&mut self) {
+        self.0.count().all -= 1;
+    }
+}
+
+fn hire(crew: &Arc<Crew>) -> io::Result<()> {
+    crew.count().hired();
+    let hired = crew.clone();
+    let spawned = thread::Builder::new().name("answer".into()).spawn(move || hired.work());
+    if spawned.is_err() {
+        let mut count = crew.count();
+        count.all -= 1;
+        count.idle -= 1;
+    }
+    spawned.map(drop)
+}
+
+fn answer(node: &Node, connection: Connection) {
+    match connection.credentials() {
+        // Only root on the node talks to the daemon, whatever the modes of files and folders.
+        Ok(peer) if peer.uid == 0 => {}
+        Ok(peer) => {
+            return warn!(uid = peer.uid, pid = peer.pid, "refuse a client that is not root");
+        }
+        Err(error) => return warn!(error = %error, "ask who the client is"),
+    }
+    let reply = match connection.receive(RECEIVE) {
+        Ok(request) => pods::handle(node, request, &|| connection.caller_left()),
+        Err(error) => return warn!(error = %error, "receive a request"),
+    };
+    if let Err(error) = connection.reply(&reply) {
+        // Killed in the middle: the DEL that the runtime sends next cleans up.
+        warn!(error = %error, "send an answer");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn somebody_waits_for_the_next_request_until_there_are_too_many() {
+        let mut count = Count::default();
+        count.hired();
+
+        for busy in 1..=AT_ONCE {
+            assert_eq!(count.idle, 1, "with {busy} requests");
+            if count.begins() {
+                count.hired();
+            }
+        }
+
+        assert_eq!(count, Count { all: AT_ONCE, idle: 0 });
+    }
+
+    #[test]
+    fn after_a_burst_a_few_wait_on() {
+        let mut count = Count { all: AT_ONCE, idle: 0 };
+
+        let ended = (0..AT_ONCE).filter(|_| count.ends() == Next::End).count();
+
+        assert_eq!(ended, AT_ONCE - IDLE);
+        assert_eq!(count, Count { all: IDLE, idle: IDLE });
+    }
+}

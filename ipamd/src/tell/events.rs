@@ -1,0 +1,70 @@
+//! Events of the Node: that pods get no address, and why, for whoever looks with kubectl.
+
+use crate::node::{Node as Daemon, Trouble};
+use k8s_openapi::api::core::v1::{Node, ObjectReference};
+use kube::{
+    Api, Client,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tracing::warn;
+
+/// Events of one reason are so far apart, however many pods fail: enough to see that it lasts.
+const PAUSE: Duration = Duration::from_secs(300);
+
+/// Kubernetes takes no longer note.
+const MOST_SAID: usize = 1024;
+
+/// Tells of every trouble, for ever.
+pub(crate) async fn tell(daemon: Arc<Daemon>, client: Client, name: String) {
+    let reporter = Reporter { controller: "aws-node".into(), instance: Some(name.clone()) };
+    let recorder = Recorder::new(client.clone(), reporter);
+    let mut troubles = daemon.trouble.subscribe();
+    let mut told: BTreeMap<&'static str, Instant> = BTreeMap::new();
+    while troubles.changed().await.is_ok() {
+        let Some(Trouble { reason, said }) = troubles.borrow_and_update().clone() else { continue };
+        if told.get(reason).is_some_and(|at| at.elapsed() < PAUSE) {
+            continue;
+        }
+        told.insert(reason, Instant::now());
+        let event = Event {
+            type_: EventType::Warning,
+            reason: event_reason(reason).into(),
+            note: Some(said.chars().take(MOST_SAID).collect()),
+            action: "AssignAddress".into(),
+            secondary: None,
+        };
+        let node = reference(&client, &name).await;
+        if let Err(error) = recorder.publish(&event, &node).await {
+            warn!(error = &error as &dyn std::error::Error, said, "write an event");
+            told.remove(reason);
+        }
+    }
+}
+
+/// The Node; `kubectl describe node` finds events by its name and uid.
+async fn reference(client: &Client, name: &str) -> ObjectReference {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let uid = nodes.get_metadata(name).await.ok().and_then(|node| node.metadata.uid);
+    ObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("Node".into()),
+        name: Some(name.into()),
+        uid,
+        ..ObjectReference::default()
+    }
+}
+
+/// The pool's reason as Kubernetes writes reasons.
+fn event_reason(reason: &str) -> &'static str {
+    match reason {
+        "full" => "NoPodAddressFull",
+        "backing_off" => "NoPodAddressRefused",
+        "no_source" => "NoPodAddressNoSource",
+        _ => "NoPodAddressYet",
+    }
+}

@@ -1,0 +1,167 @@
+//! Why the pool is as it is: one line in the log, metrics, and what a pod without address is told.
+//!
+//! All three are made here, of the plan's reason and the pool's counts.
+
+use crate::tell::metrics::{self, Page};
+use pool::{Action, Counts, NoAddress, Plan, REASONS, Reason, Time};
+use std::fs;
+use tracing::info;
+
+/// Tells of plans.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    last: Option<Reason>,
+}
+
+impl Report {
+    /// One line in the log when the reason has changed.
+    pub(crate) fn plan(&mut self, plan: &Plan) {
+        if self.last.as_ref() != Some(&plan.reason) {
+            info!(reason = %plan.reason, actions = ?plan.actions, "plan");
+            self.last = Some(plan.reason.clone());
+        }
+    }
+}
+
+/// What a pod is told that gets no address: how many there are, why there are no more, and when
+/// that may change.
+pub(crate) fn no_address(none: &NoAddress, reason: &Reason, now: Time) -> String {
+    let next_try = reason.retry_at().map(|at| at.0.saturating_sub(now.0).as_secs() + 1);
+    let next_try = next_try.map(|seconds| format!("; next try in {seconds} s")).unwrap_or_default();
+    format!("{none}: {reason}{next_try}")
+}
+
+/// The peer's name for the step in which an action fails.
+pub(crate) fn step(action: &Action) -> &'static str {
+    match action {
+        Action::AttachEni { .. } => "increaseIPPoolAllocENI",
+        Action::Assign { .. } => "increaseIPPoolAllocIPAddressesFailed",
+        Action::Unassign { .. } => "decreaseIPPool",
+        Action::ReleaseEni { .. } => "decreaseIPPoolFreeENIFailed",
+        // The peer counts no failures of these.
+        Action::SetGroups { .. } => "setGroups",
+        Action::EndWithInstance { .. } => "endWithInstance",
+        Action::Inspect { .. } => "inspect",
+        Action::CountFree { .. } => "countFree",
+    }
+}
+
+/// Puts what can be asked for on a page of metrics.
+pub(crate) fn show(page: &mut Page, counts: &Counts, reason: &Reason) {
+    page.set(&metrics::BUILD, &[env!("CARGO_PKG_VERSION")], 1.0);
+    for (metric, value) in [
+        (&metrics::ENI_MAX, counts.enis_max),
+        (&metrics::IP_MAX, counts.addresses_max),
+        (&metrics::ENI_ALLOCATED, counts.enis),
+        (&metrics::IP_TOTAL, counts.held),
+        (&metrics::IP_ASSIGNED, counts.in_use),
+        (&metrics::PREFIX_TOTAL, counts.prefixes),
+        (&metrics::SHORT, counts.short),
+        (&metrics::FREE, counts.free),
+        (&metrics::RESTING, counts.idle),
+        (&metrics::COMING, counts.coming),
+        (&metrics::WAITING, counts.waiting),
+        (&metrics::EXPECTED, counts.expected),
+    ] {
+        page.set(metric, &[], number(value));
+    }
+    page.set(&metrics::IN_PROGRESS, &["increaseDatastorePool"], number(counts.growing));
+    page.set(&metrics::IN_PROGRESS, &["decreaseDatastorePool"], number(counts.shrinking));
+    for (eni, used) in &counts.in_use_by_eni {
+        page.set(&metrics::IP_PER_ENI, &[&eni.0], number(*used));
+    }
+    for (first, used) in &counts.in_use_by_prefix {
+        page.set(&metrics::IP_PER_CIDR, &[&format!("{first}/28")], number(*used));
+    }
+    for word in REASONS {
+        let is = word == reason.word();
+        page.set(&metrics::REASON, &[word], f64::from(u8::from(is)));
+    }
+    let retry_at = reason.retry_at().map_or(0.0, |at| at.0.as_secs_f64());
+    page.set(&metrics::RETRY_AT, &[], retry_at);
+}
+
+/// Puts what this process costs on a page of metrics.
+pub(crate) fn show_process(page: &mut Page) {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    page.set(&metrics::MEMORY, &[], resident_bytes(&status).unwrap_or(0.0));
+    page.set(&metrics::CPU_SECONDS, &[], cpu_seconds(&stat).unwrap_or(0.0));
+    let files = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    page.set(&metrics::OPEN_FILES, &[], number(files));
+}
+
+/// proc(5), /proc/pid/status: `VmRSS:      1234 kB`.
+fn resident_bytes(status: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: f64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024.0)
+}
+
+/// proc(5), /proc/pid/stat: fields 14 and 15, in hundredths of a second on every Linux. The second
+/// field is a name in parentheses that may contain anything.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace().skip(11);
+    let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some((user + system) / TICKS_PER_SECOND)
+}
+
+fn number(count: usize) -> f64 {
+    // Far below the limit up to which this is exact.
+    u32::try_from(count).map_or(f64::INFINITY, f64::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pool::{Cause, Refusal};
+    use std::time::Duration;
+
+    #[test]
+    fn a_pod_without_address_is_told_why_and_when_the_next_try_is() {
+        let none = NoAddress { in_use: 28, resting: 2 };
+        let refusal = Refusal { cause: Cause::NoAddresses, said: "subnet-0c is full".into() };
+        let reason = Reason::BackingOff { refusal, until: at(70) };
+
+        assert_eq!(
+            no_address(&none, &reason, at(60)),
+            "no free address (28 in use, 2 resting): subnet-0c is full; next try in 11 s"
+        );
+        assert_eq!(
+            no_address(&none, &Reason::Full { enis: 3 }, at(60)),
+            "no free address (28 in use, 2 resting): all 3 interfaces of this instance type are full"
+        );
+    }
+
+    #[test]
+    fn exactly_one_reason_is_shown_as_the_one() {
+        let refusal = Refusal { cause: Cause::Throttled, said: "slow down".into() };
+        let mut page = Page::new();
+
+        show(&mut page, &Counts::default(), &Reason::BackingOff { refusal, until: at(70) });
+        let text = page.text();
+
+        assert!(text.contains("eni_cni_pool_reason{reason=\"backing_off\"} 1\n"), "{text}");
+        assert!(text.contains("eni_cni_pool_retry_timestamp_seconds 70\n"), "{text}");
+        assert_eq!(text.matches("eni_cni_pool_reason{").count(), REASONS.len(), "{text}");
+        let ones = text
+            .lines()
+            .filter(|line| line.starts_with("eni_cni_pool_reason{") && line.ends_with(" 1"));
+        assert_eq!(ones.count(), 1, "{text}");
+    }
+
+    #[test]
+    fn the_cost_of_the_process_is_read_whatever_its_name() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 4 0 1 2 3";
+
+        assert_eq!(cpu_seconds(stat), Some(3.0));
+        assert_eq!(resident_bytes("Name:\tx\nVmRSS:\t    2048 kB\n"), Some(2_097_152.0));
+        assert_eq!(cpu_seconds(""), None);
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time(Duration::from_secs(seconds))
+    }
+}
