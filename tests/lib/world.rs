@@ -34,7 +34,7 @@ pub const CUSTOM: &[&str] = &[
 ];
 
 /// What a daemon says when it serves.
-const SERVES: &str = "ipamd::start: serving";
+const SERVES: &str = ": serving interfaces=";
 
 /// The metric that says that a daemon has what it wants.
 const SATISFIED: &str = r#"eni_cni_pool_reason{reason="satisfied"}"#;
