@@ -416,7 +416,7 @@ pub(crate) fn nothing_leaks(nodes: &[Node], cloud: &Cloud, now: Time) -> Result<
         let works = node.works.iter().filter_map(|work| work.action.as_ref());
         let mut actions = plan.actions.iter().chain(works);
         let grows = |it: &Action| amount(it).is_some() || matches!(it, Action::CountFree { .. });
-        Broken::check(actions.all(grows), "it settles", || {
+        Broken::check(actions.all(grows), "it comes to rest", || {
             format!("node {number}: {plan:?}, under way: {:?}", node.works)
         })?;
         surplus(node)?;

@@ -76,7 +76,7 @@ pub(crate) struct Node {
     pub(crate) journal: Journal,
     pub(crate) works: Vec<Work>,
     /// Interfaces of which EC2 is asked what became of a call.
-    pub(crate) doubts: BTreeSet<EniId>,
+    pub(crate) outcome_unknown: BTreeSet<EniId>,
     /// The record is being compared with what is seen: nothing is planned before.
     pub(crate) comparing: bool,
     pub(crate) pods: BTreeMap<u32, Pod>,
@@ -121,7 +121,7 @@ impl Node {
             pool: None,
             journal: Journal::default(),
             works: vec![],
-            doubts: BTreeSet::new(),
+            outcome_unknown: BTreeSet::new(),
             comparing: false,
             pods: BTreeMap::new(),
             live: BTreeMap::new(),

@@ -27,17 +27,17 @@ impl Node {
     }
 
     /// Sees to it that EC2 is asked what became of a call for an interface that was not answered.
-    pub(crate) fn doubt(&mut self, id: &EniId, cloud: &mut Cloud, now: Time) {
+    pub(crate) fn mark_outcome_unknown(&mut self, id: &EniId, cloud: &mut Cloud, now: Time) {
         self.journal.recent.entry(id.clone()).or_default().ask(now);
-        self.doubts.insert(id.clone());
-        if !self.works.iter().any(|it| matches!(it.stage, Stage::ClearUp)) {
-            self.call(None, Stage::ClearUp, 1, cloud, now);
+        self.outcome_unknown.insert(id.clone());
+        if !self.works.iter().any(|it| matches!(it.stage, Stage::Resolve)) {
+            self.call(None, Stage::Resolve, 1, cloud, now);
         }
     }
 
     /// A call was answered. An older one may still be open.
     pub(crate) fn answered(&mut self, eni: &EniId) {
-        if !self.doubts.contains(eni)
+        if !self.outcome_unknown.contains(eni)
             && let Some(recent) = self.journal.recent.get_mut(eni)
         {
             recent.answered();
@@ -88,23 +88,23 @@ impl Node {
     }
 
     /// Takes over what EC2 has on interfaces for which a call was not answered, until that is sure.
-    pub(crate) fn settle(&mut self, listed: &Listed, at: Time) -> Next {
-        for id in self.doubts.clone() {
+    pub(crate) fn resolve_outcome(&mut self, listed: &Listed, at: Time) -> Next {
+        for id in self.outcome_unknown.clone() {
             let recent = self.journal.recent.entry(id.clone()).or_default();
             let (Some(known), Some(is)) = (self.journal.enis.get_mut(&id), listed.get(&id)) else {
                 if !self.journal.enis.contains_key(&id) || recent.tells(at) {
                     recent.answered();
-                    self.doubts.remove(&id);
+                    self.outcome_unknown.remove(&id);
                 }
                 continue;
             };
             known.blocks.extend(recent.blocks(&known.blocks, &is.blocks, at).blocks);
             if recent.tells(at) {
                 recent.answered();
-                self.doubts.remove(&id);
+                self.outcome_unknown.remove(&id);
             }
         }
-        if self.doubts.is_empty() { Next::Succeeded } else { Next::Again }
+        if self.outcome_unknown.is_empty() { Next::Succeeded } else { Next::Again }
     }
 
     pub(crate) fn looked(&mut self, work: &Work, refusal: &Refusal, listed: &Listed) -> Next {
@@ -156,12 +156,12 @@ impl Node {
         let more = refused.refusal.cause == Cause::Limit;
         match action {
             Some(Action::Assign { eni, .. }) if refused.ambiguous || more => {
-                self.doubt(eni, cloud, now);
+                self.mark_outcome_unknown(eni, cloud, now);
             }
             Some(Action::Assign { eni, .. }) => self.answered(eni),
             Some(Action::Unassign { eni, blocks }) if refused.ambiguous => {
                 self.journal.recent.entry(eni.clone()).or_default().turn(Turn::Went, blocks, now);
-                self.doubt(eni, cloud, now);
+                self.mark_outcome_unknown(eni, cloud, now);
             }
             Some(Action::Unassign { eni, blocks }) => {
                 self.journal.recent.entry(eni.clone()).or_default().stay(blocks);
@@ -175,7 +175,7 @@ impl Node {
     pub(crate) fn not_detached(&mut self, action: Option<&Action>, refused: &Refused) -> Next {
         let Some(Action::ReleaseEni { eni }) = action else { return Next::Succeeded };
         let unclear = matches!(refused.refusal.cause, Cause::Limit | Cause::Wrong);
-        if refused.ambiguous || unclear || self.doubts.contains(eni) {
+        if refused.ambiguous || unclear || self.outcome_unknown.contains(eni) {
             return Next::Call(Stage::Look(refused.refusal.clone()));
         }
         self.stays(eni);

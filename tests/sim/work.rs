@@ -70,7 +70,7 @@ pub(crate) enum Stage {
     /// They do: what does EC2 list? With what the metadata show.
     CompareLists(BTreeSet<EniId>),
     /// What became of calls that were not answered?
-    ClearUp,
+    Resolve,
 }
 
 #[derive(Clone, Debug)]
@@ -96,7 +96,7 @@ impl Work {
     /// What is asked until it is known.
     fn is_question(&self) -> bool {
         match self.stage {
-            Stage::Compare | Stage::CompareLists(_) | Stage::ClearUp | Stage::Look(_) => true,
+            Stage::Compare | Stage::CompareLists(_) | Stage::Resolve | Stage::Look(_) => true,
             Stage::Create
             | Stage::Attach(_)
             | Stage::LookAttached(_)
@@ -199,12 +199,12 @@ impl Node {
         }
         for eni in self.leaving() {
             // The call may have been made, or be on its way.
-            self.doubts.insert(eni.clone());
+            self.outcome_unknown.insert(eni.clone());
             self.begin(Action::ReleaseEni { eni }, cloud, now);
         }
         let open = self.journal.recent.iter().filter(|(_, it)| it.asked.is_some());
         for id in open.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-            self.doubt(&id, cloud, now);
+            self.mark_outcome_unknown(&id, cloud, now);
         }
     }
 
@@ -221,7 +221,7 @@ impl Node {
                 _ => {}
             }
         }
-        self.doubts.clear();
+        self.outcome_unknown.clear();
         self.comparing = false;
     }
 
@@ -326,7 +326,7 @@ impl Node {
                 self.take_over(listed, shown, work.begun);
                 Next::Succeeded
             }
-            (Stage::ClearUp, Ok(Reply::Listed(listed))) => self.settle(listed, work.begun),
+            (Stage::Resolve, Ok(Reply::Listed(listed))) => self.resolve_outcome(listed, work.begun),
             (Stage::Detach, Ok(_)) => Next::Call(Stage::Vanish),
             (Stage::Vanish, _) => self.vanished(work, cloud, now),
             (Stage::Delete, _) if gone(work.action.as_ref(), cloud) => Next::Succeeded,
@@ -338,7 +338,7 @@ impl Node {
                 | Stage::Create
                 | Stage::Compare
                 | Stage::CompareLists(_)
-                | Stage::ClearUp,
+                | Stage::Resolve,
                 _,
             ) => Next::Again,
         }
@@ -478,7 +478,7 @@ impl Node {
                 })
             }
             Stage::LookAttached(_) => cloud.call(now, number, "Describe", |_, _| Ok(Reply::Done)),
-            Stage::Look(_) | Stage::CompareLists(_) | Stage::ClearUp => self.list(cloud, now),
+            Stage::Look(_) | Stage::CompareLists(_) | Stage::Resolve => self.list(cloud, now),
             Stage::Compare => {
                 let shown = cloud.metadata(now, number, &self.instance);
                 let of = |it: &Interface| (EniId(it.id.0.clone()), blocks(it));

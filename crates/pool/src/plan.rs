@@ -216,7 +216,7 @@ pub(crate) fn plan(pool: &Pool, now: Time) -> Plan {
     let reason = match grow::grow(pool, supply, now) {
         Growth::Enough => {
             let surplus = shrink::surplus(pool, now);
-            let reason = if surplus.is_empty() { settled(pool) } else { Reason::Surplus };
+            let reason = if surplus.is_empty() { nothing_missing(pool) } else { Reason::Surplus };
             let busy: BTreeSet<Place> = actions.iter().map(Action::place).collect();
             actions.extend(surplus.into_iter().filter(|action| !busy.contains(&action.place())));
             reason
@@ -232,13 +232,13 @@ pub(crate) fn plan(pool: &Pool, now: Time) -> Plan {
     let groups = set_groups(pool, supply, now);
     actions.extend(groups.into_iter().filter(|action| !busy.contains(&action.place())));
     actions.extend(end_with_instance(pool, now));
-    let settles = reason == Reason::Satisfied && !actions.is_empty();
-    let reason = if settles { Reason::Settling } else { reason };
+    let only_details = reason == Reason::Satisfied && !actions.is_empty();
+    let reason = if only_details { Reason::Settling } else { reason };
     Plan { actions, reason, wake_at: wake_at(pool, now) }
 }
 
 /// Nothing is missing that is not on its way.
-fn settled(pool: &Pool) -> Reason {
+fn nothing_missing(pool: &Pool) -> Reason {
     match grow::underway(pool).map(Amount::addresses).sum() {
         0 if pool.underway.is_empty() => Reason::Satisfied,
         0 => Reason::Settling,

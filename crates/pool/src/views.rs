@@ -8,7 +8,7 @@ use std::{
 
 /// How long EC2's lists and the instance metadata may show what was before a change, on bad days
 /// (`facts/ec2-facts.md` §1.6).
-pub const SETTLE: Duration = Duration::from_secs(60);
+pub const CONSISTENCY_WINDOW: Duration = Duration::from_secs(60);
 
 /// Which way something went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Recent {
 /// Whether lists may not show yet what happened then. A clock that was set back a little is no
 /// reason to believe them.
 fn is_young(at: Time, now: Time) -> bool {
-    now.0.abs_diff(at.0) < SETTLE
+    now.0.abs_diff(at.0) < CONSISTENCY_WINDOW
 }
 
 #[cfg(test)]
@@ -134,7 +134,7 @@ mod tests {
     const ASKED: Time = Time(Duration::from_secs(1_000));
 
     #[test]
-    fn a_list_that_still_shows_what_was_given_back_is_not_believed_until_it_has_settled() {
+    fn a_list_that_still_shows_what_was_given_back_is_not_believed_within_the_consistency_window() {
         let mut recent = Recent::default();
         recent.turn(Turn::Went, &[block(1)], ASKED);
         let listed = [block(1), block(2)].into();
@@ -142,11 +142,14 @@ mod tests {
         let believed = |now| recent.blocks(&[block(2)].into(), &listed, now);
 
         assert_eq!(believed(ASKED), Belief { blocks: [block(2)].into(), sure: false });
-        assert_eq!(believed(ASKED + SETTLE), Belief { blocks: listed.clone(), sure: true });
+        assert_eq!(
+            believed(ASKED + CONSISTENCY_WINDOW),
+            Belief { blocks: listed.clone(), sure: true }
+        );
     }
 
     #[test]
-    fn a_list_that_does_not_show_yet_what_came_is_not_believed_until_it_has_settled() {
+    fn a_list_that_does_not_show_yet_what_came_is_not_believed_within_the_consistency_window() {
         let mut recent = Recent::default();
         recent.turn(Turn::Came, &[block(1)], ASKED);
         let recorded = [block(1), block(2)].into();
@@ -154,7 +157,7 @@ mod tests {
         let believed = |now| recent.blocks(&recorded, &[].into(), now);
 
         assert_eq!(believed(ASKED), Belief { blocks: [block(1)].into(), sure: false });
-        assert_eq!(believed(ASKED + SETTLE), Belief { blocks: [].into(), sure: true });
+        assert_eq!(believed(ASKED + CONSISTENCY_WINDOW), Belief { blocks: [].into(), sure: true });
     }
 
     #[test]
@@ -178,15 +181,15 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_was_not_answered_leaves_doubt_until_lists_have_settled() {
+    fn a_call_that_was_not_answered_leaves_the_outcome_unknown_within_the_consistency_window() {
         let mut recent = Recent::default();
         recent.ask(ASKED);
         let same = [block(1)].into();
 
         assert!(!recent.blocks(&same, &same, ASKED).sure);
         assert!(!recent.tells(ASKED));
-        assert!(recent.tells(ASKED + SETTLE));
-        assert!(!recent.forget(true, ASKED + SETTLE), "somebody must ask first");
+        assert!(recent.tells(ASKED + CONSISTENCY_WINDOW));
+        assert!(!recent.forget(true, ASKED + CONSISTENCY_WINDOW), "somebody must ask first");
     }
 
     #[test]
@@ -195,7 +198,7 @@ mod tests {
         let old = Recent::default();
 
         assert_eq!(came.presence(false, false, ASKED), Presence::There);
-        assert_eq!(came.presence(false, false, ASKED + SETTLE), Presence::Gone);
+        assert_eq!(came.presence(false, false, ASKED + CONSISTENCY_WINDOW), Presence::Gone);
         assert_eq!(old.presence(true, false, ASKED), Presence::There);
         assert_eq!(old.presence(false, true, ASKED), Presence::There);
         assert_eq!(old.presence(false, false, ASKED), Presence::Gone);
@@ -205,10 +208,10 @@ mod tests {
     fn an_interface_that_is_being_given_back_leaves_whatever_the_views_show() {
         let mut went = Recent { eni: Some((Turn::Went, ASKED)), ..Recent::default() };
 
-        assert_eq!(went.presence(true, true, ASKED + SETTLE), Presence::Leaves);
-        assert!(!went.forget(true, ASKED + SETTLE));
+        assert_eq!(went.presence(true, true, ASKED + CONSISTENCY_WINDOW), Presence::Leaves);
+        assert!(!went.forget(true, ASKED + CONSISTENCY_WINDOW));
         assert!(!went.forget(false, ASKED));
-        assert!(went.forget(false, ASKED + SETTLE));
+        assert!(went.forget(false, ASKED + CONSISTENCY_WINDOW));
     }
 
     #[test]
@@ -217,7 +220,7 @@ mod tests {
         recent.turn(Turn::Went, &[block(1)], ASKED);
 
         assert!(!recent.clone().forget(true, ASKED));
-        assert!(recent.forget(true, ASKED + SETTLE));
+        assert!(recent.forget(true, ASKED + CONSISTENCY_WINDOW));
     }
 
     #[test]

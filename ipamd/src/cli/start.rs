@@ -80,7 +80,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
 
     node.set_cluster_size(1);
     let hands = Executor::new(node.clone(), ec2, imds);
-    settle(&hands).await?;
+    sync_kernel(&hands).await?;
     repair::start(node.clone(), before, recorded.is_some())?;
     install::plugin(&node.settings)?;
     wire::start(node.clone(), listener)?;
@@ -109,7 +109,7 @@ async fn begin_record(journal: &mut Journal, imds: &Imds, identity: &Identity) -
 }
 
 /// Gives the kernel everything that is wanted.
-async fn settle(hands: &Executor) -> Result<()> {
+async fn sync_kernel(hands: &Executor) -> Result<()> {
     sync::pods(&hands.node)?;
     hands.make_ready().await;
     sync::finish(&hands.node)

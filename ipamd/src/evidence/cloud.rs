@@ -81,7 +81,7 @@ fn take_over(
             }
         }
         if !belief.sure {
-            hands.doubt(&id);
+            hands.mark_outcome_unknown(&id);
         }
     }
     let known: Vec<EniId> = node.state().attached.keys().cloned().collect();
@@ -91,7 +91,7 @@ fn take_over(
                 info!(eni = %id, "neither EC2 nor the instance metadata knows this interface any more");
                 node.drop_interface(id);
             }
-            Presence::There => hands.doubt(id),
+            Presence::There => hands.mark_outcome_unknown(id),
             Presence::Leaves => {}
         }
     }

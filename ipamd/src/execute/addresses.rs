@@ -3,7 +3,7 @@
 use super::Executor;
 use crate::{aws::ec2::Refused, node::now};
 use anyhow::{Result, ensure};
-use pool::{Amount, Block, Cause, EniId, SETTLE, Turn};
+use pool::{Amount, Block, CONSISTENCY_WINDOW, Cause, EniId, Turn};
 use record::Interface;
 use std::{
     collections::BTreeSet,
@@ -22,7 +22,7 @@ const MORE_THAN_KNOWN: &str = "PrivateIpAddressLimitExceeded";
 impl Executor {
     pub(super) async fn assign(&self, id: &EniId, amount: Amount) -> Result<()> {
         // AssignPrivateIpAddresses has no token: repeated blindly it takes twice as much.
-        if self.settle(id).await? > 0 {
+        if self.resolve_outcome(id).await? > 0 {
             return Ok(());
         }
         self.node.note_call(id, |recent, now| recent.ask(now))?;
@@ -30,7 +30,7 @@ impl Executor {
         match &assigned {
             Ok(blocks) => self.node.note_answer(id, |it, now| it.turn(Turn::Came, blocks, now)),
             Err(refused) if is_unanswered(refused) || refused.code == MORE_THAN_KNOWN => {
-                self.doubt(id);
+                self.mark_outcome_unknown(id);
             }
             Err(_) => self.answered(id),
         }
@@ -49,7 +49,7 @@ impl Executor {
     /// taken back. What EC2 refuses to take is on record again; where it did not answer, it is asked
     /// what it has before that, once its lists are certain.
     pub(super) async fn unassign(&self, id: &EniId, blocks: &BTreeSet<Block>) -> Result<()> {
-        if self.settle(id).await? > 0 {
+        if self.resolve_outcome(id).await? > 0 {
             return Ok(());
         }
         self.node.note_call(id, |recent, now| {
@@ -66,7 +66,7 @@ impl Executor {
             }
             Err(refused) if is_unanswered(refused) => {
                 self.node.note_answer(id, |recent, now| recent.turn(Turn::Went, blocks, now));
-                self.doubt(id);
+                self.mark_outcome_unknown(id);
             }
             Err(_) => {
                 self.node.change_interface(id, |eni| eni.is.add(blocks.iter().copied()));
@@ -79,15 +79,15 @@ impl Executor {
 
     /// EC2 has answered. A call before this one may still be open.
     fn answered(&self, id: &EniId) {
-        if !self.unsure().contains(id) {
+        if !self.outcome_unknown().contains(id) {
             self.node.note_answer(id, |recent, _| recent.answered());
         }
     }
 
     /// Where EC2 did not answer the last time, asks what an interface has, and takes over what is
     /// believed of that. How many blocks are new.
-    async fn settle(&self, id: &EniId) -> Result<usize> {
-        if !self.unsure().contains(id) {
+    async fn resolve_outcome(&self, id: &EniId) -> Result<usize> {
+        if !self.outcome_unknown().contains(id) {
             return Ok(0);
         }
         let at = now();
@@ -103,34 +103,34 @@ impl Executor {
         }
         // It may have been given back meanwhile.
         if recent.tells(at) || self.node.interface(id).is_none() {
-            self.unsure().remove(id);
+            self.outcome_unknown().remove(id);
             self.answered(id);
         }
         Ok(added)
     }
 
     /// Notes that it is not known what became of a call, and sees to it that EC2 is asked.
-    pub(crate) fn doubt(&self, id: &EniId) {
+    pub(crate) fn mark_outcome_unknown(&self, id: &EniId) {
         self.node.note_answer(id, |recent, now| recent.ask(now));
-        if self.unsure().insert(id.clone()) {
-            tokio::spawn(self.clone().clear_up(id.clone()));
+        if self.outcome_unknown().insert(id.clone()) {
+            tokio::spawn(self.clone().resolve(id.clone()));
         }
     }
 
     /// Asks EC2 what an interface has until that is certain, also when nothing is asked for any more.
-    async fn clear_up(self, id: EniId) {
+    async fn resolve(self, id: EniId) {
         let mut pause = FIRST_QUESTION;
-        while self.unsure().contains(&id) {
+        while self.outcome_unknown().contains(&id) {
             tokio::time::sleep(pause).await;
-            if let Err(error) = self.settle(&id).await {
+            if let Err(error) = self.resolve_outcome(&id).await {
                 warn!(eni = %id, error = format!("{error:#}"), "ask what became of a call");
             }
-            pause = (pause * 2).min(SETTLE);
+            pause = (pause * 2).min(CONSISTENCY_WINDOW);
         }
     }
 
-    fn unsure(&self) -> MutexGuard<'_, BTreeSet<EniId>> {
-        self.unsure.lock().unwrap_or_else(PoisonError::into_inner)
+    fn outcome_unknown(&self) -> MutexGuard<'_, BTreeSet<EniId>> {
+        self.outcome_unknown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -38,13 +38,13 @@ pub(crate) struct Executor {
     /// Interfaces that were created and not attached yet, by the token of their creation.
     made: Arc<Mutex<BTreeMap<String, Described>>>,
     /// Interfaces of which EC2 was asked for a change and did not answer: it may have been made.
-    unsure: Arc<Mutex<BTreeSet<EniId>>>,
+    outcome_unknown: Arc<Mutex<BTreeSet<EniId>>>,
 }
 
 impl Executor {
     /// The hands of a daemon that begins.
     pub(crate) fn new(node: Arc<Node>, ec2: Ec2, imds: Imds) -> Self {
-        Self { node, ec2, imds, made: Arc::default(), unsure: Arc::default() }
+        Self { node, ec2, imds, made: Arc::default(), outcome_unknown: Arc::default() }
     }
 
     /// Carries out one action, and tells the pool how it ended.

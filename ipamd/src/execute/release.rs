@@ -4,7 +4,7 @@ use super::{Executor, addresses::is_unanswered, origin, refusal};
 use crate::{aws::ec2::Refused, node::now};
 use anyhow::Result;
 use net::Mac;
-use pool::{Action, EniId, SETTLE, Time, Turn};
+use pool::{Action, CONSISTENCY_WINDOW, EniId, Time, Turn};
 use record::Origin;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -91,7 +91,7 @@ impl Executor {
             match self.ec2.detach(&there).await {
                 Ok(()) => break,
                 // What was not answered may have been done; then no later refusal tells that it was
-                // not, until lists have settled.
+                // not, until the lists are consistent.
                 Err(refused) if is_unanswered(&refused) || (open && !self.tells(id, at)) => {
                     open = true;
                     warn!(eni = %id, error = %refused, again_in = ?pause, "detach an interface");
@@ -102,7 +102,7 @@ impl Executor {
                 }
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(SETTLE);
+            pause = (pause * 2).min(CONSISTENCY_WINDOW);
             // Lists are late, never early: what is not attached in one is detached.
             attachment = match self.ec2.one(&id.0).await {
                 Ok(described) => described.and_then(|eni| eni.attachment).map(|(it, _)| it),
@@ -137,7 +137,7 @@ impl Executor {
                 return self.node.ended(&action, Some(refusal(&error, "")));
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(SETTLE);
+            pause = (pause * 2).min(CONSISTENCY_WINDOW);
         }
         self.node.ended(&action, None);
     }

@@ -91,8 +91,8 @@ impl Node {
             // One that comes is noted before it is on record itself.
             let comes = matches!(recent.eni, Some((Turn::Came, _)));
             let on_record = state.attached.contains_key(&id) || comes;
-            let settled = recent.forget(on_record, now);
-            let noted = state.journal.recent(&id, (!settled).then_some(&recent));
+            let forgotten = recent.forget(on_record, now);
+            let noted = state.journal.recent(&id, (!forgotten).then_some(&recent));
             noted.with_context(|| format!("note a call for {id}"))?;
         }
         Ok(())

@@ -172,7 +172,7 @@ impl Fabric {
         }
         self.router.deliver(delivery::delivery(topology, &self.indexes()))?;
         self.router.filter(filter::tables(topology, &ends))?;
-        self.settle()
+        self.sync()
     }
 
     /// Where a place of this world is; also of one that does not exist yet.
@@ -237,12 +237,12 @@ impl Fabric {
     }
 
     /// Gives new devices their final names when their time has come, and boots primary ones.
-    fn settle(&mut self) -> Result<()> {
+    fn sync(&mut self) -> Result<()> {
         for (id, plug) in &mut self.plugs {
             let Some(due) = plug.rename_due() else { continue };
             thread::sleep(due.saturating_duration_since(Instant::now()));
             let Some(node) = self.nodes.get_mut(plug.node()) else { continue };
-            plug.settle(&mut self.router, &mut node.space)
+            plug.sync(&mut self.router, &mut node.space)
                 .with_context(|| format!("name the device of {id}"))?;
         }
         Ok(())

@@ -119,7 +119,7 @@ impl Plug {
     }
 
     /// Gives the device its final name, as udev does, and boots a primary one, as DHCP does.
-    pub(super) fn settle(&mut self, router: &mut Router, node: &mut Space) -> Result<()> {
+    pub(super) fn sync(&mut self, router: &mut Router, node: &mut Space) -> Result<()> {
         let Some((device, _)) = &self.unnamed else { return Ok(()) };
         // By its final name when an earlier attempt got no further.
         let link = match node.netlink.link_by_name(device)? {

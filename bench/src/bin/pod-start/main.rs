@@ -34,7 +34,7 @@ const AT_ONCE: [(usize, usize); 3] = [(1, 100), (8, 16), (30, 6)];
 const WATCH: Duration = Duration::from_secs(10);
 
 /// Until what went on has ended: links that go behind the caller's back, addresses that rest.
-const SETTLE: Duration = Duration::from_secs(4);
+const CONSISTENCY_WINDOW: Duration = Duration::from_secs(4);
 
 /// A file system in memory, as `/var/run` of a real node is.
 const IN_MEMORY: &str = "/dev/shm";
@@ -55,7 +55,7 @@ fn main() -> io::Result<()> {
     let mut daemon = vec![];
     for pods in PODS {
         node.crowd(pods);
-        thread::sleep(SETTLE);
+        thread::sleep(CONSISTENCY_WINDOW);
         daemon.push((pods, Memory::of(node.daemon()), Rest::watch(node.daemon(), WATCH)));
         for (at_once, all) in AT_ONCE {
             let case = Case { pods, at_once };

@@ -187,7 +187,7 @@ fn demand_that_goes_up_and_down_within_the_hold_never_flaps() {
         TARGETS,
     ] {
         let mut world = World::new(targets, LIMITS, config(&["subnet-a"]));
-        world.settle();
+        world.run_to_rest();
         // The first wave shows how much is needed.
         wave(&mut world);
         let (calls, held) = (world.calls, world.addresses());

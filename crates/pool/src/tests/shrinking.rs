@@ -127,7 +127,7 @@ fn pods_that_come_and_go_cost_no_call_in_any_mode() {
     ];
     for targets in all {
         let mut node = world::World::new(targets, LIMITS, node());
-        node.settle();
+        node.run_to_rest();
         // Once through, so that as much is held as the churn needs.
         churn(&mut node, 1);
         node.calls = 0;
@@ -159,7 +159,7 @@ fn what_is_given_back_is_not_asked_for_at_once() {
     for pod in 0..20 {
         node.start_pod(owner(pod));
     }
-    node.settle();
+    node.run_to_rest();
     for pod in 0..20 {
         node.end_pod(&owner(pod));
     }

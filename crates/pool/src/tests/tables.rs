@@ -76,12 +76,12 @@ fn prefixes(warm: usize, minimum: usize) -> Targets {
 #[track_caller]
 fn check(limits: Limits, targets: Targets, pods: usize, want: &[usize]) {
     let mut node = World::new(targets, limits, node());
-    node.settle();
+    node.run_to_rest();
 
     for pod in 0..pods {
         node.start_pod(owner(pod));
     }
-    node.settle();
+    node.run_to_rest();
 
     let blocks: Vec<usize> = node.pool.enis().values().map(|eni| eni.blocks.len()).collect();
     assert_eq!(blocks, want, "{targets:?} with {pods} pods");

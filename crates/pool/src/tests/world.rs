@@ -1,4 +1,4 @@
-//! An EC2 that always says yes, for tests of what the pool settles at.
+//! An EC2 that always says yes, for tests of where the pool comes to rest.
 
 use super::*;
 
@@ -26,29 +26,29 @@ impl World {
     pub(super) fn start_pod(&mut self, owner: Owner) {
         if self.pool.assign(owner.clone(), self.now).is_err() {
             self.pool.set_waiting(1);
-            self.settle();
+            self.run_to_rest();
             self.pool.set_waiting(0);
             self.pool.assign(owner, self.now).expect("an address after growth");
         }
-        self.settle();
+        self.run_to_rest();
     }
 
     pub(super) fn end_pod(&mut self, owner: &Owner) {
         self.pool.release(owner, self.now).expect("the pod has an address");
-        self.settle();
+        self.run_to_rest();
     }
 
     /// Lets time pass, second by second.
     pub(super) fn pass(&mut self, time: Duration) {
         for _ in 0..time.as_secs() {
             self.now = self.now + Duration::from_secs(1);
-            self.settle();
+            self.run_to_rest();
         }
     }
 
     /// Carries out plans until there is nothing to do.
     #[track_caller]
-    pub(super) fn settle(&mut self) {
+    pub(super) fn run_to_rest(&mut self) {
         for _ in 0..1_000 {
             let actions = self.pool.plan(self.now).actions;
             if actions.is_empty() {
