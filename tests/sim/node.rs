@@ -8,7 +8,7 @@ use crate::{
 };
 use pool::{
     Assigned, Block, Custody, Eni, EniId, Lifetime, Limits, Observation, Owner, Pool, Readiness,
-    Recent, Refusal, Source, Spread, Supply, Time,
+    RecentCalls, Refusal, Source, Spread, Supply, Time,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -54,7 +54,7 @@ pub(crate) struct Journal {
     pub(crate) intents: BTreeMap<u32, Intent>,
     source: Option<Source>,
     /// What calls changed lately, and which were not answered.
-    pub(crate) recent: BTreeMap<EniId, Recent>,
+    pub(crate) recent: BTreeMap<EniId, RecentCalls>,
 }
 
 impl Journal {

@@ -5,7 +5,7 @@ use crate::{
     node::Node,
     work::{Next, Reply, Stage, Work},
 };
-use pool::{Action, Block, Cause, Eni, EniId, Presence, Refusal, Time, Turn};
+use pool::{Action, Block, Cause, Change, Eni, EniId, Presence, Refusal, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use vpc::{AttachmentState, Interface};
 
@@ -16,7 +16,7 @@ impl Node {
     /// Interfaces that the last daemon was giving back.
     pub(crate) fn leaving(&self) -> Vec<EniId> {
         let recent = self.journal.recent.iter();
-        let went = recent.filter(|(_, it)| matches!(it.eni, Some((Turn::Went, _))));
+        let went = recent.filter(|(_, it)| matches!(it.eni, Some((Change::Removed, _))));
         went.map(|(id, _)| id.clone()).filter(|id| self.journal.enis.contains_key(id)).collect()
     }
 
@@ -92,14 +92,14 @@ impl Node {
         for id in self.outcome_unknown.clone() {
             let recent = self.journal.recent.entry(id.clone()).or_default();
             let (Some(known), Some(is)) = (self.journal.enis.get_mut(&id), listed.get(&id)) else {
-                if !self.journal.enis.contains_key(&id) || recent.tells(at) {
+                if !self.journal.enis.contains_key(&id) || recent.is_conclusive(at) {
                     recent.answered();
                     self.outcome_unknown.remove(&id);
                 }
                 continue;
             };
             known.blocks.extend(recent.blocks(&known.blocks, &is.blocks, at).blocks);
-            if recent.tells(at) {
+            if recent.is_conclusive(at) {
                 recent.answered();
                 self.outcome_unknown.remove(&id);
             }
@@ -123,7 +123,7 @@ impl Node {
             return Next::Call(Stage::Vanish);
         }
         let recent = self.journal.recent.get(eni).cloned().unwrap_or_default();
-        if !recent.tells(work.begun) {
+        if !recent.is_conclusive(work.begun) {
             return Next::Again;
         }
         self.stays(eni);
@@ -160,7 +160,11 @@ impl Node {
             }
             Some(Action::Assign { eni, .. }) => self.answered(eni),
             Some(Action::Unassign { eni, blocks }) if refused.ambiguous => {
-                self.journal.recent.entry(eni.clone()).or_default().turn(Turn::Went, blocks, now);
+                self.journal.recent.entry(eni.clone()).or_default().changed(
+                    Change::Removed,
+                    blocks,
+                    now,
+                );
                 self.mark_outcome_unknown(eni, cloud, now);
             }
             Some(Action::Unassign { eni, blocks }) => {

@@ -6,7 +6,7 @@ use crate::{
     views::{Listed, count_free},
 };
 use ipnetwork::Ipv4Network;
-use pool::{Action, Amount, Block, Cause, EniId, Lifetime, Presence, Refusal, Time, Turn};
+use pool::{Action, Amount, Block, Cause, Change, EniId, Lifetime, Presence, Refusal, Time};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -154,7 +154,7 @@ impl Node {
             Action::Unassign { eni, blocks } => {
                 // Off the record first: a daemon that is killed in between must not hand it out.
                 let recent = self.journal.recent.entry(eni.clone()).or_default();
-                recent.turn(Turn::Went, blocks, now);
+                recent.changed(Change::Removed, blocks, now);
                 recent.ask(now);
                 let known = self.journal.enis.get_mut(eni).expect("attached");
                 known.blocks.retain(|it| !blocks.contains(it));
@@ -166,7 +166,7 @@ impl Node {
             | Action::CountFree { .. } => Stage::Change,
             Action::ReleaseEni { eni } => {
                 let recent = self.journal.recent.entry(eni.clone()).or_default();
-                recent.eni = Some((Turn::Went, now));
+                recent.eni = Some((Change::Removed, now));
                 recent.ask(now);
                 Stage::Detach
             }
@@ -374,8 +374,8 @@ impl Node {
             if recent.presence(true, true, now) == Presence::Leaves {
                 return Next::Succeeded;
             }
-            recent.eni = Some((Turn::Came, now));
-            recent.turn(Turn::Came, &known.blocks, now);
+            recent.eni = Some((Change::Added, now));
+            recent.changed(Change::Added, &known.blocks, now);
             self.journal.enis.insert(eni.clone(), known);
             if !self.late_by.is_zero() {
                 self.late.insert(eni.clone(), now + self.late_by);
@@ -389,11 +389,19 @@ impl Node {
         match (&work.action, reply) {
             (Some(Action::Assign { eni, .. }), Reply::Assigned(fresh)) => {
                 enis.get_mut(eni).expect("attached").blocks.extend(fresh);
-                self.journal.recent.entry(eni.clone()).or_default().turn(Turn::Came, fresh, now);
+                self.journal.recent.entry(eni.clone()).or_default().changed(
+                    Change::Added,
+                    fresh,
+                    now,
+                );
                 self.answered(eni);
             }
             (Some(Action::Unassign { eni, blocks }), _) => {
-                self.journal.recent.entry(eni.clone()).or_default().turn(Turn::Went, blocks, now);
+                self.journal.recent.entry(eni.clone()).or_default().changed(
+                    Change::Removed,
+                    blocks,
+                    now,
+                );
                 self.answered(eni);
             }
             (Some(Action::SetGroups { eni, groups }), _) => {
@@ -434,7 +442,7 @@ impl Node {
         self.journal.enis.remove(eni);
         // Lists may show it for a while.
         let recent = self.journal.recent.entry(eni.clone()).or_default();
-        recent.eni = Some((Turn::Went, now));
+        recent.eni = Some((Change::Removed, now));
         Next::Call(Stage::Delete)
     }
 

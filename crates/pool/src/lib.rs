@@ -36,7 +36,7 @@ pub use model::{
 pub use plan::{Action, Plan, REASONS, Reason};
 pub use time::Time;
 pub use usage::HOLD;
-pub use views::{Belief, CONSISTENCY_WINDOW, Presence, Recent, Turn};
+pub use views::{Belief, CONSISTENCY_WINDOW, Change, Presence, RecentCalls};
 
 use backoff::Backoff;
 use ledger::Ledger;

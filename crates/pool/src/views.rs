@@ -10,25 +10,25 @@ use std::{
 /// (`facts/ec2-facts.md` §1.6).
 pub const CONSISTENCY_WINDOW: Duration = Duration::from_secs(60);
 
-/// Which way something went.
+/// Which way something changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Change {
     /// EC2 answered that it is there.
-    Came,
+    Added,
     /// EC2 was asked to take it back: it may be gone from then on.
-    Went,
+    Removed,
 }
 
 /// What calls for one interface changed lately. It is on record, so that a daemon that was killed
 /// and is back at once does not believe lists that are older than the last one's calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recent {
+pub struct RecentCalls {
     /// When EC2 was asked for a change that it has not answered.
     pub asked: Option<Time>,
     /// The interface was attached, or is being given back.
-    pub eni: Option<(Turn, Time)>,
+    pub eni: Option<(Change, Time)>,
     /// Its blocks that changed.
-    pub blocks: BTreeMap<Block, (Turn, Time)>,
+    pub blocks: BTreeMap<Block, (Change, Time)>,
 }
 
 /// What is believed of an interface.
@@ -51,7 +51,7 @@ pub struct Belief {
     pub sure: bool,
 }
 
-impl Recent {
+impl RecentCalls {
     /// A change is asked for.
     pub fn ask(&mut self, now: Time) {
         self.asked = Some(now);
@@ -63,8 +63,13 @@ impl Recent {
     }
 
     /// Blocks came, or may go from now on.
-    pub fn turn<'a>(&mut self, turn: Turn, of: impl IntoIterator<Item = &'a Block>, now: Time) {
-        self.blocks.extend(of.into_iter().map(|block| (*block, (turn, now))));
+    pub fn changed<'a>(
+        &mut self,
+        change: Change,
+        of: impl IntoIterator<Item = &'a Block>,
+        now: Time,
+    ) {
+        self.blocks.extend(of.into_iter().map(|block| (*block, (change, now))));
     }
 
     /// EC2 has not taken these back.
@@ -76,8 +81,8 @@ impl Recent {
     /// still on record; while it is, it is not forgotten that it is being given back.
     pub fn forget(&mut self, on_record: bool, now: Time) -> bool {
         self.blocks.retain(|_, (_, at)| is_young(*at, now));
-        let leaves = |turn| on_record && turn == Turn::Went;
-        self.eni = self.eni.filter(|(turn, at)| leaves(*turn) || is_young(*at, now));
+        let leaves = |change| on_record && change == Change::Removed;
+        self.eni = self.eni.filter(|(change, at)| leaves(*change) || is_young(*at, now));
         if !on_record {
             (self.asked, self.blocks) = (None, BTreeMap::new());
         }
@@ -86,7 +91,7 @@ impl Recent {
 
     /// Whether a list of now tells what became of the call that was not answered.
     #[must_use]
-    pub fn tells(&self, now: Time) -> bool {
+    pub fn is_conclusive(&self, now: Time) -> bool {
         self.asked.is_none_or(|at| !is_young(at, now))
     }
 
@@ -98,11 +103,11 @@ impl Recent {
         listed: &BTreeSet<Block>,
         now: Time,
     ) -> Belief {
-        let lately = |block: &Block, way: Turn| {
-            self.blocks.get(block).is_some_and(|(turn, at)| *turn == way && is_young(*at, now))
+        let lately = |block: &Block, way: Change| {
+            self.blocks.get(block).is_some_and(|(change, at)| *change == way && is_young(*at, now))
         };
-        let there = listed.iter().filter(|block| !lately(block, Turn::Went));
-        let new = recorded.difference(listed).filter(|block| lately(block, Turn::Came));
+        let there = listed.iter().filter(|block| !lately(block, Change::Removed));
+        let new = recorded.difference(listed).filter(|block| lately(block, Change::Added));
         let blocks: BTreeSet<Block> = there.chain(new).copied().collect();
         let sure = self.asked.is_none() && blocks == *listed;
         Belief { blocks, sure }
@@ -112,11 +117,11 @@ impl Recent {
     #[must_use]
     pub fn presence(&self, in_list: bool, in_metadata: bool, now: Time) -> Presence {
         match self.eni {
-            Some((Turn::Went, _)) => Presence::Leaves,
-            Some((Turn::Came, at)) if is_young(at, now) => Presence::There,
+            Some((Change::Removed, _)) => Presence::Leaves,
+            Some((Change::Added, at)) if is_young(at, now) => Presence::There,
             // One of them alone may be late: only what neither knows is gone.
-            Some((Turn::Came, _)) | None if in_list || in_metadata => Presence::There,
-            Some((Turn::Came, _)) | None => Presence::Gone,
+            Some((Change::Added, _)) | None if in_list || in_metadata => Presence::There,
+            Some((Change::Added, _)) | None => Presence::Gone,
         }
     }
 }
@@ -135,8 +140,8 @@ mod tests {
 
     #[test]
     fn a_list_that_still_shows_what_was_given_back_is_not_believed_within_the_consistency_window() {
-        let mut recent = Recent::default();
-        recent.turn(Turn::Went, &[block(1)], ASKED);
+        let mut recent = RecentCalls::default();
+        recent.changed(Change::Removed, &[block(1)], ASKED);
         let listed = [block(1), block(2)].into();
 
         let believed = |now| recent.blocks(&[block(2)].into(), &listed, now);
@@ -150,8 +155,8 @@ mod tests {
 
     #[test]
     fn a_list_that_does_not_show_yet_what_came_is_not_believed_within_the_consistency_window() {
-        let mut recent = Recent::default();
-        recent.turn(Turn::Came, &[block(1)], ASKED);
+        let mut recent = RecentCalls::default();
+        recent.changed(Change::Added, &[block(1)], ASKED);
         let recorded = [block(1), block(2)].into();
 
         let believed = |now| recent.blocks(&recorded, &[].into(), now);
@@ -162,9 +167,9 @@ mod tests {
 
     #[test]
     fn an_address_that_came_again_after_it_went_is_there() {
-        let mut recent = Recent::default();
-        recent.turn(Turn::Went, &[block(1)], ASKED);
-        recent.turn(Turn::Came, &[block(1)], ASKED);
+        let mut recent = RecentCalls::default();
+        recent.changed(Change::Removed, &[block(1)], ASKED);
+        recent.changed(Change::Added, &[block(1)], ASKED);
 
         let believed = recent.blocks(&[block(1)].into(), &[block(1)].into(), ASKED);
 
@@ -173,8 +178,8 @@ mod tests {
 
     #[test]
     fn what_ec2_refused_to_take_back_is_believed_at_once() {
-        let mut recent = Recent::default();
-        recent.turn(Turn::Went, &[block(1)], ASKED);
+        let mut recent = RecentCalls::default();
+        recent.changed(Change::Removed, &[block(1)], ASKED);
         recent.stay(&[block(1)].into());
 
         assert!(recent.forget(true, ASKED));
@@ -182,20 +187,20 @@ mod tests {
 
     #[test]
     fn a_call_that_was_not_answered_leaves_the_outcome_unknown_within_the_consistency_window() {
-        let mut recent = Recent::default();
+        let mut recent = RecentCalls::default();
         recent.ask(ASKED);
         let same = [block(1)].into();
 
         assert!(!recent.blocks(&same, &same, ASKED).sure);
-        assert!(!recent.tells(ASKED));
-        assert!(recent.tells(ASKED + CONSISTENCY_WINDOW));
+        assert!(!recent.is_conclusive(ASKED));
+        assert!(recent.is_conclusive(ASKED + CONSISTENCY_WINDOW));
         assert!(!recent.forget(true, ASKED + CONSISTENCY_WINDOW), "somebody must ask first");
     }
 
     #[test]
     fn an_interface_is_gone_only_when_no_view_knows_it_and_it_did_not_come_lately() {
-        let came = Recent { eni: Some((Turn::Came, ASKED)), ..Recent::default() };
-        let old = Recent::default();
+        let came = RecentCalls { eni: Some((Change::Added, ASKED)), ..RecentCalls::default() };
+        let old = RecentCalls::default();
 
         assert_eq!(came.presence(false, false, ASKED), Presence::There);
         assert_eq!(came.presence(false, false, ASKED + CONSISTENCY_WINDOW), Presence::Gone);
@@ -206,7 +211,8 @@ mod tests {
 
     #[test]
     fn an_interface_that_is_being_given_back_leaves_whatever_the_views_show() {
-        let mut went = Recent { eni: Some((Turn::Went, ASKED)), ..Recent::default() };
+        let mut went =
+            RecentCalls { eni: Some((Change::Removed, ASKED)), ..RecentCalls::default() };
 
         assert_eq!(went.presence(true, true, ASKED + CONSISTENCY_WINDOW), Presence::Leaves);
         assert!(!went.forget(true, ASKED + CONSISTENCY_WINDOW));
@@ -216,8 +222,9 @@ mod tests {
 
     #[test]
     fn what_lists_show_by_now_is_forgotten() {
-        let mut recent = Recent { eni: Some((Turn::Came, ASKED)), ..Recent::default() };
-        recent.turn(Turn::Went, &[block(1)], ASKED);
+        let mut recent =
+            RecentCalls { eni: Some((Change::Added, ASKED)), ..RecentCalls::default() };
+        recent.changed(Change::Removed, &[block(1)], ASKED);
 
         assert!(!recent.clone().forget(true, ASKED));
         assert!(recent.forget(true, ASKED + CONSISTENCY_WINDOW));
@@ -225,8 +232,8 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_back_a_little_is_no_reason_to_believe_a_list() {
-        let mut recent = Recent::default();
-        recent.turn(Turn::Went, &[block(1)], ASKED);
+        let mut recent = RecentCalls::default();
+        recent.changed(Change::Removed, &[block(1)], ASKED);
         let before = Time(ASKED.0 - Duration::from_secs(5));
 
         assert!(!recent.blocks(&[].into(), &[block(1)].into(), before).sure);

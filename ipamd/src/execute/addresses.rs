@@ -3,7 +3,7 @@
 use super::Executor;
 use crate::{aws::ec2::Refused, node::now};
 use anyhow::{Result, ensure};
-use pool::{Amount, Block, CONSISTENCY_WINDOW, Cause, EniId, Turn};
+use pool::{Amount, Block, CONSISTENCY_WINDOW, Cause, Change, EniId};
 use record::Interface;
 use std::{
     collections::BTreeSet,
@@ -28,7 +28,9 @@ impl Executor {
         self.node.note_call(id, |recent, now| recent.ask(now))?;
         let assigned = self.ec2.assign(&id.0, amount).await;
         match &assigned {
-            Ok(blocks) => self.node.note_answer(id, |it, now| it.turn(Turn::Came, blocks, now)),
+            Ok(blocks) => {
+                self.node.note_answer(id, |it, now| it.changed(Change::Added, blocks, now))
+            }
             Err(refused) if is_unanswered(refused) || refused.code == MORE_THAN_KNOWN => {
                 self.mark_outcome_unknown(id);
             }
@@ -53,19 +55,21 @@ impl Executor {
             return Ok(());
         }
         self.node.note_call(id, |recent, now| {
-            recent.turn(Turn::Went, blocks, now);
+            recent.changed(Change::Removed, blocks, now);
             recent.ask(now);
         })?;
         self.node.change_interface(id, |eni| eni.is.remove(blocks));
         let gone = self.ec2.unassign(&id.0, blocks).await;
         match &gone {
             Ok(()) => {
-                self.node.note_answer(id, |recent, now| recent.turn(Turn::Went, blocks, now));
+                self.node
+                    .note_answer(id, |recent, now| recent.changed(Change::Removed, blocks, now));
                 self.answered(id);
                 info!(eni = %id, count = blocks.len(), "gave back");
             }
             Err(refused) if is_unanswered(refused) => {
-                self.node.note_answer(id, |recent, now| recent.turn(Turn::Went, blocks, now));
+                self.node
+                    .note_answer(id, |recent, now| recent.changed(Change::Removed, blocks, now));
                 self.mark_outcome_unknown(id);
             }
             Err(_) => {
@@ -102,7 +106,7 @@ impl Executor {
             info!(eni = %id, added, "took over what EC2 says after a call that it did not answer");
         }
         // It may have been given back meanwhile.
-        if recent.tells(at) || self.node.interface(id).is_none() {
+        if recent.is_conclusive(at) || self.node.interface(id).is_none() {
             self.outcome_unknown().remove(id);
             self.answered(id);
         }

@@ -7,7 +7,7 @@ use crate::{
 };
 use anyhow::Result;
 use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
-use pool::{Action, Amount, Cause, EniId, Presence, Turn};
+use pool::{Action, Amount, Cause, Change, EniId, Presence};
 use record::{Intent, Interface};
 use sha1::{Digest, Sha1};
 use std::{
@@ -132,8 +132,8 @@ impl Executor {
             let mut is = interface(&eni, &attachment, intent.device_index, instance);
             is.subnet_cidr = self.node.subnet_cidr(&is.subnet);
             self.node.note_answer(&id, |recent, now| {
-                recent.eni = Some((Turn::Came, now));
-                recent.turn(Turn::Came, &is.blocks(), now);
+                recent.eni = Some((Change::Added, now));
+                recent.changed(Change::Added, &is.blocks(), now);
             });
             self.node.keep_interface(id, Attached::new(is));
         }

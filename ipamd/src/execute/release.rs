@@ -4,7 +4,7 @@ use super::{Executor, addresses::is_unanswered, origin, refusal};
 use crate::{aws::ec2::Refused, node::now};
 use anyhow::Result;
 use net::Mac;
-use pool::{Action, CONSISTENCY_WINDOW, EniId, Time, Turn};
+use pool::{Action, CONSISTENCY_WINDOW, Change, EniId, Time};
 use record::Origin;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -44,10 +44,10 @@ impl Executor {
             return Ok(());
         }
         // A daemon before this one may have asked.
-        let asked = matches!(self.node.recent(id).eni, Some((Turn::Went, _)));
+        let asked = matches!(self.node.recent(id).eni, Some((Change::Removed, _)));
         // On record first: the next daemon must not hand out what goes.
         self.node.note_call(id, |recent, now| {
-            recent.eni = Some((Turn::Went, now));
+            recent.eni = Some((Change::Removed, now));
             recent.ask(now);
         })?;
         if let Some((attachment, _)) = described.and_then(|described| described.attachment) {
@@ -76,7 +76,7 @@ impl Executor {
         // Not before: EC2 counts it, and its device index is taken, until it is detached.
         self.node.drop_interface(id);
         // Lists may show it for a while.
-        self.node.note_answer(id, |recent, now| recent.eni = Some((Turn::Went, now)));
+        self.node.note_answer(id, |recent, now| recent.eni = Some((Change::Removed, now)));
         self.node.renew_firewall()?;
         Ok(())
     }
@@ -92,7 +92,9 @@ impl Executor {
                 Ok(()) => break,
                 // What was not answered may have been done; then no later refusal tells that it was
                 // not, until the lists are consistent.
-                Err(refused) if is_unanswered(&refused) || (open && !self.tells(id, at)) => {
+                Err(refused)
+                    if is_unanswered(&refused) || (open && !self.is_conclusive(id, at)) =>
+                {
                     open = true;
                     warn!(eni = %id, error = %refused, again_in = ?pause, "detach an interface");
                 }
@@ -113,8 +115,8 @@ impl Executor {
     }
 
     /// Whether lists of a time tell what became of a call.
-    fn tells(&self, id: &EniId, at: Time) -> bool {
-        self.node.recent(id).tells(at)
+    fn is_conclusive(&self, id: &EniId, at: Time) -> bool {
+        self.node.recent(id).is_conclusive(at)
     }
 
     /// An interface that was to be given back is not.

@@ -4,7 +4,7 @@ use super::{Node, now};
 use anyhow::{Context, Result};
 use ipnetwork::Ipv4Network;
 use net::Layout;
-use pool::{Action, EniId, Readiness, Recent, Time, Turn};
+use pool::{Action, Change, EniId, Readiness, RecentCalls, Time};
 use record::Interface;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,7 +55,7 @@ impl Node {
     }
 
     /// What calls for an interface changed lately.
-    pub(crate) fn recent(&self, id: &EniId) -> Recent {
+    pub(crate) fn recent(&self, id: &EniId) -> RecentCalls {
         self.state().journal.snapshot().recent.get(id).cloned().unwrap_or_default()
     }
 
@@ -63,7 +63,7 @@ impl Node {
     pub(crate) fn leaving(&self) -> Vec<EniId> {
         let state = self.state();
         let recent = state.journal.snapshot().recent.iter();
-        let went = recent.filter(|(_, it)| matches!(it.eni, Some((Turn::Went, _))));
+        let went = recent.filter(|(_, it)| matches!(it.eni, Some((Change::Removed, _))));
         went.map(|(id, _)| id.clone()).filter(|id| state.attached.contains_key(id)).collect()
     }
 
@@ -81,7 +81,7 @@ impl Node {
     pub(crate) fn note_call(
         &self,
         id: &EniId,
-        change: impl FnOnce(&mut Recent, Time),
+        change: impl FnOnce(&mut RecentCalls, Time),
     ) -> Result<()> {
         let mut state = self.state();
         let now = now();
@@ -89,7 +89,7 @@ impl Node {
         change(of.entry(id.clone()).or_default(), now);
         for (id, mut recent) in of {
             // One that comes is noted before it is on record itself.
-            let comes = matches!(recent.eni, Some((Turn::Came, _)));
+            let comes = matches!(recent.eni, Some((Change::Added, _)));
             let on_record = state.attached.contains_key(&id) || comes;
             let forgotten = recent.forget(on_record, now);
             let noted = state.journal.recent(&id, (!forgotten).then_some(&recent));
@@ -99,7 +99,7 @@ impl Node {
     }
 
     /// The same after a call, when it is too late for anything else than a line in the log.
-    pub(crate) fn note_answer(&self, id: &EniId, change: impl FnOnce(&mut Recent, Time)) {
+    pub(crate) fn note_answer(&self, id: &EniId, change: impl FnOnce(&mut RecentCalls, Time)) {
         if let Err(error) = self.note_call(id, change) {
             warn!(error = format!("{error:#}"), "note an answer of EC2");
         }

@@ -125,14 +125,14 @@ pub(crate) struct Trouble {
     pub said: String,
 }
 
-/// A turn at an attachment: no other verb works on it until it is dropped.
+/// The lock of an attachment: no other verb works on it until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'a> {
+pub(crate) struct AttachmentLock<'a> {
     node: &'a Node,
     owner: Owner,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for AttachmentLock<'_> {
     fn drop(&mut self) {
         self.node.state().busy.remove(&self.owner);
         self.node.changed.notify_all();
@@ -284,7 +284,11 @@ impl Node {
     }
 
     /// Waits until no other verb works on an attachment; `None` when the deadline passes.
-    pub(crate) fn turn(&self, owner: &Owner, deadline: Instant) -> Option<Turn<'_>> {
+    pub(crate) fn lock_attachment(
+        &self,
+        owner: &Owner,
+        deadline: Instant,
+    ) -> Option<AttachmentLock<'_>> {
         let mut state = self.state();
         while !state.busy.insert(owner.clone()) {
             if Instant::now() >= deadline {
@@ -292,7 +296,7 @@ impl Node {
             }
             state = self.wait(state, deadline);
         }
-        Some(Turn { node: self, owner: owner.clone() })
+        Some(AttachmentLock { node: self, owner: owner.clone() })
     }
 
     /// The attachment of an owner, if it has one.

@@ -1,6 +1,6 @@
 //! ADD: an address, a veth pair, and what routes between them.
 
-use super::{TURN, busy, internal, no_address, owner, result::result};
+use super::{LOCK_WAIT, busy, internal, no_address, owner, result::result};
 use crate::node::{Node, Patience};
 use cni::{AddResult, Code, Error};
 use net::{
@@ -32,7 +32,7 @@ pub(super) fn add(
     let mut inside =
         Netlink::over(socket).map_err(|error| internal("use the pod's netlink socket", error))?;
     let owner = owner(request);
-    let _turn = node.turn(&owner, Instant::now() + TURN).ok_or_else(busy)?;
+    let _lock = node.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
     let known = node.attachment(&owner).is_some();
     let patience = Patience { deadline: Instant::now() + node.settings.add_wait, left };
     let attachment = node

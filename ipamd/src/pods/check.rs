@@ -1,6 +1,6 @@
 //! CHECK: is all that ADD made still there, in the pod, on the node and on record?
 
-use super::{TURN, busy, internal, owner, pod_name};
+use super::{LOCK_WAIT, busy, internal, owner, pod_name};
 use crate::node::Node;
 use cni::{AddResult, Code, Error};
 use ipnetwork::{IpNetwork, Ipv4Network};
@@ -33,7 +33,7 @@ pub(super) fn check(
     let mut inside =
         Netlink::over(socket).map_err(|error| internal("use the pod's netlink socket", error))?;
     let owner = owner(request);
-    let _turn = node.turn(&owner, Instant::now() + TURN).ok_or_else(busy)?;
+    let _lock = node.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
     let Some(attachment) = node.attachment(&owner) else {
         let msg = format!(
             "no ADD of {} is on record: its address may be another pod's; delete the pod",

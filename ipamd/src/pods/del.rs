@@ -1,6 +1,6 @@
 //! DEL: nothing routes to or from the address any more, and the address rests.
 
-use super::{TURN, busy, internal, owner, remains};
+use super::{LOCK_WAIT, busy, internal, owner, remains};
 use crate::node::{Leaving, Node};
 use cni::Error;
 use record::Attachment;
@@ -10,7 +10,7 @@ use tracing::warn;
 /// Takes a container's interface away. What is not there is no error.
 pub(super) fn del(node: &Node, request: &cni::Request) -> Result<(), Error> {
     let owner = owner(request);
-    let _turn = node.turn(&owner, Instant::now() + TURN).ok_or_else(busy)?;
+    let _lock = node.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
     // CNI 1.1.0, "DEL": plugins should generally complete without error even if some resources are
     // missing.
     match (node.attachment(&owner), &request.config.prev_result) {

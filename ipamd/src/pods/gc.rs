@@ -44,7 +44,7 @@ fn remove(node: &Node, attachment: &Attachment) -> Result<()> {
     let owner = attachment.owner();
     let Attachment { pod_name: pod, address, netns, .. } = attachment;
     // An ADD or a DEL that is at work on it is newer than the list.
-    let Some(_turn) = node.turn(&owner, Instant::now()) else { return Ok(()) };
+    let Some(_lock) = node.lock_attachment(&owner, Instant::now()) else { return Ok(()) };
     if node.attachment(&owner).as_ref() != Some(attachment) {
         return Ok(());
     }

@@ -26,7 +26,7 @@ use tracing::{info, warn};
 
 /// How long a verb waits for another one on the same attachment: the runtime sends none side by
 /// side, but a killed one may still be at work here.
-const TURN: Duration = Duration::from_secs(10);
+const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 /// Answers one request. `left` tells whether the caller is gone.
 pub(crate) fn handle(node: &Node, request: Request, left: &dyn Fn() -> bool) -> Reply {
@@ -108,7 +108,7 @@ fn busy() -> Error {
         code: Code::TryAgainLater,
         msg: format!(
             "another request for this container is at work for more than {} s",
-            TURN.as_secs()
+            LOCK_WAIT.as_secs()
         ),
         details: String::new(),
     }

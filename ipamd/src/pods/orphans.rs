@@ -105,7 +105,9 @@ enum Answer {
 
 fn look(node: &Node, owner: &Owner) -> Result<Answer> {
     // An ADD or a DEL that is at work on it knows better.
-    let Some(_turn) = node.turn(owner, Instant::now()) else { return Ok(Answer::Doubtful) };
+    let Some(_lock) = node.lock_attachment(owner, Instant::now()) else {
+        return Ok(Answer::Doubtful);
+    };
     let Some(attachment) = node.attachment(owner) else { return Ok(Answer::Clear) };
     if is_linked(node, &attachment)? {
         return Ok(Answer::Clear);

@@ -6,7 +6,7 @@ mod snapshot;
 pub use snapshot::{Attachment, Identity, Intent, Interface, Origin, Snapshot};
 
 use anyhow::{Context, Result};
-use pool::{EniId, Owner, Recent, Source, Supply, Time};
+use pool::{EniId, Owner, RecentCalls, Source, Supply, Time};
 use snapshot::{KnownConfig, Record, ms};
 use std::{
     fs::{self, File, OpenOptions},
@@ -116,11 +116,11 @@ impl Journal {
     }
 
     /// Notes what calls for an interface changed lately; `None` when lists show it by now.
-    pub fn recent(&mut self, id: &EniId, now: Option<&Recent>) -> Result<()> {
+    pub fn recent(&mut self, id: &EniId, now: Option<&RecentCalls>) -> Result<()> {
         if self.snapshot.recent.get(id) == now {
             return Ok(());
         }
-        let record = Record::Recent { id: id.0.clone(), now: now.map(Into::into) };
+        let record = Record::RecentCalls { id: id.0.clone(), now: now.map(Into::into) };
         self.append(record, Outlives::Machine)
     }
 
@@ -300,14 +300,14 @@ mod tests {
         }
     }
 
-    fn recent() -> Recent {
+    fn recent() -> RecentCalls {
         let first = [10, 0, 0, 16].into();
-        Recent {
+        RecentCalls {
             asked: Some(time(5_000)),
-            eni: Some((pool::Turn::Came, time(4_000))),
+            eni: Some((pool::Change::Added, time(4_000))),
             blocks: [
-                (pool::Block::Address(first), (pool::Turn::Went, time(3_000))),
-                (pool::Block::Prefix(first), (pool::Turn::Came, time(2_000))),
+                (pool::Block::Address(first), (pool::Change::Removed, time(3_000))),
+                (pool::Block::Prefix(first), (pool::Change::Added, time(2_000))),
             ]
             .into(),
         }

@@ -2,7 +2,7 @@
 
 use super::recent::Noted;
 use ipnetwork::Ipv4Network;
-use pool::{Action, Amount, Assigned, Block, EniId, Owner, Recent, Source, Supply, Time};
+use pool::{Action, Amount, Assigned, Block, EniId, Owner, RecentCalls, Source, Supply, Time};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -285,7 +285,7 @@ pub(super) enum Record {
         now: Option<Interface>,
     },
     /// What calls for an interface changed lately; `None` when lists show it by now.
-    Recent {
+    RecentCalls {
         id: String,
         now: Option<Noted>,
     },
@@ -303,7 +303,7 @@ pub struct Snapshot {
     /// Interfaces of this node by id.
     pub interfaces: BTreeMap<String, Interface>,
     /// What calls for interfaces changed lately, and which were not answered.
-    pub recent: BTreeMap<EniId, Recent>,
+    pub recent: BTreeMap<EniId, RecentCalls>,
     /// Who this node is.
     pub identity: Option<Identity>,
     pub(super) config: Option<KnownConfig>,
@@ -338,10 +338,10 @@ impl Snapshot {
             Record::Intent { device_index, now: None } => drop(self.intents.remove(&device_index)),
             Record::Interface { id, now: Some(now) } => drop(self.interfaces.insert(id, now)),
             Record::Interface { id, now: None } => drop(self.interfaces.remove(&id)),
-            Record::Recent { id, now: Some(now) } => {
+            Record::RecentCalls { id, now: Some(now) } => {
                 drop(self.recent.insert(EniId(id), now.into()))
             }
-            Record::Recent { id, now: None } => drop(self.recent.remove(&EniId(id))),
+            Record::RecentCalls { id, now: None } => drop(self.recent.remove(&EniId(id))),
         }
     }
 
@@ -374,7 +374,7 @@ impl Snapshot {
             .map(|(id, now)| Record::Interface { id: id.clone(), now: Some(now.clone()) });
         let recent = self.recent.iter();
         let recent =
-            recent.map(|(id, it)| Record::Recent { id: id.0.clone(), now: Some(it.into()) });
+            recent.map(|(id, it)| Record::RecentCalls { id: id.0.clone(), now: Some(it.into()) });
         attachments
             .chain(resting)
             .chain(identity)

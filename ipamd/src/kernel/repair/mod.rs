@@ -207,7 +207,8 @@ impl Repairer {
                 Whose::Pod(pod) => {
                     let owner = pod.owner();
                     let at_rest = !busy.contains(&owner);
-                    let Some(turn) = at_rest.then(|| node.turn(&owner, Instant::now())).flatten()
+                    let Some(turn) =
+                        at_rest.then(|| node.lock_attachment(&owner, Instant::now())).flatten()
                     else {
                         self.pending.look_again(part.ops.iter().map(Kind::of));
                         continue;
