@@ -10,7 +10,7 @@ pub(crate) use attached::Attached;
 pub(crate) use leaving::{Leaving, Reaper, queue};
 pub(crate) use outlook::Outlook;
 
-use crate::{kernel::desired::HostNetwork, pods::orphans::Doubts, settings::Settings};
+use crate::{kernel::desired::HostNetwork, pods::orphans::Orphans, settings::Settings};
 use anyhow::{Context, Result};
 use ipnetwork::Ipv4Network;
 use net::Netlink;
@@ -113,7 +113,7 @@ pub(crate) struct Node {
     /// Links to remove behind the back of a DEL.
     reaper: Reaper,
     /// Attachments whose pods may be gone.
-    pub doubts: Doubts,
+    pub orphans: Orphans,
 }
 
 /// Why a pod got no address.
@@ -172,7 +172,7 @@ impl Node {
             changed: Condvar::new(),
             kernel: Mutex::new(kernel),
             reaper,
-            doubts: Doubts::default(),
+            orphans: Orphans::default(),
         }
     }
 

@@ -44,10 +44,10 @@ pub(super) fn add(
     if let Err(error) = wire(node, &mut inside, &pod, netns.as_raw_fd()) {
         // What was there before this request is left to the DEL that follows.
         if known {
-            node.doubt(&owner);
+            node.suspect_orphan(&owner);
         } else {
             node.release(&owner, None).map_err(|error| {
-                node.doubt(&owner);
+                node.suspect_orphan(&owner);
                 internal("note the released address", error)
             })?;
         }

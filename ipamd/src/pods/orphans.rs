@@ -2,8 +2,8 @@
 //!
 //! When an ADD has failed, and then its DEL too, containerd removes the namespace and asks no more
 //! (`facts/cni.md` §4.3); and a namespace can be removed by hand. Who finds an attachment on record
-//! without its link doubts it ([`Node::doubt`]). A thread looks at it after a while, and again as long
-//! as the link is missing; with nothing in doubt it sleeps.
+//! without its link orphans it ([`Node::suspect_orphan`]). A thread looks at it after a while, and again as long
+//! as the link is missing; with nothing suspected it sleeps.
 //!
 //! Law of this daemon: an address stays with its pod until a DEL, or until the pod's namespace is seen
 //! to be gone. So a namespace that is there keeps its address, also when nothing of ours is in it.
@@ -34,12 +34,12 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// Attachments on record whose link is missing, and when to look at each. Never more than are on
 /// record.
 #[derive(Debug, Default)]
-pub(crate) struct Doubts {
+pub(crate) struct Orphans {
     due: Mutex<BTreeMap<Owner, Instant>>,
     more: Condvar,
 }
 
-impl Doubts {
+impl Orphans {
     fn due(&self) -> MutexGuard<'_, BTreeMap<Owner, Instant>> {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -68,24 +68,24 @@ impl Doubts {
 
 impl Node {
     /// Notes that an attachment on record has no link. Normally its DEL comes next.
-    pub(crate) fn doubt(&self, owner: &Owner) {
+    pub(crate) fn suspect_orphan(&self, owner: &Owner) {
         let wait = self.settings.gone_after.max(SHORTEST);
-        self.doubts.due().entry(owner.clone()).or_insert_with(|| Instant::now() + wait);
-        self.doubts.more.notify_one();
+        self.orphans.due().entry(owner.clone()).or_insert_with(|| Instant::now() + wait);
+        self.orphans.more.notify_one();
     }
 }
 
-/// Starts the thread that looks at what is in doubt.
+/// Starts the thread that looks at what is suspected.
 pub(crate) fn start(node: Arc<Node>) -> Result<()> {
     let look = move || {
         loop {
-            let owner = node.doubts.next();
+            let owner = node.orphans.next();
             match look(&node, &owner) {
                 Ok(Answer::Clear) => {}
-                Ok(Answer::Doubtful) => node.doubt(&owner),
+                Ok(Answer::Suspect) => node.suspect_orphan(&owner),
                 Err(error) => {
                     warn!(error = format!("{error:#}"), %owner, "look after a pod without its link; try again");
-                    node.doubt(&owner);
+                    node.suspect_orphan(&owner);
                 }
             }
         }
@@ -100,13 +100,13 @@ enum Answer {
     /// The pod has its link, or has ended.
     Clear,
     /// It has no link, and may be alive.
-    Doubtful,
+    Suspect,
 }
 
 fn look(node: &Node, owner: &Owner) -> Result<Answer> {
     // An ADD or a DEL that is at work on it knows better.
     let Some(_lock) = node.lock_attachment(owner, Instant::now()) else {
-        return Ok(Answer::Doubtful);
+        return Ok(Answer::Suspect);
     };
     let Some(attachment) = node.attachment(owner) else { return Ok(Answer::Clear) };
     if is_linked(node, &attachment)? {
@@ -115,7 +115,7 @@ fn look(node: &Node, owner: &Owner) -> Result<Answer> {
     if Namespace::at(Path::new(&attachment.netns)) != Namespace::Gone {
         let (pod, address) = (&attachment.pod_name, attachment.address);
         debug!(pod, %address, "a pod without its link: it may be alive, and its address stays with it");
-        return Ok(Answer::Doubtful);
+        return Ok(Answer::Suspect);
     }
     end(node, &attachment)?;
     Ok(Answer::Clear)
@@ -192,19 +192,19 @@ mod tests {
 
     #[test]
     fn what_is_due_first_is_looked_at_first_and_once() {
-        let doubts = Doubts::default();
+        let orphans = Orphans::default();
         let owner = |container: &str| Owner {
             network: "n".into(),
             container: container.into(),
             interface: "eth0".into(),
         };
         let now = Instant::now();
-        doubts.due().insert(owner("a"), now);
-        doubts.due().insert(owner("b"), now.checked_sub(SHORTEST).unwrap());
+        orphans.due().insert(owner("a"), now);
+        orphans.due().insert(owner("b"), now.checked_sub(SHORTEST).unwrap());
 
-        let order = [doubts.next(), doubts.next()];
+        let order = [orphans.next(), orphans.next()];
 
         assert_eq!(order, [owner("b"), owner("a")]);
-        assert!(doubts.due().is_empty());
+        assert!(orphans.due().is_empty());
     }
 }

@@ -281,7 +281,7 @@ impl Repairer {
             let ends_now = self.node.attachment(&owner).is_none()
                 || Namespace::at(Path::new(&pod.netns)) == Namespace::Gone;
             // Its DEL may be on its way, or nobody may know that the pod is gone.
-            self.node.doubt(&owner);
+            self.node.suspect_orphan(&owner);
             if !ends_now && self.without_link.insert(owner) {
                 warn!(
                     pod = format!("{}/{}", pod.pod_namespace, pod.pod_name),
