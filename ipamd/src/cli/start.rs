@@ -69,7 +69,8 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let mut pool = Pool::new(settings.targets, limits, source(&settings, &journal, &primary));
     restore(&mut pool, &journal);
     let recorded_interfaces = journal.snapshot().interfaces.clone().into_iter();
-    let attached = recorded_interfaces.map(|(id, is)| (EniId(id), Attached::new(is))).collect();
+    let attached =
+        recorded_interfaces.map(|(id, record)| (EniId(id), Attached::new(record))).collect();
     let (reaper, leaving) = node::queue();
     let state = (pool, journal, attached);
     let primary_groups = primary.groups.into_iter().collect();
@@ -102,8 +103,8 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
 async fn begin_record(journal: &mut Journal, imds: &Imds, identity: &Identity) -> Result<()> {
     let ask = || imds.interfaces_of(identity);
     let shown = patiently("ask the metadata service what is attached", ask).await;
-    for (id, is) in shown.into_iter().filter_map(cloud::from_shown) {
-        journal.interface(&id, Some(is))?;
+    for (id, record) in shown.into_iter().filter_map(cloud::from_shown) {
+        journal.interface(&id, Some(record))?;
     }
     journal.identity(identity)
 }

@@ -30,10 +30,10 @@ pub(crate) async fn compare(hands: &Executor) -> Result<()> {
     let shown: BTreeMap<EniId, Interface> = shown.into_iter().filter_map(from_shown).collect();
     let recorded: BTreeMap<EniId, Interface> = {
         let state = node.state();
-        state.attached.iter().map(|(id, eni)| (id.clone(), eni.is.clone())).collect()
+        state.attached.iter().map(|(id, eni)| (id.clone(), eni.record.clone())).collect()
     };
-    let same = |(id, is): (&EniId, &Interface)| {
-        shown.get(id).is_some_and(|shown| shown.blocks() == is.blocks())
+    let same = |(id, record): (&EniId, &Interface)| {
+        shown.get(id).is_some_and(|shown| shown.blocks() == record.blocks())
     };
     let open = node.state().journal.snapshot().recent.values().any(|it| it.asked.is_some());
     if !open && recorded.len() == shown.len() && recorded.iter().all(same) {
@@ -63,21 +63,21 @@ fn take_over(
             continue;
         }
         let instance = &node.identity.instance;
-        let mut is = execute::interface(eni, attachment, *device_index, instance);
+        let mut record = execute::interface(eni, attachment, *device_index, instance);
         let known = node.interface(&id);
-        let recorded = known.as_ref().map(|known| known.is.blocks()).unwrap_or_default();
-        let belief = recent.blocks(&recorded, &is.blocks(), at);
-        is.addresses.clear();
-        is.prefixes.clear();
-        is.add(belief.blocks);
+        let recorded = known.as_ref().map(|known| known.record.blocks()).unwrap_or_default();
+        let belief = recent.blocks(&recorded, &record.blocks(), at);
+        record.addresses.clear();
+        record.prefixes.clear();
+        record.add(belief.blocks);
         match known {
             Some(known) => node.change_interface(&id, |it| {
-                is.subnet_cidr = known.is.subnet_cidr;
-                it.is = is;
+                record.subnet_cidr = known.record.subnet_cidr;
+                it.record = record;
             }),
             None => {
-                is.subnet_cidr = shown.get(&id).and_then(|eni| eni.subnet_cidr);
-                node.keep_interface(id.clone(), Attached::new(is));
+                record.subnet_cidr = shown.get(&id).and_then(|eni| eni.subnet_cidr);
+                node.keep_interface(id.clone(), Attached::new(record));
             }
         }
         if !belief.sure {
@@ -100,7 +100,7 @@ fn take_over(
 /// What the metadata service shows, for the record; `None` for an interface without addresses.
 pub(crate) fn from_shown(eni: Shown) -> Option<(EniId, Interface)> {
     let (primary, secondary) = eni.addresses.split_first()?;
-    let mut is = Interface {
+    let mut record = Interface {
         mac: eni.mac,
         card: eni.card,
         device_index: eni.device_index,
@@ -115,7 +115,7 @@ pub(crate) fn from_shown(eni: Shown) -> Option<(EniId, Interface)> {
         origin: if (eni.card, eni.device_index) == (0, 0) { Origin::Ours } else { Origin::Unknown },
         outlives_instance: false,
     };
-    is.add(secondary.iter().copied().map(Block::Address));
-    is.add(eni.prefixes.iter().map(|prefix| Block::Prefix(prefix.network())));
-    Some((EniId(eni.id), is))
+    record.add(secondary.iter().copied().map(Block::Address));
+    record.add(eni.prefixes.iter().map(|prefix| Block::Prefix(prefix.network())));
+    Some((EniId(eni.id), record))
 }

@@ -39,7 +39,7 @@ impl Executor {
         let assigned = assigned?;
         info!(eni = %id, count = assigned.len(), ?amount, "assigned");
         let mut added = 0;
-        self.node.change_interface(id, |eni| added = change(&mut eni.is, assigned));
+        self.node.change_interface(id, |eni| added = change(&mut eni.record, assigned));
         // Not before what came is on record.
         self.answered(id);
         // Else the same plan would follow at once, for ever.
@@ -58,7 +58,7 @@ impl Executor {
             recent.changed(Change::Removed, blocks, now);
             recent.ask(now);
         })?;
-        self.node.change_interface(id, |eni| eni.is.remove(blocks));
+        self.node.change_interface(id, |eni| eni.record.remove(blocks));
         let gone = self.ec2.unassign(&id.0, blocks).await;
         match &gone {
             Ok(()) => {
@@ -73,7 +73,7 @@ impl Executor {
                 self.mark_outcome_unknown(id);
             }
             Err(_) => {
-                self.node.change_interface(id, |eni| eni.is.add(blocks.iter().copied()));
+                self.node.change_interface(id, |eni| eni.record.add(blocks.iter().copied()));
                 self.node.note_answer(id, |recent, _| recent.stay(blocks));
                 self.answered(id);
             }
@@ -100,8 +100,8 @@ impl Executor {
         let mut added = 0;
         if let Some(described) = &described {
             self.node.change_interface(id, |eni| {
-                let believed = recent.blocks(&eni.is.blocks(), &described.blocks, at).blocks;
-                added = change(&mut eni.is, believed);
+                let believed = recent.blocks(&eni.record.blocks(), &described.blocks, at).blocks;
+                added = change(&mut eni.record, believed);
             });
             info!(eni = %id, added, "took over what EC2 says after a call that it did not answer");
         }

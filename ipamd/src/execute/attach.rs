@@ -129,13 +129,13 @@ impl Executor {
         let there = self.node.recent(&id).presence(true, true, now()) == Presence::There;
         if there && self.node.interface(&id).is_none() {
             let instance = &self.node.identity.instance;
-            let mut is = interface(&eni, &attachment, intent.device_index, instance);
-            is.subnet_cidr = self.node.subnet_cidr(&is.subnet);
+            let mut record = interface(&eni, &attachment, intent.device_index, instance);
+            record.subnet_cidr = self.node.subnet_cidr(&record.subnet);
             self.node.note_answer(&id, |recent, now| {
                 recent.eni = Some((Change::Added, now));
-                recent.changed(Change::Added, &is.blocks(), now);
+                recent.changed(Change::Added, &record.blocks(), now);
             });
-            self.node.keep_interface(id, Attached::new(is));
+            self.node.keep_interface(id, Attached::new(record));
         }
         // Not before the interface is on record; that it ends with its instance is planned apart,
         // as pods do not wait for it.
@@ -209,9 +209,9 @@ impl Executor {
             if there && self.node.interface(&id).is_none() {
                 info!(eni = %id, device_index, "take over an interface that EC2 says is attached");
                 let instance = &self.node.identity.instance;
-                let mut is = interface(&eni, &attachment, device_index, instance);
-                is.subnet_cidr = self.node.subnet_cidr(&is.subnet);
-                self.node.keep_interface(id, Attached::new(is));
+                let mut record = interface(&eni, &attachment, device_index, instance);
+                record.subnet_cidr = self.node.subnet_cidr(&record.subnet);
+                self.node.keep_interface(id, Attached::new(record));
             }
         }
         Ok(())

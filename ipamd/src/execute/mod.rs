@@ -80,7 +80,7 @@ impl Executor {
             | Action::ReleaseEni { eni }
             | Action::SetGroups { eni, .. }
             | Action::EndWithInstance { eni }
-            | Action::Inspect { eni } => self.node.interface(eni).map(|eni| eni.is.subnet),
+            | Action::Inspect { eni } => self.node.interface(eni).map(|eni| eni.record.subnet),
             Action::CountFree { subnets } => {
                 Some(subnets.iter().cloned().collect::<Vec<_>>().join(", "))
             }
@@ -96,14 +96,14 @@ impl Executor {
     async fn set_groups(&self, id: &EniId, groups: &BTreeSet<String>) -> Result<()> {
         self.ec2.set_groups(&id.0, groups).await?;
         info!(eni = %id, ?groups, "changed security groups");
-        self.node.change_interface(id, |eni| eni.is.groups = groups.clone());
+        self.node.change_interface(id, |eni| eni.record.groups = groups.clone());
         Ok(())
     }
 
     /// Lets EC2 delete an interface when the instance ends.
     async fn end_with_instance(&self, id: &EniId) -> Result<()> {
         let Some(eni) = self.node.interface(id) else { return Ok(()) };
-        let attachment = match eni.is.attachment {
+        let attachment = match eni.record.attachment {
             Some(attachment) => attachment,
             None => {
                 let described = self.ec2.one(&id.0).await?;
@@ -112,7 +112,7 @@ impl Executor {
             }
         };
         self.ec2.delete_on_termination(&id.0, &attachment).await?;
-        self.node.change_interface(id, |eni| eni.is.outlives_instance = false);
+        self.node.change_interface(id, |eni| eni.record.outlives_instance = false);
         Ok(())
     }
 

@@ -36,10 +36,10 @@ impl Executor {
         let instance = &self.node.identity.instance;
         let recent = self.node.recent(id);
         self.node.change_interface(id, |eni| {
-            eni.is.origin = origin(described, eni.is.device_index, instance);
-            eni.is.outlives_instance = !described.ends_with_instance;
-            eni.is.add(recent.blocks(&eni.is.blocks(), &described.blocks, at).blocks);
-            info!(eni = %id, origin = ?eni.is.origin, "whose an interface is");
+            eni.record.origin = origin(described, eni.record.device_index, instance);
+            eni.record.outlives_instance = !described.ends_with_instance;
+            eni.record.add(recent.blocks(&eni.record.blocks(), &described.blocks, at).blocks);
+            info!(eni = %id, origin = ?eni.record.origin, "whose an interface is");
         });
     }
 }

@@ -19,7 +19,7 @@ impl Executor {
             let coming = state
                 .attached
                 .iter()
-                .filter(|(_, eni)| !eni.is.is_primary() && eni.is.card == 0 && !eni.ready);
+                .filter(|(_, eni)| !eni.record.is_primary() && eni.record.card == 0 && !eni.ready);
             coming.map(|(id, eni)| (id.clone(), eni.clone())).collect()
         };
         let mut missing = false;
@@ -57,7 +57,7 @@ impl Executor {
         for (id, kernel) in ready {
             info!(eni = %id, link = kernel.link, table = kernel.table, "interface is ready");
             self.node.change_interface(&id, |eni| {
-                eni.is.subnet_cidr = Some(kernel.subnet);
+                eni.record.subnet_cidr = Some(kernel.subnet);
                 eni.ready = true;
             });
         }
@@ -66,26 +66,26 @@ impl Executor {
 
     /// Sets up an interface in the kernel; `None` while its device or metadata is not there.
     async fn set_up(&self, eni: &Attached) -> Result<Option<net::eni::Eni>> {
-        let Some(link) = self.node.kernel().link_by_mac(eni.is.mac)? else { return Ok(None) };
-        let subnet = match eni.is.subnet_cidr {
+        let Some(link) = self.node.kernel().link_by_mac(eni.record.mac)? else { return Ok(None) };
+        let subnet = match eni.record.subnet_cidr {
             Some(subnet) => subnet,
-            None => match self.imds.subnet_cidr(eni.is.mac).await {
+            None => match self.imds.subnet_cidr(eni.record.mac).await {
                 Ok(subnet) => subnet,
                 Err(_not_shown_yet) => return Ok(None),
             },
         };
         let kernel = net::eni::Eni {
             link: link.index,
-            primary: eni.is.primary,
+            primary: eni.record.primary,
             subnet,
-            table: eni.is.table(),
+            table: eni.record.table(),
             mtu: self.node.settings.eni_mtu,
             mark: self
                 .node
                 .settings
                 .table_marks()
-                .and_then(|marks| Some((marks.of(eni.is.table())?, marks.mask()))),
-            blocks: self.node.blocks_with_rules(&eni.is),
+                .and_then(|marks| Some((marks.of(eni.record.table())?, marks.mask()))),
+            blocks: self.node.blocks_with_rules(&eni.record),
         };
         self.node.kernel().apply(&kernel.ops())?;
         Ok(Some(kernel))
@@ -96,7 +96,7 @@ impl Executor {
         let waited_s = eni.since.elapsed().as_secs();
         if waited_s > DEVICE_WAIT.as_secs() {
             let look_at = "`ip link` and dmesg";
-            warn!(eni = %id, mac = %eni.is.mac, waited_s, look_at, "no device or no metadata of an attached interface");
+            warn!(eni = %id, mac = %eni.record.mac, waited_s, look_at, "no device or no metadata of an attached interface");
             self.node.change_interface(id, |eni| eni.since = Instant::now());
         }
     }

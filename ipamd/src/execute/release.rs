@@ -37,7 +37,7 @@ impl Executor {
         let instance = &self.node.identity.instance;
         // Its tags may have been changed since it was made.
         if let Some(described) = &described
-            && origin(described, eni.is.device_index, instance) != Origin::Ours
+            && origin(described, eni.record.device_index, instance) != Origin::Ours
         {
             self.take_tags(id, described, at);
             self.stays(id);
@@ -69,7 +69,7 @@ impl Executor {
             }
         }
         // No error ends this here: pods must not get addresses of what is detached.
-        if let Err(error) = self.vanished(eni.is.mac).await {
+        if let Err(error) = self.vanished(eni.record.mac).await {
             warn!(eni = %id, error = format!("{error:#}"), "look whether a device is gone");
         }
         self.delete(&id.0).await;

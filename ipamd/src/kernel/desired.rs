@@ -135,9 +135,9 @@ impl Node {
     fn needed(&self) -> Needed {
         let wanted = self.wanted();
         let state = self.state();
-        let secondary = state.attached.values().filter(|eni| !eni.is.is_primary());
-        let coming = secondary.filter(|eni| eni.kernel.is_none()).map(|eni| eni.is.table());
-        let addresses = state.attached.values().flat_map(|eni| addresses(&eni.is));
+        let secondary = state.attached.values().filter(|eni| !eni.record.is_primary());
+        let coming = secondary.filter(|eni| eni.kernel.is_none()).map(|eni| eni.record.table());
+        let addresses = state.attached.values().flat_map(|eni| addresses(&eni.record));
         let enis = wanted.enis.values().flat_map(net::eni::Eni::rules);
         let pods = wanted.pods.iter().flat_map(|pod| pod.pod().rules());
         Needed {

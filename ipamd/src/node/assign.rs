@@ -61,7 +61,7 @@ impl Node {
                 assigned?
             }
         };
-        let table = state.attached.get(&assigned.eni).map_or(MAIN_TABLE, |eni| eni.is.table());
+        let table = state.attached.get(&assigned.eni).map_or(MAIN_TABLE, |eni| eni.record.table());
         let way = self.way(&state, &assigned, table);
         let attachment = attach(&assigned, table, way);
         if let Err(error) = state.journal.assigned(attachment.clone()) {
@@ -78,7 +78,7 @@ impl Node {
     /// How a pod with an address finds the table of the interface that it belongs to.
     pub(crate) fn way(&self, state: &State, assigned: &Assigned, table: u32) -> Way {
         let interface = state.attached.get(&assigned.eni);
-        let in_prefix = interface.is_some_and(|eni| eni.is.is_in_prefix(assigned.address));
+        let in_prefix = interface.is_some_and(|eni| eni.record.is_in_prefix(assigned.address));
         Way::of(self.settings.layout, self.settings.table_marks(), table, in_prefix)
     }
 

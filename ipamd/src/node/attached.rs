@@ -16,7 +16,7 @@ use tracing::warn;
 #[derive(Clone, Debug)]
 pub(crate) struct Attached {
     /// What EC2 told us; this part is on record.
-    pub is: Interface,
+    pub record: Interface,
     /// The interface in the kernel, once it is set up; the primary one needs nothing.
     pub kernel: Option<net::eni::Eni>,
     /// Filter rules know it as well: pods can use it.
@@ -29,13 +29,13 @@ pub(crate) struct Attached {
 
 impl Attached {
     /// An interface whose device has not been looked for yet.
-    pub(crate) fn new(is: Interface) -> Self {
-        Self { is, kernel: None, ready: false, since: Instant::now(), leaving: false }
+    pub(crate) fn new(record: Interface) -> Self {
+        Self { record, kernel: None, ready: false, since: Instant::now(), leaving: false }
     }
 
     /// Whether pods can use it.
     pub(super) fn readiness(&self) -> Readiness {
-        if self.is.is_primary() || self.ready { Readiness::Ready } else { Readiness::Coming }
+        if self.record.is_primary() || self.ready { Readiness::Ready } else { Readiness::Coming }
     }
 }
 
@@ -124,7 +124,7 @@ impl Node {
         // Before the pool knows of new prefixes: their pods leave by these rules.
         self.route_blocks(id);
         let mut state = self.state();
-        let now = state.attached.get(id).map(|eni| eni.is.clone());
+        let now = state.attached.get(id).map(|eni| eni.record.clone());
         if let Err(error) = state.journal.interface(id, now) {
             // EC2 knows as well: the next start asks it.
             warn!(eni = %id, error = format!("{error:#}"), "note an interface");
@@ -139,7 +139,7 @@ impl Node {
         let ops = {
             let mut state = self.state();
             let Some(eni) = state.attached.get_mut(id) else { return };
-            let blocks = self.blocks_with_rules(&eni.is);
+            let blocks = self.blocks_with_rules(&eni.record);
             let Some(kernel) = &mut eni.kernel else { return };
             let ops = kernel.change_blocks(&blocks);
             kernel.blocks = blocks;
@@ -172,7 +172,7 @@ impl Node {
         state
             .attached
             .values()
-            .find(|eni| eni.is.subnet == subnet)
-            .and_then(|eni| eni.is.subnet_cidr)
+            .find(|eni| eni.record.subnet == subnet)
+            .and_then(|eni| eni.record.subnet_cidr)
     }
 }

@@ -53,21 +53,21 @@ impl State {
     /// Tells the pool what is attached.
     pub(crate) fn observe(&mut self) {
         let eni = |it: &Attached| Eni {
-            device_index: it.is.device_index,
-            subnet: it.is.subnet.clone(),
-            groups: it.is.groups.clone(),
-            blocks: it.is.blocks(),
+            device_index: it.record.device_index,
+            subnet: it.record.subnet.clone(),
+            groups: it.record.groups.clone(),
+            blocks: it.record.blocks(),
             readiness: it.readiness(),
-            custody: match it.is.origin {
+            custody: match it.record.origin {
                 Origin::Ours => Custody::Ours,
                 Origin::Foreign => Custody::Foreign,
                 Origin::Unmanaged => Custody::Unmanaged,
                 Origin::Unknown => Custody::Unknown,
             },
-            lifetime: if it.is.outlives_instance { Lifetime::Own } else { Lifetime::Instance },
+            lifetime: if it.record.outlives_instance { Lifetime::Own } else { Lifetime::Instance },
         };
         // Pods get addresses of the first card only, as without the peer's ENABLE_MULTI_NIC.
-        let first = self.attached.iter().filter(|(_, it)| it.is.card == 0);
+        let first = self.attached.iter().filter(|(_, it)| it.record.card == 0);
         let seen = first.map(|(id, it)| (id.clone(), eni(it))).collect();
         self.pool.observe(seen, now());
     }

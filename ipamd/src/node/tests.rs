@@ -83,7 +83,7 @@ fn pods_of_an_interface_that_is_not_set_up_are_cut_off() {
         let (node, _leaving, _folder) = node(&format!("cut-{device_index}"), 1);
         assign(&node, &owner("first")).unwrap();
 
-        node.change_interface(&EniId("eni-1".into()), |eni| eni.is.device_index = device_index);
+        node.change_interface(&EniId("eni-1".into()), |eni| eni.record.device_index = device_index);
 
         assert_eq!(node.outlook(Instant::now()).unwrap().cut_off, cut_off);
     }
@@ -102,7 +102,7 @@ fn node(name: &str, addresses: u8) -> (std::sync::Arc<Node>, leaving::Queue, Fol
         mac: net::Mac([6, 0, 0, 0, 0, 1]),
         vpc_cidrs: vec![],
     };
-    let is = Interface {
+    let record = Interface {
         mac: identity.mac,
         card: 0,
         device_index: 0,
@@ -131,8 +131,8 @@ fn node(name: &str, addresses: u8) -> (std::sync::Arc<Node>, leaving::Queue, Fol
         running: true,
         veth: false,
     };
-    let host = HostNetwork::of(&settings, &identity, &is, &link);
-    let attached = BTreeMap::from([(EniId("eni-1".into()), Attached::new(is))]);
+    let host = HostNetwork::of(&settings, &identity, &record, &link);
+    let attached = BTreeMap::from([(EniId("eni-1".into()), Attached::new(record))]);
     let (reaper, leaving) = queue();
     let kernel = Netlink::open().unwrap();
     let state = (pool, journal, attached);

@@ -120,7 +120,7 @@ impl Repairer {
         let (busy, devices) = {
             let state = self.node.state();
             let ready = state.attached.values();
-            let ready = ready.filter_map(|eni| Some((eni.is.mac, eni.kernel.as_ref()?.link)));
+            let ready = ready.filter_map(|eni| Some((eni.record.mac, eni.kernel.as_ref()?.link)));
             (state.busy().clone(), ready.collect())
         };
         let concern = Concern::of(&wanted, &busy, devices);
@@ -151,7 +151,7 @@ impl Repairer {
         let Event::Link(LinkState { link, .. }) = event else { return };
         let coming = link.mac.is_some_and(|mac| {
             let state = self.node.state();
-            state.attached.values().any(|eni| !eni.ready && eni.is.mac == mac)
+            state.attached.values().any(|eni| !eni.ready && eni.record.mac == mac)
         });
         if coming {
             self.node.wake.notify_one();
@@ -237,9 +237,9 @@ impl Repairer {
             let state = self.node.state();
             let moved = state.attached.iter().filter(|(_, eni)| {
                 let known = eni.kernel.as_ref().map(|kernel| kernel.link);
-                !eni.leaving && known.is_some() && by_mac.get(&eni.is.mac).copied() != known
+                !eni.leaving && known.is_some() && by_mac.get(&eni.record.mac).copied() != known
             });
-            moved.map(|(id, eni)| (id.clone(), eni.is.mac)).collect()
+            moved.map(|(id, eni)| (id.clone(), eni.record.mac)).collect()
         };
         for (id, mac) in moved {
             warn!(eni = %id, mac = %mac, "the device of an interface is gone; it is set up again when it is back");
