@@ -5,7 +5,7 @@ use crate::{
     node::{Node, blocks},
 };
 use pool::{
-    Action, Amount, Assigned, Cause, Custody, Eni, EniId, Lifetime, Mode, Observation, Plan,
+    Action, Amount, Assigned, Cause, Eni, EniId, Lifetime, Mode, Observation, Ownership, Plan,
     Readiness, Source, Time,
 };
 use std::{
@@ -44,7 +44,7 @@ impl Broken {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
+enum Target {
     Eni(EniId),
     Index(u32),
     Lifetime(EniId),
@@ -59,7 +59,7 @@ type Refused = (&'static str, Option<(String, Cause)>);
 pub(crate) struct OfNode {
     /// What the pool saw last.
     pub(crate) seen: Observation,
-    underway: BTreeMap<Place, Action>,
+    underway: BTreeMap<Target, Action>,
     released: BTreeMap<Ipv4Addr, Time>,
     quarantined: BTreeSet<Ipv4Addr>,
     begun: Vec<Time>,
@@ -73,7 +73,7 @@ impl OfNode {
     }
 
     pub(crate) fn resumed(&mut self, action: &Action) {
-        self.underway.insert(place(action), action.clone());
+        self.underway.insert(target(action), action.clone());
     }
 
     /// What is wanted is another thing: pauses may end.
@@ -121,7 +121,7 @@ impl OfNode {
     }
 
     pub(crate) fn started(&mut self, action: &Action, now: Time) -> Result<(), Broken> {
-        self.underway.insert(place(action), action.clone());
+        self.underway.insert(target(action), action.clone());
         self.begun.retain(|at| *at + Duration::from_secs(10) > now);
         self.begun.push(now);
         Broken::check(self.begun.len() <= ACTIONS_IN_10_S, "no hot loop", || {
@@ -149,7 +149,7 @@ impl OfNode {
     }
 
     pub(crate) fn finished(&mut self, action: &Action) {
-        self.underway.remove(&place(action));
+        self.underway.remove(&target(action));
     }
 
     pub(crate) fn succeeded(&mut self, action: &Action) {
@@ -196,11 +196,11 @@ fn carries(source: &Source, eni: &Eni) -> bool {
         Source::Missing { .. } => false,
     };
     let groups_fit = source.supply().is_some_and(|supply| supply.groups == eni.groups);
-    let is_for_us = match eni.custody {
-        Custody::Ours => true,
-        Custody::Foreign => groups_fit || matches!(source, Source::Node(_)),
-        Custody::Unknown => groups_fit && !eni.blocks.is_empty(),
-        Custody::Unmanaged => false,
+    let is_for_us = match eni.ownership {
+        Ownership::Ours => true,
+        Ownership::Foreign => groups_fit || matches!(source, Source::Node(_)),
+        Ownership::Unknown => groups_fit && !eni.blocks.is_empty(),
+        Ownership::Unmanaged => false,
     };
     in_place && is_for_us && eni.readiness == Readiness::Ready
 }
@@ -221,16 +221,16 @@ pub(crate) fn plan(node: &Node, plan: &Plan, now: Time) -> Result<(), Broken> {
     if matches!(pool.source(), Source::Missing { .. }) && !plan.actions.is_empty() {
         return broken("nothing without a source", format!("{:?}", plan.actions));
     }
-    let mut places = BTreeSet::new();
+    let mut targets = BTreeSet::new();
     let attaching = node.laws.underway.keys().filter_map(|it| match it {
-        Place::Index(index) => Some(*index),
-        Place::Eni(_) | Place::Lifetime(_) | Place::Subnets => None,
+        Target::Index(index) => Some(*index),
+        Target::Eni(_) | Target::Lifetime(_) | Target::Subnets => None,
     });
     let seen = node.laws.seen.values().map(|eni| eni.device_index);
     let mut indexes: BTreeSet<u32> = seen.chain(attaching).collect();
     for action in &plan.actions {
-        let place = place(action);
-        if node.laws.underway.contains_key(&place) || !places.insert(place) {
+        let target = target(action);
+        if node.laws.underway.contains_key(&target) || !targets.insert(target) {
             return broken("one action at a time", format!("{action:?}"));
         }
         if let Action::AttachEni { device_index, .. } = action {
@@ -267,13 +267,13 @@ fn may(node: &Node, action: &Action, now: Time) -> Result<(), (&'static str, Str
             if eni.blocks.len() + amount.blocks() > blocks {
                 return Err(("limits", format!("{} blocks there", eni.blocks.len())));
             }
-            if eni.custody == Custody::Unmanaged {
+            if eni.ownership == Ownership::Unmanaged {
                 return Err(("only what serves grows", format!("{eni:?}")));
             }
         }
         Action::Unassign { eni, blocks } => {
             let eni = seen(eni)?;
-            if !blocks.is_subset(&eni.blocks) || eni.custody != Custody::Ours {
+            if !blocks.is_subset(&eni.blocks) || eni.ownership != Ownership::Ours {
                 return Err(("only ours is given back", format!("{eni:?}")));
             }
             let addresses: BTreeSet<_> = blocks.iter().flat_map(|it| it.addresses()).collect();
@@ -281,7 +281,7 @@ fn may(node: &Node, action: &Action, now: Time) -> Result<(), (&'static str, Str
         }
         Action::ReleaseEni { eni: id } => {
             let eni = seen(id)?;
-            if eni.custody != Custody::Ours || eni.device_index == 0 {
+            if eni.ownership != Ownership::Ours || eni.device_index == 0 {
                 return Err(("only ours is given back", format!("{eni:?}")));
             }
             if let Some((owner, has)) = node.live.iter().find(|(_, has)| has.eni == *id) {
@@ -292,19 +292,19 @@ fn may(node: &Node, action: &Action, now: Time) -> Result<(), (&'static str, Str
         }
         Action::SetGroups { eni, groups } => {
             let eni = seen(eni)?;
-            if eni.custody != Custody::Ours || eni.device_index == 0 || eni.groups == *groups {
+            if eni.ownership != Ownership::Ours || eni.device_index == 0 || eni.groups == *groups {
                 return Err(("only ours is changed", format!("{eni:?}")));
             }
         }
         Action::EndWithInstance { eni } => {
             let eni = seen(eni)?;
-            if eni.custody != Custody::Ours || eni.lifetime == Lifetime::Instance {
+            if eni.ownership != Ownership::Ours || eni.lifetime == Lifetime::Instance {
                 return Err(("only ours is changed", format!("{eni:?}")));
             }
         }
         Action::Inspect { eni } => {
             let eni = seen(eni)?;
-            if eni.custody != Custody::Unknown {
+            if eni.ownership != Ownership::Unknown {
                 return Err(("asked once", format!("{eni:?}")));
             }
         }
@@ -424,7 +424,7 @@ pub(crate) fn nothing_leaks(nodes: &[Node], cloud: &Cloud, now: Time) -> Result<
             let interface = cloud.vpc.interface(id.as_str()).ok();
             let attachment = interface.and_then(|it| it.attachment.as_ref());
             let ours = node.journal.enis.get(&EniId(id.0.clone()));
-            ours.is_some_and(|it| it.custody == Custody::Ours)
+            ours.is_some_and(|it| it.ownership == Ownership::Ours)
                 && attachment.is_some_and(|it| !it.delete_on_termination)
         });
         Broken::check(stays.is_none(), "nothing outlives its instance", || {
@@ -453,7 +453,7 @@ fn surplus(node: &Node) -> Result<(), Broken> {
     } else {
         targets.warm_enis * node.limits.blocks_per_eni
     };
-    let ours = serving.iter().filter(|eni| eni.custody == Custody::Ours);
+    let ours = serving.iter().filter(|eni| eni.ownership == Ownership::Ours);
     let one_at_a_time = targets.in_addresses() || targets.mode == Mode::Prefixes;
     let small = if one_at_a_time {
         ours.flat_map(|eni| &eni.blocks).map(|it| it.size()).min()
@@ -479,16 +479,16 @@ fn amount(action: &Action) -> Option<Amount> {
     }
 }
 
-fn place(action: &Action) -> Place {
+fn target(action: &Action) -> Target {
     match action {
-        Action::AttachEni { device_index, .. } => Place::Index(*device_index),
+        Action::AttachEni { device_index, .. } => Target::Index(*device_index),
         Action::Assign { eni, .. }
         | Action::Unassign { eni, .. }
         | Action::ReleaseEni { eni }
         | Action::SetGroups { eni, .. }
-        | Action::Inspect { eni } => Place::Eni(eni.clone()),
-        Action::EndWithInstance { eni } => Place::Lifetime(eni.clone()),
-        Action::CountFree { .. } => Place::Subnets,
+        | Action::Inspect { eni } => Target::Eni(eni.clone()),
+        Action::EndWithInstance { eni } => Target::Lifetime(eni.clone()),
+        Action::CountFree { .. } => Target::Subnets,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     work::{Intent, Work},
 };
 use pool::{
-    Assigned, Block, Custody, Eni, EniId, Lifetime, Limits, Observation, Owner, Pool, Readiness,
+    Assigned, Block, Eni, EniId, Lifetime, Limits, Observation, Owner, Ownership, Pool, Readiness,
     RecentCalls, Refusal, Source, Spread, Supply, Time,
 };
 use std::{
@@ -141,7 +141,7 @@ impl Node {
         node.look(cloud);
         // The metadata, which is all that a new node needs, has no tags.
         for eni in node.journal.enis.values_mut().filter(|eni| eni.device_index != 0) {
-            eni.custody = Custody::Unknown;
+            eni.ownership = Ownership::Unknown;
         }
         node.start(now);
         node.resume(cloud, now);
@@ -496,10 +496,10 @@ impl Node {
             groups: interface.groups.iter().cloned().collect(),
             blocks: blocks(interface),
             readiness: Readiness::Coming,
-            custody: match (unmanaged, ours) {
-                (true, _) => Custody::Unmanaged,
-                (false, true) => Custody::Ours,
-                (false, false) => Custody::Foreign,
+            ownership: match (unmanaged, ours) {
+                (true, _) => Ownership::Unmanaged,
+                (false, true) => Ownership::Ours,
+                (false, false) => Ownership::Foreign,
             },
             lifetime: match attachment.delete_on_termination {
                 true => Lifetime::Instance,

@@ -421,7 +421,7 @@ impl Node {
                 let known = enis.get_mut(eni).expect("attached");
                 let recent = self.journal.recent.get(eni).cloned().unwrap_or_default();
                 let blocks = recent.blocks(&known.blocks, &is.blocks, work.begun).blocks;
-                (known.custody, known.lifetime) = (is.custody, is.lifetime);
+                (known.ownership, known.lifetime) = (is.ownership, is.lifetime);
                 known.blocks.extend(blocks);
             }
             (Some(Action::CountFree { .. }), Reply::Counted(free)) => {

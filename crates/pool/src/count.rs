@@ -1,6 +1,6 @@
 //! What the pool has, in numbers: for metrics and for people.
 
-use crate::{Action, Custody, EniId, Mode, PREFIX_SIZE, Pool, Time, grow};
+use crate::{Action, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Time, grow};
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 /// What there is.
@@ -41,7 +41,7 @@ pub struct Counts {
 }
 
 pub(crate) fn counts(pool: &Pool, now: Time) -> Counts {
-    let unmanaged = pool.enis.values().filter(|eni| eni.custody == Custody::Unmanaged).count();
+    let unmanaged = pool.enis.values().filter(|eni| eni.ownership == Ownership::Unmanaged).count();
     let enis_max = pool.limits.enis.saturating_sub(unmanaged);
     let block_size = if pool.targets.mode == Mode::Prefixes { PREFIX_SIZE } else { 1 };
     let coming = grow::underway(pool).map(crate::Amount::addresses).sum();

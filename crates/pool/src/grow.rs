@@ -1,8 +1,8 @@
 //! What is missing, and where it is asked for.
 
 use crate::{
-    Action, Amount, Cause, Custody, Eni, EniId, Mode, PREFIX_SIZE, Place, Pool, Reason, Refusal,
-    Supply, Time, backoff::Kind,
+    Action, Amount, Cause, Eni, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Reason, Refusal, Supply,
+    Target, Time, backoff::Kind,
 };
 use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
@@ -79,7 +79,7 @@ pub(crate) fn grow(pool: &Pool, supply: &Supply, now: Time) -> Growth {
         asking.attach(supply);
     }
     let Asking { actions, stopped_by, .. } = asking;
-    let counts = pool.underway.contains_key(&Place::Subnets);
+    let counts = pool.underway.contains_key(&Target::Subnets);
     if !actions.is_empty() || questions || counts {
         return Growth::Short { short, actions };
     }
@@ -162,7 +162,7 @@ impl Asking<'_> {
     fn inspect(&mut self) -> bool {
         let pool = self.pool;
         let unknown = pool.enis.iter().filter(|(_, eni)| {
-            eni.custody == Custody::Unknown
+            eni.ownership == Ownership::Unknown
                 && pool.source.is_in_place(eni)
                 && !pool.source.serves(eni)
         });
@@ -206,15 +206,15 @@ impl Asking<'_> {
     fn attach(&mut self, supply: &Supply) {
         let pool = self.pool;
         self.missing = self.missing.saturating_sub(self.room_on_busy(supply));
-        let attaching = pool.underway.keys().filter_map(|place| match place {
-            Place::DeviceIndex(index) => Some(*index),
-            Place::Eni(_) | Place::Lifetime(_) | Place::Subnets => None,
+        let attaching = pool.underway.keys().filter_map(|target| match target {
+            Target::DeviceIndex(index) => Some(*index),
+            Target::Eni(_) | Target::Lifetime(_) | Target::Subnets => None,
         });
         let used: BTreeSet<u32> =
             pool.enis.values().map(|eni| eni.device_index).chain(attaching).collect();
         let slots = pool.limits.enis.saturating_sub(used.len());
         if slots > 0 && self.missing > 0 && self.must_count(supply) {
-            if !self.is_paused(Kind::Attach) && !pool.underway.contains_key(&Place::Subnets) {
+            if !self.is_paused(Kind::Attach) && !pool.underway.contains_key(&Target::Subnets) {
                 let subnets = supply.subnets.iter().cloned().collect();
                 self.actions.push(Action::CountFree { subnets });
             }

@@ -30,7 +30,7 @@ pub use backoff::{Cause, Refusal, Spread};
 pub use count::Counts;
 pub use ledger::{Assigned, Owner, Twice};
 pub use model::{
-    Amount, Block, Custody, Eni, EniId, Lifetime, Limits, Mode, Observation, PREFIX_SIZE,
+    Amount, Block, Eni, EniId, Lifetime, Limits, Mode, Observation, Ownership, PREFIX_SIZE,
     Readiness, Source, Supply, Targets,
 };
 pub use plan::{Action, Plan, REASONS, Reason};
@@ -67,7 +67,7 @@ impl std::error::Error for NoAddress {}
 
 /// What an action works on: two actions on the same thing never run side by side.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place {
+pub(crate) enum Target {
     Eni(EniId),
     DeviceIndex(u32),
     Lifetime(EniId),
@@ -89,7 +89,7 @@ pub struct Pool {
     /// Free addresses of subnets, and when that was so.
     room: BTreeMap<String, (u32, Time)>,
     backoff: Backoff,
-    underway: BTreeMap<Place, Action>,
+    underway: BTreeMap<Target, Action>,
     usage: Usage,
 }
 
@@ -224,13 +224,13 @@ impl Pool {
     /// Notes that an action has begun: until it ends, no other is planned on the same interface, what
     /// it will bring counts as coming, and what it will take is not handed out any more.
     pub fn started(&mut self, action: &Action) {
-        self.underway.insert(action.place(), action.clone());
+        self.underway.insert(action.target(), action.clone());
     }
 
     /// Notes that an action was carried out. What it changed comes with [`Pool::observe`], which is
     /// to be called first.
     pub fn succeeded(&mut self, action: &Action) {
-        self.underway.remove(&action.place());
+        self.underway.remove(&action.target());
         let subnet = self.subnet_of(action);
         let grown = subnet.as_deref().zip(action.amount());
         self.backoff.succeeded(action.kind(), grown);
@@ -238,7 +238,7 @@ impl Pool {
 
     /// Notes that an action was refused: pauses that grow from one refusal to the next.
     pub fn refused(&mut self, action: &Action, refusal: Refusal, now: Time) {
-        self.underway.remove(&action.place());
+        self.underway.remove(&action.target());
         let subnet = self.subnet_of(action);
         let growth = subnet.as_deref().zip(action.amount());
         self.backoff.refused(action.kind(), growth, refusal, now);
@@ -282,7 +282,7 @@ impl Pool {
 
     /// The action that is under way on an interface.
     pub(crate) fn at_work_on(&self, eni: &EniId) -> Option<&Action> {
-        self.underway.get(&Place::Eni(eni.clone()))
+        self.underway.get(&Target::Eni(eni.clone()))
     }
 
     /// Blocks of an interface that are not being given back.

@@ -100,7 +100,7 @@ pub enum Readiness {
 
 /// Who attached an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Custody {
+pub enum Ownership {
     /// We did, or nobody has said otherwise.
     Ours,
     /// Somebody else did: its addresses may be used, but it is never given back.
@@ -137,7 +137,7 @@ pub struct Eni {
     /// Whether it can carry pods.
     pub readiness: Readiness,
     /// Whether it may be used and given back.
-    pub custody: Custody,
+    pub ownership: Ownership,
     /// How long it lives.
     pub lifetime: Lifetime,
 }
@@ -185,14 +185,14 @@ impl Source {
     /// Whether new pods may get addresses of this interface.
     pub fn serves(&self, eni: &Eni) -> bool {
         let groups_fit = self.supply().is_some_and(|supply| supply.groups == eni.groups);
-        match eni.custody {
+        match eni.ownership {
             // Other groups of ours are being changed; those of others we leave alone.
-            Custody::Ours => self.is_in_place(eni),
-            Custody::Foreign => {
+            Ownership::Ours => self.is_in_place(eni),
+            Ownership::Foreign => {
                 self.is_in_place(eni) && (groups_fit || matches!(self, Self::Node(_)))
             }
-            Custody::Unmanaged => false,
-            Custody::Unknown => {
+            Ownership::Unmanaged => false,
+            Ownership::Unknown => {
                 let subnet_fits =
                     self.supply().is_some_and(|supply| supply.subnets.contains(&eni.subnet));
                 let has_addresses = !eni.blocks.is_empty();

@@ -1,7 +1,7 @@
 //! What should change, and why. A pure function of the pool and the time.
 
 use crate::{
-    Amount, Block, EniId, Place, Pool, Refusal, Source, Time,
+    Amount, Block, EniId, Pool, Refusal, Source, Target, Time,
     backoff::Kind,
     grow::{self, Growth},
     shrink,
@@ -66,17 +66,17 @@ pub enum Action {
 }
 
 impl Action {
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn target(&self) -> Target {
         match self {
-            Self::AttachEni { device_index, .. } => Place::DeviceIndex(*device_index),
+            Self::AttachEni { device_index, .. } => Target::DeviceIndex(*device_index),
             Self::Assign { eni, .. }
             | Self::Unassign { eni, .. }
             | Self::ReleaseEni { eni }
             | Self::SetGroups { eni, .. }
-            | Self::Inspect { eni } => Place::Eni(eni.clone()),
+            | Self::Inspect { eni } => Target::Eni(eni.clone()),
             // It is in the way of nothing else.
-            Self::EndWithInstance { eni } => Place::Lifetime(eni.clone()),
-            Self::CountFree { .. } => Place::Subnets,
+            Self::EndWithInstance { eni } => Target::Lifetime(eni.clone()),
+            Self::CountFree { .. } => Target::Subnets,
         }
     }
 
@@ -217,8 +217,8 @@ pub(crate) fn plan(pool: &Pool, now: Time) -> Plan {
         Growth::Enough => {
             let surplus = shrink::surplus(pool, now);
             let reason = if surplus.is_empty() { nothing_missing(pool) } else { Reason::Surplus };
-            let busy: BTreeSet<Place> = actions.iter().map(Action::place).collect();
-            actions.extend(surplus.into_iter().filter(|action| !busy.contains(&action.place())));
+            let busy: BTreeSet<Target> = actions.iter().map(Action::target).collect();
+            actions.extend(surplus.into_iter().filter(|action| !busy.contains(&action.target())));
             reason
         }
         Growth::Short { short, actions: growth } => {
@@ -228,9 +228,9 @@ pub(crate) fn plan(pool: &Pool, now: Time) -> Plan {
         Growth::Stuck(reason) => reason,
     };
     // What pods wait for comes first; groups follow when the interface is free again.
-    let busy: BTreeSet<Place> = actions.iter().map(Action::place).collect();
+    let busy: BTreeSet<Target> = actions.iter().map(Action::target).collect();
     let groups = set_groups(pool, supply, now);
-    actions.extend(groups.into_iter().filter(|action| !busy.contains(&action.place())));
+    actions.extend(groups.into_iter().filter(|action| !busy.contains(&action.target())));
     actions.extend(end_with_instance(pool, now));
     let only_details = reason == Reason::Satisfied && !actions.is_empty();
     let reason = if only_details { Reason::Settling } else { reason };
@@ -253,7 +253,7 @@ fn set_groups(pool: &Pool, supply: &crate::Supply, now: Time) -> Vec<Action> {
     }
     let wrong = pool.serving().filter(|(id, eni)| {
         eni.device_index != 0
-            && eni.custody == crate::Custody::Ours
+            && eni.ownership == crate::Ownership::Ours
             && eni.groups != supply.groups
             && pool.at_work_on(id).is_none()
     });
@@ -269,8 +269,8 @@ fn end_with_instance(pool: &Pool, now: Time) -> Vec<Action> {
     }
     let stays = pool.enis.iter().filter(|(id, eni)| {
         let leaves = matches!(pool.at_work_on(id), Some(Action::ReleaseEni { .. }));
-        let asked = pool.underway.contains_key(&Place::Lifetime((*id).clone()));
-        let ours = eni.custody == crate::Custody::Ours;
+        let asked = pool.underway.contains_key(&Target::Lifetime((*id).clone()));
+        let ours = eni.ownership == crate::Ownership::Ours;
         ours && eni.lifetime == crate::Lifetime::Own && !leaves && !asked
     });
     stays.map(|(id, _)| Action::EndWithInstance { eni: id.clone() }).collect()

@@ -1,7 +1,7 @@
 //! What may be given back: never what is in use, resting, quarantined or needed again soon.
 
 use crate::{
-    Action, Block, Custody, Eni, EniId, Mode, PREFIX_SIZE, Pool, Readiness, Source, Time,
+    Action, Block, Eni, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Readiness, Source, Time,
     backoff::Kind, grow,
 };
 use std::collections::BTreeSet;
@@ -17,12 +17,14 @@ pub(crate) fn leftovers(pool: &Pool, now: Time) -> Vec<Action> {
         eni.device_index != 0 && !pool.source.is_in_place(eni) && is_empty(pool, id, eni, now)
     });
     leftovers
-        .filter_map(|(id, eni)| match eni.custody {
-            Custody::Unknown if asks && pool.at_work_on(id).is_none() => {
+        .filter_map(|(id, eni)| match eni.ownership {
+            Ownership::Unknown if asks && pool.at_work_on(id).is_none() => {
                 Some(Action::Inspect { eni: id.clone() })
             }
             _ if is_releasable(pool, id, eni) => Some(Action::ReleaseEni { eni: id.clone() }),
-            Custody::Ours | Custody::Foreign | Custody::Unmanaged | Custody::Unknown => None,
+            Ownership::Ours | Ownership::Foreign | Ownership::Unmanaged | Ownership::Unknown => {
+                None
+            }
         })
         .collect()
 }
@@ -87,7 +89,7 @@ fn unassign(pool: &Pool, spare: usize, now: Time) -> Option<Action> {
     }
     let mut candidates: Vec<(usize, &EniId, BTreeSet<Block>)> = pool
         .serving()
-        .filter(|(id, eni)| eni.custody == Custody::Ours && pool.at_work_on(id).is_none())
+        .filter(|(id, eni)| eni.ownership == Ownership::Ours && pool.at_work_on(id).is_none())
         .map(|(id, eni)| {
             let in_use =
                 |block: &&Block| block.addresses().any(|address| pool.is_taken(address, now));
@@ -121,7 +123,7 @@ fn fitting(pool: &Pool, eni: &Eni, spare: usize, now: Time) -> BTreeSet<Block> {
 
 fn is_releasable(pool: &Pool, id: &EniId, eni: &Eni) -> bool {
     eni.device_index != 0
-        && eni.custody == Custody::Ours
+        && eni.ownership == Ownership::Ours
         && eni.readiness == Readiness::Ready
         && pool.at_work_on(id).is_none()
 }

@@ -49,7 +49,7 @@ impl Executor {
 
     /// Carries out one action, and tells the pool how it ended.
     pub(crate) async fn carry_out(self, action: Action) {
-        let place = self.place(&action);
+        let target = self.target(&action);
         let done = match &action {
             Action::AttachEni { device_index, subnet, groups, amount } => {
                 self.attach_new(*device_index, subnet, groups, *amount).await
@@ -63,7 +63,7 @@ impl Executor {
             Action::CountFree { subnets } => self.count_free(subnets).await,
         };
         let refusal = done.err().map(|error| {
-            let refusal = refusal(&error, &place);
+            let refusal = refusal(&error, &target);
             metrics::refused(report::step(&action), refusal.cause);
             warn!(cause = ?refusal.cause, said = refusal.said, "refused");
             refusal
@@ -72,7 +72,7 @@ impl Executor {
     }
 
     /// Where an action works, to put before what EC2 answered.
-    fn place(&self, action: &Action) -> String {
+    fn target(&self, action: &Action) -> String {
         let subnet = match action {
             Action::AttachEni { subnet, .. } => Some(subnet.clone()),
             Action::Assign { eni, .. }
@@ -128,7 +128,7 @@ impl Executor {
 }
 
 /// Why an action failed. What is not a refusal of EC2 is something of this node's that may pass.
-fn refusal(error: &anyhow::Error, place: &str) -> Refusal {
+fn refusal(error: &anyhow::Error, target: &str) -> Refusal {
     let cause = error.downcast_ref::<Refused>().map_or(Cause::Unavailable, Refused::cause);
-    Refusal { cause, said: format!("{place}{error:#}") }
+    Refusal { cause, said: format!("{target}{error:#}") }
 }

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use ipnetwork::Ipv4Network;
 use net::Netlink;
 use pool::{
-    Action, Custody, Eni, EniId, Lifetime, Owner, Plan, Pool, Refusal, Source, Spread, Time,
+    Action, Eni, EniId, Lifetime, Owner, Ownership, Plan, Pool, Refusal, Source, Spread, Time,
 };
 use record::{Attachment, Identity, Journal, Origin};
 use std::{
@@ -58,11 +58,11 @@ impl State {
             groups: it.record.groups.clone(),
             blocks: it.record.blocks(),
             readiness: it.readiness(),
-            custody: match it.record.origin {
-                Origin::Ours => Custody::Ours,
-                Origin::Foreign => Custody::Foreign,
-                Origin::Unmanaged => Custody::Unmanaged,
-                Origin::Unknown => Custody::Unknown,
+            ownership: match it.record.origin {
+                Origin::Ours => Ownership::Ours,
+                Origin::Foreign => Ownership::Foreign,
+                Origin::Unmanaged => Ownership::Unmanaged,
+                Origin::Unknown => Ownership::Unknown,
             },
             lifetime: if it.record.outlives_instance { Lifetime::Own } else { Lifetime::Instance },
         };

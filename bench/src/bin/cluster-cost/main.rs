@@ -7,7 +7,7 @@ mod peer;
 
 use peer::{Failure, PEER_BOOT, PEER_RESTART, Peer};
 use pool::{
-    Action, Block, Cause, Custody, Eni, EniId, Lifetime, Limits, Mode, Observation, Owner, Pool,
+    Action, Block, Cause, Eni, EniId, Lifetime, Limits, Mode, Observation, Owner, Ownership, Pool,
     Readiness, Refusal, Source, Spread, Supply, Targets, Time,
 };
 use std::{
@@ -346,7 +346,7 @@ fn eni(device_index: u32, addresses: usize) -> (EniId, Eni) {
         groups: ["sg-1".into()].into(),
         blocks: (1..=addresses as u32).map(|host| Block::Address((first + host).into())).collect(),
         readiness: Readiness::Ready,
-        custody: Custody::Ours,
+        ownership: Ownership::Ours,
         lifetime: Lifetime::Instance,
     };
     (EniId(format!("eni-{device_index}")), eni)

@@ -107,7 +107,7 @@ fn an_interface_of_unknown_origin_that_was_not_plainly_made_for_pods_is_asked_ab
 
         pool.started(&first[0]);
         assert_eq!(pool.plan(AT).actions, [], "the question is open");
-        let unmanaged = Eni { custody: Custody::Unmanaged, ..eni.1 };
+        let unmanaged = Eni { ownership: Ownership::Unmanaged, ..eni.1 };
         pool.observe([primary(0), (id(1), unmanaged)].into(), AT);
         pool.succeeded(&first[0]);
         assert_eq!(pool.plan(AT).actions, [attach(2, "subnet-a", Amount::Addresses(9))]);
@@ -131,14 +131,17 @@ fn an_interface_of_unknown_origin_elsewhere_is_asked_about_before_it_is_given_ba
     assert_eq!(pool.plan(AT).actions, [Action::Inspect { eni: id(2) }]);
 
     let [first, second, (id, eni)] = enis;
-    pool.observe([first, second, (id.clone(), Eni { custody: Custody::Ours, ..eni })].into(), AT);
+    pool.observe(
+        [first, second, (id.clone(), Eni { ownership: Ownership::Ours, ..eni })].into(),
+        AT,
+    );
     assert_eq!(pool.plan(AT).actions, [Action::ReleaseEni { eni: id }]);
 }
 
 #[test]
 fn an_interface_of_somebody_else_with_other_groups_than_the_eniconfigs_gets_no_new_pods() {
     let (id, eni) = secondary(1, "subnet-a", 9);
-    let foreign = Eni { custody: Custody::Foreign, groups: ["sg-9".into()].into(), ..eni };
+    let foreign = Eni { ownership: Ownership::Foreign, groups: ["sg-9".into()].into(), ..eni };
     let mut pool = pool(config(&["subnet-a"]), [primary(0), (id, foreign)]);
 
     assert_eq!(pool.assign(owner("a"), AT).ok(), None);
@@ -214,7 +217,7 @@ fn wave(world: &mut World) {
 const NOTHING_WARM: Targets = Targets { warm_enis: 0, warm_addresses: Some(0), ..TARGETS };
 
 fn unknown((id, eni): (EniId, Eni)) -> (EniId, Eni) {
-    (id, Eni { custody: Custody::Unknown, ..eni })
+    (id, Eni { ownership: Ownership::Unknown, ..eni })
 }
 
 fn room(subnet: &str, free: u32) -> (String, u32) {

@@ -142,7 +142,7 @@ fn what_is_being_given_back_is_not_handed_out() {
 #[test]
 fn an_interface_that_is_not_to_be_touched_only_takes_up_a_slot() {
     let (id, eni) = secondary(1, "subnet-node", 9);
-    let unmanaged = Eni { custody: Custody::Unmanaged, ..eni };
+    let unmanaged = Eni { ownership: Ownership::Unmanaged, ..eni };
     let mut pool = pool(node(), [primary(9), (id, unmanaged)]);
     for pod in 0..9 {
         pool.assign(owner(pod), AT).unwrap();

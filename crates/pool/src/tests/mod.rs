@@ -76,7 +76,7 @@ fn with_blocks(
         groups: groups(),
         blocks,
         readiness: Readiness::Ready,
-        custody: Custody::Ours,
+        ownership: Ownership::Ours,
         lifetime: Lifetime::Instance,
     };
     (id(device_index), eni)

@@ -20,7 +20,7 @@ fn an_interface_of_another_subnet_is_given_back_once_it_is_empty_and_rested() {
 #[test]
 fn an_interface_that_somebody_else_attached_is_never_given_back() {
     let (id, eni) = secondary(1, "subnet-other", 2);
-    let foreign = Eni { custody: Custody::Foreign, ..eni };
+    let foreign = Eni { ownership: Ownership::Foreign, ..eni };
     let pool = pool(config(&["subnet-pods"]), [primary(0), (id, foreign)]);
 
     assert_eq!(pool.plan(AT).actions, [attach(2, "subnet-pods", Amount::Addresses(9))]);

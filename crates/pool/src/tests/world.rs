@@ -79,7 +79,7 @@ impl World {
                     groups: groups.clone(),
                     blocks: self.fresh(*amount),
                     readiness: Readiness::Ready,
-                    custody: Custody::Ours,
+                    ownership: Ownership::Ours,
                     lifetime: Lifetime::Own,
                 };
                 self.enis.insert(EniId(format!("eni-{device_index}")), eni);
@@ -98,8 +98,8 @@ impl World {
                     Lifetime::Instance;
             }
             Action::Inspect { eni } => {
-                self.enis.get_mut(eni).expect("an interface that is attached").custody =
-                    Custody::Foreign;
+                self.enis.get_mut(eni).expect("an interface that is attached").ownership =
+                    Ownership::Foreign;
             }
             Action::CountFree { subnets } => {
                 let room = subnets.iter().map(|subnet| (subnet.clone(), 100));
