@@ -125,7 +125,7 @@ struct Traffic {
 }
 
 /// One way that traffic takes, and from where.
-type Way = (PathBuf, Target);
+type EgressSelector = (PathBuf, Target);
 
 impl Traffic {
     fn up(env: &[&str]) -> Self {
@@ -166,7 +166,7 @@ impl Traffic {
         })
     }
 
-    fn ways(&self) -> Vec<Way> {
+    fn ways(&self) -> Vec<EgressSelector> {
         let Pods { client, near, far } = &self.pods;
         let world = &self.cluster.world;
         let internet = &self.cluster.internet;

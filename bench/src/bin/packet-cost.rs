@@ -1,13 +1,14 @@
 //! What a packet costs on a node with 1 to 1,000 pods, in every way that packets of pods can go.
 //!
 //! Every node is made of the very changes that the daemon makes, in namespaces of its own. A send
-//! returns after the kernel has carried the packet all the way, so its time is the packet's cost. The
+//! returns after the kernel has carried the packet all the egress, so its time is the packet's cost. The
 //! cells of the table take turns within one process, so that what else the machine does hits all.
 #![expect(clippy::print_stdout, reason = "a table is what this program is for")]
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use net::{
-    Layout, LinkChange, Mac, Netlink, Object, Op, Route, TableMarks, Veth, VethPeer, Way,
+    EgressSelector, Layout, LinkChange, Mac, Netlink, Object, Op, Route, TableMarks, Veth,
+    VethPeer,
     eni::{Eni, gateway},
     firewall::{Firewall, Metadata, NodePort, Snat},
     host::Host,
@@ -200,12 +201,12 @@ fn pod_of(mode: Mode, number: u32) -> Pod {
         pod_name: format!("eth{number}"),
         address: Ipv4Addr::from(u32::from(Ipv4Addr::new(100, 64, 1, 0)) + number),
         table,
-        way: match mode {
-            Mode::Floor | Mode::Primary => Way::Main,
-            Mode::Single => Way::Marked,
-            Mode::Prefix => Way::Block,
-            Mode::Peer => Way::Peer,
-            Mode::RulePerPod => Way::Own,
+        egress: match mode {
+            Mode::Floor | Mode::Primary => EgressSelector::Main,
+            Mode::Single => EgressSelector::Marked,
+            Mode::Prefix => EgressSelector::Block,
+            Mode::Peer => EgressSelector::Peer,
+            Mode::RulePerPod => EgressSelector::Own,
         },
         mtu: 1500,
     }

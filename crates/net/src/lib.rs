@@ -16,7 +16,7 @@ pub use kernel::{
 };
 pub use plan::{
     eni, firewall, host,
-    layout::{self, Layout, TableMarks, Way},
+    layout::{self, EgressSelector, Layout, TableMarks},
     leftover,
     op::{self, LinkChange, Mac, Object, Op, Route, RouteKind, RouteScope, Rule, Veth, VethPeer},
     pod,

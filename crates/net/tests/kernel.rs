@@ -5,7 +5,7 @@ mod namespace;
 use ipnetwork::{IpNetwork, Ipv4Network};
 use namespace::Namespace;
 use net::{
-    Link, LinkChange, Mac, Object, Op, Route, Rule, TableMarks, Veth, VethPeer, Way,
+    EgressSelector, Link, LinkChange, Mac, Object, Op, Route, Rule, TableMarks, Veth, VethPeer,
     eni::Eni,
     firewall::{Firewall, Metadata, NodePort, Snat},
     nft, op,
@@ -164,7 +164,7 @@ fn a_pod_is_wired_without_a_look_at_the_kernel_and_unrouted_again() {
         pod_name: "eth0".into(),
         address: [100, 64, 0, 9].into(),
         table: 2,
-        way: Way::Peer,
+        egress: EgressSelector::Peer,
         mtu: 9001,
     };
     let ends = pod.preferred_ends();

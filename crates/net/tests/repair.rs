@@ -10,7 +10,7 @@ use net::{
     eni::Eni,
     found::{Found, Kind, Ours, missing},
     host::Host,
-    layout::{Layout, POD_GROUP, Way},
+    layout::{EgressSelector, Layout, POD_GROUP},
     nft,
     op::Rule,
     pod::Pod,
@@ -259,7 +259,7 @@ fn set_up(netlink: &mut Netlink) -> Vec<Op> {
         pod_name: "eth0".into(),
         address: [100, 64, 0, 9].into(),
         table: 2,
-        way: Way::Own,
+        egress: EgressSelector::Own,
         mtu: 9001,
     };
     let host =

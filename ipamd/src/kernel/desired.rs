@@ -99,14 +99,14 @@ impl Node {
     }
 
     /// Notes for every pod how it finds its table under the settings in force.
-    pub(crate) fn choose_ways(&self) -> Result<()> {
+    pub(crate) fn choose_egress(&self) -> Result<()> {
         let mut state = self.state();
         let known: Vec<Attachment> =
             state.journal.snapshot().attachments.values().cloned().collect();
         for attachment in known {
-            let way = self.way(&state, &attachment.assigned(), attachment.table);
-            if attachment.way != way {
-                state.journal.assigned(Attachment { way, ..attachment })?;
+            let egress = self.egress(&state, &attachment.assigned(), attachment.table);
+            if attachment.egress != egress {
+                state.journal.assigned(Attachment { egress, ..attachment })?;
             }
         }
         Ok(())

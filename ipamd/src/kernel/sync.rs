@@ -35,7 +35,7 @@ pub(crate) fn pods(node: &Node) -> Result<()> {
         }
     }
     node.reap_leftovers()?;
-    node.choose_ways()?;
+    node.choose_egress()?;
     for attachment in node.wanted().pods {
         let pod = attachment.pod();
         let link = node

@@ -2,7 +2,7 @@
 
 use super::{Node, State, Trouble, now};
 use crate::tell::{metrics, report};
-use net::{Way, op::MAIN_TABLE};
+use net::{EgressSelector, op::MAIN_TABLE};
 use pool::{Assigned, NoAddress, Owner, Pool, Reason, Time};
 use record::Attachment;
 use std::{sync::MutexGuard, time::Instant};
@@ -42,7 +42,7 @@ impl Node {
         &self,
         owner: &Owner,
         patience: Patience<'_>,
-        attach: impl FnOnce(&Assigned, u32, Way) -> Attachment,
+        attach: impl FnOnce(&Assigned, u32, EgressSelector) -> Attachment,
     ) -> Result<Attachment, AssignError> {
         let mut state = self.state();
         if let Some(known) = state.journal.snapshot().attachments.get(owner) {
@@ -62,8 +62,8 @@ impl Node {
             }
         };
         let table = state.attached.get(&assigned.eni).map_or(MAIN_TABLE, |eni| eni.record.table());
-        let way = self.way(&state, &assigned, table);
-        let attachment = attach(&assigned, table, way);
+        let egress = self.egress(&state, &assigned, table);
+        let attachment = attach(&assigned, table, egress);
         if let Err(error) = state.journal.assigned(attachment.clone()) {
             state.pool.release(owner, now());
             return Err(AssignError::Journal(error));
@@ -76,10 +76,10 @@ impl Node {
     }
 
     /// How a pod with an address finds the table of the interface that it belongs to.
-    pub(crate) fn way(&self, state: &State, assigned: &Assigned, table: u32) -> Way {
+    pub(crate) fn egress(&self, state: &State, assigned: &Assigned, table: u32) -> EgressSelector {
         let interface = state.attached.get(&assigned.eni);
         let in_prefix = interface.is_some_and(|eni| eni.record.is_in_prefix(assigned.address));
-        Way::of(self.settings.layout, self.settings.table_marks(), table, in_prefix)
+        EgressSelector::of(self.settings.layout, self.settings.table_marks(), table, in_prefix)
     }
 
     fn count_waiting(&self, state: &mut State, change: isize) {

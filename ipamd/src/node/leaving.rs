@@ -3,7 +3,7 @@
 use super::{Node, now};
 use anyhow::{Context, Result};
 use net::{
-    Netlink, Way,
+    EgressSelector, Netlink,
     layout::{POD_GROUP, POD_GROUP_MASK},
     pod::Pod,
 };
@@ -161,7 +161,7 @@ fn leftover(address: Ipv4Addr, links: &[net::Link]) -> Option<Leaving> {
         pod_name: String::new(),
         address,
         table: net::op::MAIN_TABLE,
-        way: Way::Main,
+        egress: EgressSelector::Main,
         mtu: link.mtu,
     };
     let ours = links.iter().filter(|link| link.veth && link.group & POD_GROUP_MASK == POD_GROUP);

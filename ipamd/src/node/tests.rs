@@ -143,7 +143,7 @@ fn node(name: &str, addresses: u8) -> (std::sync::Arc<Node>, leaving::Queue, Fol
 /// The address that an owner gets without waiting.
 fn assign(node: &Node, owner: &Owner) -> Option<Ipv4Addr> {
     let patience = Patience { deadline: Instant::now(), left: &|| false };
-    let attach = |assigned: &Assigned, table, way| Attachment {
+    let attach = |assigned: &Assigned, table, egress| Attachment {
         network: owner.network.clone(),
         container: owner.container.clone(),
         interface: owner.interface.clone(),
@@ -154,7 +154,7 @@ fn assign(node: &Node, owner: &Owner) -> Option<Ipv4Addr> {
         address: assigned.address,
         eni: assigned.eni.0.clone(),
         table,
-        way,
+        egress,
         mtu: 9001,
     };
     node.assign(owner, patience, attach).ok().map(|attachment| attachment.address)
@@ -171,7 +171,7 @@ fn pod() -> net::pod::Pod {
         pod_name: "eth0".into(),
         address: ADDRESS,
         table: net::op::MAIN_TABLE,
-        way: net::Way::Main,
+        egress: net::EgressSelector::Main,
         mtu: 9001,
     }
 }

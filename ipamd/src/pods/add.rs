@@ -4,7 +4,7 @@ use super::{LOCK_WAIT, busy, internal, no_address, owner, result::result};
 use crate::node::{Node, Patience};
 use cni::{AddResult, Code, Error};
 use net::{
-    ApplyError, Netlink, Op, Way,
+    ApplyError, EgressSelector, Netlink, Op,
     pod::{Ends, Pod},
 };
 use nix::errno::Errno;
@@ -36,8 +36,8 @@ pub(super) fn add(
     let known = node.attachment(&owner).is_some();
     let patience = Patience { deadline: Instant::now() + node.settings.add_wait, left };
     let attachment = node
-        .assign(&owner, patience, |assigned, table, way| {
-            attachment(node, request, assigned, (table, way))
+        .assign(&owner, patience, |assigned, table, egress| {
+            attachment(node, request, assigned, (table, egress))
         })
         .map_err(no_address)?;
     let pod = attachment.pod();
@@ -60,7 +60,7 @@ fn attachment(
     node: &Node,
     request: &cni::Request,
     assigned: &pool::Assigned,
-    (table, way): (u32, Way),
+    (table, egress): (u32, EgressSelector),
 ) -> Attachment {
     let pod_namespace = request.args.namespace.clone().unwrap_or_default();
     let pod_name = request.args.name.clone().unwrap_or_else(|| request.container_id.clone());
@@ -76,7 +76,7 @@ fn attachment(
         address: assigned.address,
         eni: assigned.eni.0.clone(),
         table,
-        way,
+        egress,
         mtu: request.config.mtu.unwrap_or(node.settings.pod_mtu),
     }
 }

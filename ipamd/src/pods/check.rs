@@ -287,7 +287,7 @@ mod tests {
             pod_name: "eth0".into(),
             address: [10, 0, 0, 9].into(),
             table: 2,
-            way: net::Way::Own,
+            egress: net::EgressSelector::Own,
             mtu: 9001,
         }
     }

@@ -114,7 +114,7 @@ mod tests {
             address: [10, 0, 0, 9].into(),
             eni: "eni-1".into(),
             table: 2,
-            way: net::Way::Marked,
+            egress: net::EgressSelector::Marked,
             mtu: 9001,
         }
     }

@@ -89,7 +89,7 @@ fn routing(left: &Left) -> Vec<Object> {
 fn host_mac(left: &Left, host_name: &str) -> net::Mac {
     let (host_name, pod_name) = (host_name.into(), String::new());
     let (address, table) = (left.address, left.table);
-    Pod { host_name, pod_name, address, table, way: net::Way::Own, mtu: 0 }.host_mac()
+    Pod { host_name, pod_name, address, table, egress: net::EgressSelector::Own, mtu: 0 }.host_mac()
 }
 
 #[cfg(test)]

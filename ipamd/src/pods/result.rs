@@ -140,7 +140,7 @@ mod tests {
             pod_name: "eth0".into(),
             address: [10, 0, 70, 5].into(),
             table,
-            way: net::Way::Marked,
+            egress: net::EgressSelector::Marked,
             mtu: 9001,
         };
         result(&request, &pod).to_value(request.config.cni_version).unwrap()

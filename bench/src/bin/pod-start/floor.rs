@@ -36,7 +36,7 @@ impl Floor {
             pod_name: "eth0".into(),
             address: Ipv4Addr::from(FIRST + number),
             table: TABLE,
-            way: net::Way::Marked,
+            egress: net::EgressSelector::Marked,
             mtu: 9001,
         };
         Self {

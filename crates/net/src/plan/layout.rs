@@ -51,7 +51,7 @@ impl TableMarks {
 
 /// How a packet of one pod finds the interface of its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum EgressSelector {
     /// The main table: the address is one of the primary interface.
     Main,
     /// The device group of its veth says which table; filter rules make a mark of it, and the
@@ -65,7 +65,7 @@ pub enum Way {
     Peer,
 }
 
-impl Way {
+impl EgressSelector {
     /// The way of a pod whose address belongs to the interface with this table. `in_prefix` tells
     /// whether EC2 has assigned the address as part of a prefix.
     pub fn of(layout: Layout, marks: Option<TableMarks>, table: u32, in_prefix: bool) -> Self {
@@ -96,14 +96,17 @@ mod tests {
     #[test]
     fn a_table_that_does_not_fit_into_a_mark_gets_rules_of_the_pods() {
         let marks = TableMarks::beside(0x80);
-        let way = |layout, table, in_prefix| Way::of(layout, marks, table, in_prefix);
+        let egress = |layout, table, in_prefix| EgressSelector::of(layout, marks, table, in_prefix);
 
-        assert_eq!(way(Layout::Flat, 2, false), Way::Marked);
-        assert_eq!(way(Layout::Flat, 127, false), Way::Marked);
-        assert_eq!(way(Layout::Flat, 10_101, false), Way::Own);
-        assert_eq!(way(Layout::Flat, 10_101, true), Way::Block);
-        assert_eq!(way(Layout::Flat, MAIN_TABLE, true), Way::Main);
-        assert_eq!(way(Layout::Peer, 2, true), Way::Peer);
-        assert_eq!(Way::of(Layout::Flat, TableMarks::beside(u32::MAX), 2, false), Way::Own);
+        assert_eq!(egress(Layout::Flat, 2, false), EgressSelector::Marked);
+        assert_eq!(egress(Layout::Flat, 127, false), EgressSelector::Marked);
+        assert_eq!(egress(Layout::Flat, 10_101, false), EgressSelector::Own);
+        assert_eq!(egress(Layout::Flat, 10_101, true), EgressSelector::Block);
+        assert_eq!(egress(Layout::Flat, MAIN_TABLE, true), EgressSelector::Main);
+        assert_eq!(egress(Layout::Peer, 2, true), EgressSelector::Peer);
+        assert_eq!(
+            EgressSelector::of(Layout::Flat, TableMarks::beside(u32::MAX), 2, false),
+            EgressSelector::Own
+        );
     }
 }

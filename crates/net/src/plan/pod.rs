@@ -3,7 +3,7 @@
 use crate::plan::{
     eni::FROM_BLOCK,
     host::TO_POD,
-    layout::{POD_GROUP, Way},
+    layout::{EgressSelector, POD_GROUP},
     op::{LinkChange, MAIN_TABLE, Mac, Object, Op, Route, Rule, Veth, VethPeer, rp_filter},
 };
 use ipnetwork::{IpNetwork, Ipv4Network};
@@ -35,7 +35,7 @@ pub struct Pod {
     /// Routing table of the interface that holds the address; the main table for the primary one.
     pub table: u32,
     /// How what it sends finds that table.
-    pub way: Way,
+    pub egress: EgressSelector,
     /// MTU of both ends.
     pub mtu: u32,
 }
@@ -105,9 +105,12 @@ impl Pod {
 
     /// Device group of the host end.
     pub fn group(&self) -> u32 {
-        match self.way {
-            Way::Marked => POD_GROUP + self.table,
-            Way::Main | Way::Block | Way::Own | Way::Peer => POD_GROUP,
+        match self.egress {
+            EgressSelector::Marked => POD_GROUP + self.table,
+            EgressSelector::Main
+            | EgressSelector::Block
+            | EgressSelector::Own
+            | EgressSelector::Peer => POD_GROUP,
         }
     }
 
@@ -175,12 +178,12 @@ impl Pod {
         let block = Some(self.block());
         let to = Rule { to: block, ..Rule::lookup(TO_POD, MAIN_TABLE) };
         let from = |priority| Rule { from: block, ..Rule::lookup(priority, self.table) };
-        match self.way {
-            Way::Main | Way::Marked | Way::Block => vec![],
-            Way::Own => vec![from(FROM_BLOCK)],
+        match self.egress {
+            EgressSelector::Main | EgressSelector::Marked | EgressSelector::Block => vec![],
+            EgressSelector::Own => vec![from(FROM_BLOCK)],
             // Pods of the primary interface leave by the main table without a rule.
-            Way::Peer if self.table == MAIN_TABLE => vec![to],
-            Way::Peer => vec![to, from(FROM_POD)],
+            EgressSelector::Peer if self.table == MAIN_TABLE => vec![to],
+            EgressSelector::Peer => vec![to, from(FROM_POD)],
         }
     }
 }
@@ -191,19 +194,26 @@ mod tests {
 
     #[test]
     fn a_pod_costs_no_rule_but_in_the_peers_layout() {
-        let count = |way, table| Pod { way, table, ..pod() }.rules().len();
+        let count = |egress, table| Pod { egress, table, ..pod() }.rules().len();
 
-        assert_eq!([Way::Main, Way::Marked, Way::Block].map(|way| count(way, 2)), [0, 0, 0]);
-        assert_eq!((count(Way::Own, 10_101), count(Way::Peer, MAIN_TABLE)), (1, 1));
-        assert_eq!(count(Way::Peer, 2), 2);
+        assert_eq!(
+            [EgressSelector::Main, EgressSelector::Marked, EgressSelector::Block]
+                .map(|egress| count(egress, 2)),
+            [0, 0, 0]
+        );
+        assert_eq!(
+            (count(EgressSelector::Own, 10_101), count(EgressSelector::Peer, MAIN_TABLE)),
+            (1, 1)
+        );
+        assert_eq!(count(EgressSelector::Peer, 2), 2);
     }
 
     #[test]
     fn the_device_group_says_which_table_is_marked() {
-        let group = |way| Pod { way, ..pod() }.group();
+        let group = |egress| Pod { egress, ..pod() }.group();
 
-        assert_eq!(group(Way::Marked), POD_GROUP + 2);
-        assert_eq!(group(Way::Block), POD_GROUP);
+        assert_eq!(group(EgressSelector::Marked), POD_GROUP + 2);
+        assert_eq!(group(EgressSelector::Block), POD_GROUP);
     }
 
     #[test]
@@ -217,9 +227,15 @@ mod tests {
             ops.into_iter().filter_map(object).collect()
         };
 
-        for way in [Way::Main, Way::Marked, Way::Block, Way::Own, Way::Peer] {
-            let pod = Pod { way, ..pod() };
-            assert_eq!(routes(pod.unroute(Some(7))), routes(pod.on_host(7)), "{way:?}");
+        for egress in [
+            EgressSelector::Main,
+            EgressSelector::Marked,
+            EgressSelector::Block,
+            EgressSelector::Own,
+            EgressSelector::Peer,
+        ] {
+            let pod = Pod { egress, ..pod() };
+            assert_eq!(routes(pod.unroute(Some(7))), routes(pod.on_host(7)), "{egress:?}");
         }
     }
 
@@ -238,7 +254,7 @@ mod tests {
             pod_name: "eth0".into(),
             address: [100, 64, 0, 9].into(),
             table: 2,
-            way: Way::Marked,
+            egress: EgressSelector::Marked,
             mtu: 9001,
         }
     }

@@ -295,7 +295,7 @@ mod tests {
             address: [10, 0, 0, pod].into(),
             eni: "eni-1".into(),
             table: 2,
-            way: net::Way::Marked,
+            egress: net::EgressSelector::Marked,
             mtu: 9001,
         }
     }

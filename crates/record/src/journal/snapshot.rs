@@ -34,8 +34,8 @@ pub struct Attachment {
     /// Routing table of that interface.
     pub table: u32,
     /// How what the pod sends finds that table.
-    #[serde(with = "WayName", default = "WayName::before_it_was_noted")]
-    pub way: net::Way,
+    #[serde(rename = "way", with = "EgressName", default = "EgressName::before_it_was_noted")]
+    pub egress: net::EgressSelector,
     /// MTU of the pod.
     pub mtu: u32,
 }
@@ -43,10 +43,10 @@ pub struct Attachment {
 /// EC2 assigns prefixes of this length (`facts/ec2-facts.md` §1.5).
 pub(super) const PREFIX_LENGTH: u8 = 28;
 
-/// [`net::Way`] as it is in a record.
+/// [`net::EgressSelector`] as it is in a record.
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "net::Way", rename_all = "snake_case")]
-enum WayName {
+#[serde(remote = "net::EgressSelector", rename_all = "snake_case")]
+enum EgressName {
     Main,
     Marked,
     Block,
@@ -54,9 +54,9 @@ enum WayName {
     Peer,
 }
 
-impl WayName {
-    fn before_it_was_noted() -> net::Way {
-        net::Way::Own
+impl EgressName {
+    fn before_it_was_noted() -> net::EgressSelector {
+        net::EgressSelector::Own
     }
 }
 
@@ -82,7 +82,7 @@ impl Attachment {
             pod_name: self.interface.clone(),
             address: self.address,
             table: self.table,
-            way: self.way,
+            egress: self.egress,
             mtu: self.mtu,
         }
     }

@@ -280,7 +280,7 @@ impl Repairer {
         for (owner, pod) in gone {
             let ends_now = self.node.attachment(&owner).is_none()
                 || Namespace::at(Path::new(&pod.netns)) == Namespace::Gone;
-            // Its DEL may be on its way, or nobody may know that the pod is gone.
+            // Its DEL may be on its egress, or nobody may know that the pod is gone.
             self.node.suspect_orphan(&owner);
             if !ends_now && self.without_link.insert(owner) {
                 warn!(

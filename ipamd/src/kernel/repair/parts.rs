@@ -167,7 +167,7 @@ mod tests {
     use super::*;
     use crate::kernel::desired::HostNetwork;
     use net::{
-        Layout, Link, Way,
+        EgressSelector, Layout, Link,
         firewall::{Firewall, Metadata, NodePort, Snat},
         host::Host,
     };
@@ -262,7 +262,7 @@ mod tests {
             address: of.address,
             eni: String::new(),
             table: of.table,
-            way: of.way,
+            egress: of.egress,
             mtu: of.mtu,
         };
         Wanted {
@@ -278,7 +278,7 @@ mod tests {
             pod_name: "eth0".into(),
             address: [100, 64, 0, 9].into(),
             table: 2,
-            way: Way::Marked,
+            egress: EgressSelector::Marked,
             mtu: 9001,
         }
     }
