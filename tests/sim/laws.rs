@@ -5,7 +5,7 @@ use crate::{
     node::{Node, blocks},
 };
 use pool::{
-    Action, Amount, Assigned, Cause, Eni, EniId, Lifetime, Mode, Observation, Ownership, Plan,
+    Action, Allocation, Amount, Cause, Eni, EniId, Lifetime, Mode, Observation, Ownership, Plan,
     Readiness, Source, Time,
 };
 use std::{
@@ -83,7 +83,7 @@ impl OfNode {
 
     pub(crate) fn handed_out(
         &mut self,
-        assigned: &Assigned,
+        assigned: &Allocation,
         source: &Source,
         cooldown: Duration,
         now: Time,

@@ -7,8 +7,8 @@ use crate::{
     work::{Intent, Work},
 };
 use pool::{
-    Assigned, Block, Eni, EniId, Lifetime, Limits, Observation, Owner, Ownership, Pool, Readiness,
-    RecentCalls, Refusal, Source, Spread, Supply, Time,
+    Allocation, Block, Eni, EniId, Lifetime, Limits, Observation, Owner, Ownership, Pool,
+    Readiness, RecentCalls, Refusal, Source, Spread, Supply, Time,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -49,7 +49,7 @@ enum PodState {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Journal {
     pub(crate) enis: Observation,
-    pub(crate) assigned: BTreeMap<Owner, Assigned>,
+    pub(crate) assigned: BTreeMap<Owner, Allocation>,
     pub(crate) resting: BTreeMap<Ipv4Addr, Time>,
     pub(crate) intents: BTreeMap<u32, Intent>,
     source: Option<Source>,
@@ -81,7 +81,7 @@ pub(crate) struct Node {
     pub(crate) comparing: bool,
     pub(crate) pods: BTreeMap<u32, Pod>,
     /// What runs, whatever the daemon believes.
-    pub(crate) live: BTreeMap<Owner, Assigned>,
+    pub(crate) live: BTreeMap<Owner, Allocation>,
     /// Devices appear to the daemon only then.
     pub(crate) late: BTreeMap<EniId, Time>,
     pub(crate) late_by: Duration,
@@ -261,7 +261,7 @@ impl Node {
         let (Some(pool), Some(has)) = (self.pool.as_mut(), self.live.get(&owner)) else {
             return Ok(());
         };
-        match pool.assign(owner, now) {
+        match pool.allocate(owner, now) {
             Ok(assigned) if assigned == *has => Ok(()),
             other => Err(Broken::new("same answer", format!("{has:?} at first, then {other:?}"))),
         }
@@ -275,7 +275,7 @@ impl Node {
             return Ok(());
         };
         let name = owner(number, pod.tries);
-        match pool.assign(name.clone(), now) {
+        match pool.allocate(name.clone(), now) {
             Ok(assigned) => {
                 pod.state = PodState::Runs;
                 self.laws.handed_out(&assigned, &self.source, cooldown, now)?;

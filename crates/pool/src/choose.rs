@@ -1,6 +1,6 @@
 //! Which of the free addresses a new pod gets.
 
-use crate::{Assigned, Block, Eni, EniId, Pool, Readiness, Time};
+use crate::{Allocation, Block, Eni, EniId, Pool, Readiness, Time};
 use std::{cmp::Reverse, net::Ipv4Addr};
 
 impl Pool {
@@ -9,13 +9,13 @@ impl Pool {
     ///
     /// Looks no further than it must: this is done for every pod, on nodes with thousands of
     /// addresses.
-    pub(crate) fn best_free(&self, now: Time) -> Option<Assigned> {
+    pub(crate) fn best_free(&self, now: Time) -> Option<Allocation> {
         let mut enis: Vec<(&EniId, &Eni)> =
             self.serving().filter(|(_, eni)| eni.readiness == Readiness::Ready).collect();
         enis.sort_by_key(|(id, _)| (Reverse(self.ledger.in_use_on(id)), *id));
         enis.into_iter().find_map(|(id, eni)| {
             let address = self.best_free_on(id, eni, now)?;
-            Some(Assigned { address, eni: id.clone() })
+            Some(Allocation { address, eni: id.clone() })
         })
     }
 

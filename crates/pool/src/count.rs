@@ -57,8 +57,8 @@ pub(crate) fn counts(pool: &Pool, now: Time) -> Counts {
     };
     let mut in_use_by_eni: BTreeMap<EniId, usize> =
         pool.enis.keys().map(|id| (id.clone(), 0)).collect();
-    for (_, assigned) in pool.ledger.all() {
-        *in_use_by_eni.entry(assigned.eni.clone()).or_default() += 1;
+    for (_, allocation) in pool.ledger.all() {
+        *in_use_by_eni.entry(allocation.eni.clone()).or_default() += 1;
     }
     Counts {
         enis: pool.enis.len().saturating_sub(unmanaged),

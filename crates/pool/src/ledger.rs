@@ -27,7 +27,7 @@ impl fmt::Display for Owner {
 
 /// An address in use, and the interface that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assigned {
+pub struct Allocation {
     /// The address.
     pub address: Ipv4Addr,
     /// Its interface.
@@ -53,7 +53,7 @@ impl std::error::Error for Twice {}
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
-    by_owner: BTreeMap<Owner, Assigned>,
+    by_owner: BTreeMap<Owner, Allocation>,
     by_address: BTreeMap<Ipv4Addr, Owner>,
     /// How many addresses of each interface have an owner.
     on_eni: BTreeMap<EniId, usize>,
@@ -64,11 +64,11 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn of(&self, owner: &Owner) -> Option<&Assigned> {
+    pub(crate) fn of(&self, owner: &Owner) -> Option<&Allocation> {
         self.by_owner.get(owner)
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&Owner, &Assigned)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&Owner, &Allocation)> {
         self.by_owner.iter()
     }
 
@@ -76,42 +76,42 @@ impl Ledger {
         self.by_owner.len()
     }
 
-    /// Notes an assignment that somebody else made; refuses to give an address to a second owner.
-    pub(crate) fn record(&mut self, owner: Owner, assigned: Assigned) -> Result<(), Twice> {
-        match self.by_address.get(&assigned.address) {
+    /// Notes an allocation that somebody else made; refuses to give an address to a second owner.
+    pub(crate) fn record(&mut self, owner: Owner, allocation: Allocation) -> Result<(), Twice> {
+        match self.by_address.get(&allocation.address) {
             Some(holder) if *holder != owner => {
-                return Err(Twice { address: assigned.address, holder: holder.clone() });
+                return Err(Twice { address: allocation.address, holder: holder.clone() });
             }
             Some(_) | None => {}
         }
-        self.insert(owner, assigned);
+        self.insert(owner, allocation);
         Ok(())
     }
 
-    /// Notes an assignment of an address that is free.
-    pub(crate) fn insert(&mut self, owner: Owner, assigned: Assigned) {
+    /// Notes an allocation of an address that is free.
+    pub(crate) fn insert(&mut self, owner: Owner, allocation: Allocation) {
         self.take(&owner);
-        self.by_address.insert(assigned.address, owner.clone());
-        *self.on_eni.entry(assigned.eni.clone()).or_default() += 1;
-        self.by_owner.insert(owner, assigned);
+        self.by_address.insert(allocation.address, owner.clone());
+        *self.on_eni.entry(allocation.eni.clone()).or_default() += 1;
+        self.by_owner.insert(owner, allocation);
     }
 
-    pub(crate) fn release(&mut self, owner: &Owner, now: Time) -> Option<Assigned> {
-        let assigned = self.take(owner)?;
-        self.rest(assigned.address, now);
-        Some(assigned)
+    pub(crate) fn release(&mut self, owner: &Owner, now: Time) -> Option<Allocation> {
+        let allocation = self.take(owner)?;
+        self.rest(allocation.address, now);
+        Some(allocation)
     }
 
-    fn take(&mut self, owner: &Owner) -> Option<Assigned> {
-        let assigned = self.by_owner.remove(owner)?;
-        self.by_address.remove(&assigned.address);
-        if let Some(count) = self.on_eni.get_mut(&assigned.eni) {
+    fn take(&mut self, owner: &Owner) -> Option<Allocation> {
+        let allocation = self.by_owner.remove(owner)?;
+        self.by_address.remove(&allocation.address);
+        if let Some(count) = self.on_eni.get_mut(&allocation.eni) {
             *count -= 1;
             if *count == 0 {
-                self.on_eni.remove(&assigned.eni);
+                self.on_eni.remove(&allocation.eni);
             }
         }
-        Some(assigned)
+        Some(allocation)
     }
 
     /// Notes that an address was released at a time, perhaps before this process began.

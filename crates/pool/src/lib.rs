@@ -12,7 +12,7 @@
 //!    [`Pool::refused`];
 //! 4. sleep until [`Plan::wake_at`], or until something else changes.
 //!
-//! Between turns, [`Pool::assign`] and [`Pool::release`] serve pods from memory.
+//! Between turns, [`Pool::allocate`] and [`Pool::release`] serve pods from memory.
 
 mod backoff;
 mod choose;
@@ -28,7 +28,7 @@ mod views;
 
 pub use backoff::{Cause, Refusal, Spread};
 pub use count::Counts;
-pub use ledger::{Assigned, Owner, Twice};
+pub use ledger::{Allocation, Owner, Twice};
 pub use model::{
     Amount, Block, Eni, EniId, Lifetime, Limits, Mode, Observation, Ownership, PREFIX_SIZE,
     Readiness, Source, Supply, Targets,
@@ -111,7 +111,7 @@ impl Pool {
         }
     }
 
-    /// Takes over what is attached to this node. Assignments are not touched by what is missing from
+    /// Takes over what is attached to this node. Allocations are not touched by what is missing from
     /// it: absence in one view is no proof.
     pub fn observe(&mut self, seen: Observation, now: Time) {
         self.enis = seen;
@@ -174,27 +174,32 @@ impl Pool {
     }
 
     /// Gives `owner` an address; asked again, gives the same one again.
-    pub fn assign(&mut self, owner: Owner, now: Time) -> Result<Assigned, NoAddress> {
-        if let Some(assigned) = self.ledger.of(&owner) {
-            return Ok(assigned.clone());
+    pub fn allocate(&mut self, owner: Owner, now: Time) -> Result<Allocation, NoAddress> {
+        if let Some(allocation) = self.ledger.of(&owner) {
+            return Ok(allocation.clone());
         }
-        let assigned = self.best_free(now).ok_or_else(|| self.exhausted(now))?;
-        self.ledger.insert(owner, assigned.clone());
+        let allocation = self.best_free(now).ok_or_else(|| self.exhausted(now))?;
+        self.ledger.insert(owner, allocation.clone());
         self.usage.note(self.ledger.in_use(), now);
-        Ok(assigned)
+        Ok(allocation)
     }
 
     /// Who holds which address.
-    pub fn assignments(&self) -> impl Iterator<Item = (&Owner, &Assigned)> {
+    pub fn allocations(&self) -> impl Iterator<Item = (&Owner, &Allocation)> {
         self.ledger.all()
     }
 
-    /// Takes over an assignment that was made before this process began.
+    /// Takes over an allocation that was made before this process began.
     ///
     /// # Errors
     /// Another owner has the address.
-    pub fn restore(&mut self, owner: Owner, assigned: Assigned, now: Time) -> Result<(), Twice> {
-        self.ledger.record(owner, assigned)?;
+    pub fn restore(
+        &mut self,
+        owner: Owner,
+        allocation: Allocation,
+        now: Time,
+    ) -> Result<(), Twice> {
+        self.ledger.record(owner, allocation)?;
         self.usage.note(self.ledger.in_use(), now);
         Ok(())
     }
@@ -215,7 +220,7 @@ impl Pool {
     }
 
     /// Takes back the address of `owner`; a second call is no error.
-    pub fn release(&mut self, owner: &Owner, now: Time) -> Option<Assigned> {
+    pub fn release(&mut self, owner: &Owner, now: Time) -> Option<Allocation> {
         let released = self.ledger.release(owner, now)?;
         self.usage.note(self.ledger.in_use(), now);
         Some(released)

@@ -137,7 +137,7 @@ fn source(settings: &Settings, journal: &Journal, primary: &Interface) -> Source
 
 fn restore(pool: &mut Pool, journal: &Journal) {
     for attachment in journal.snapshot().attachments.values() {
-        if let Err(twice) = pool.restore(attachment.owner(), attachment.assigned(), now()) {
+        if let Err(twice) = pool.restore(attachment.owner(), attachment.allocation(), now()) {
             // Two pods with one address: neither can be told apart by us, so both stay as they are.
             error!(error = %twice, pod = attachment.pod_name, "restore an attachment");
         }

@@ -104,9 +104,9 @@ impl Node {
         let known: Vec<Attachment> =
             state.journal.snapshot().attachments.values().cloned().collect();
         for attachment in known {
-            let egress = self.egress(&state, &attachment.assigned(), attachment.table);
+            let egress = self.egress(&state, &attachment.allocation(), attachment.table);
             if attachment.egress != egress {
-                state.journal.assigned(Attachment { egress, ..attachment })?;
+                state.journal.allocated(Attachment { egress, ..attachment })?;
             }
         }
         Ok(())

@@ -75,7 +75,7 @@ impl Node {
     pub(crate) fn reap_leftovers(&self) -> Result<()> {
         let links = self.kernel().links().context("list the node's links")?;
         let mut state = self.state();
-        let used: Vec<Ipv4Addr> = state.pool.assignments().map(|(_, it)| it.address).collect();
+        let used: Vec<Ipv4Addr> = state.pool.allocations().map(|(_, it)| it.address).collect();
         let resting = state.journal.snapshot().resting.keys();
         let leaving: Vec<Leaving> = resting
             .filter(|address| !used.contains(address))

@@ -1,11 +1,11 @@
 //! What the daemon knows: one lock around the pool and the journal, and a way into the kernel.
 
-mod assign;
+mod allocate;
 mod attached;
 mod leaving;
 mod outlook;
 
-pub(crate) use assign::{AssignError, Patience};
+pub(crate) use allocate::{AllocateError, Patience};
 pub(crate) use attached::Attached;
 pub(crate) use leaving::{Leaving, Reaper, queue};
 pub(crate) use outlook::Outlook;
@@ -312,7 +312,7 @@ impl Node {
     /// Who has an address.
     pub(crate) fn holder(&self, address: Ipv4Addr) -> Option<Owner> {
         let state = self.state();
-        let mut holders = state.pool.assignments().filter(|(_, it)| it.address == address);
+        let mut holders = state.pool.allocations().filter(|(_, it)| it.address == address);
         holders.next().map(|(owner, _)| owner.clone())
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Node, State,
-    assign::{self, AssignError},
+    allocate::{self, AllocateError},
     now,
 };
 use pool::Owner;
@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(crate) struct Outlook {
     /// Whether there is an address for it, and why not.
-    pub address: Result<(), AssignError>,
+    pub address: Result<(), AllocateError>,
     /// As many pods run here as kubelet allows: none will come.
     pub full: bool,
     /// Pods whose interface is not there, or not set up.
@@ -37,13 +37,13 @@ impl Node {
         // A copy, on which can be tried what shall not happen.
         let mut pool = state.pool.clone();
         drop(state);
-        let in_use = pool.assignments().count();
+        let in_use = pool.allocations().count();
         let full = pool.limits().max_pods.is_some_and(|most| in_use >= most);
         let nobody =
             Owner { network: String::new(), container: String::new(), interface: String::new() };
-        let address = pool.assign(nobody, now()).map(drop).map_err(|none| {
+        let address = pool.allocate(nobody, now()).map(drop).map_err(|none| {
             pool.set_waiting(waiting + 1);
-            assign::no_address(&pool, none)
+            allocate::no_address(&pool, none)
         });
         Some(Outlook { address, full, cut_off })
     }
@@ -66,5 +66,5 @@ fn cut_off(state: &State) -> usize {
         let attached = state.attached.get(eni);
         attached.is_some_and(|it| it.readiness() == pool::Readiness::Ready)
     };
-    state.pool.assignments().filter(|(_, assigned)| !carries(&assigned.eni)).count()
+    state.pool.allocations().filter(|(_, allocation)| !carries(&allocation.eni)).count()
 }

@@ -1,7 +1,7 @@
 //! A node without a network: what happens to an address behind a DEL, and what STATUS is told.
 
 use super::*;
-use pool::{Assigned, Limits};
+use pool::{Allocation, Limits};
 use record::Interface;
 use std::{fs, path::PathBuf, process, thread};
 
@@ -13,17 +13,17 @@ const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
 fn an_address_is_nobodys_until_its_link_is_gone_even_without_a_cooldown() {
     let (node, leaving, _folder) = node("gone", 1);
     let (first, second) = (owner("first"), owner("second"));
-    assign(&node, &first).unwrap();
+    allocate(&node, &first).unwrap();
 
     node.release(&first, Some(Leaving { pod: pod(), host: 7 })).unwrap();
-    let before = assign(&node, &second);
+    let before = allocate(&node, &second);
     // The kernel of this test has no such link: to the reaper it is gone already.
     node.start_reaper(leaving).unwrap();
     let patience = Instant::now() + Duration::from_secs(30);
     let after = loop {
-        match assign(&node, &second) {
+        match allocate(&node, &second) {
             None if Instant::now() < patience => thread::sleep(Duration::from_millis(5)),
-            assigned => break assigned,
+            allocation => break allocation,
         }
     };
 
@@ -34,11 +34,11 @@ fn an_address_is_nobodys_until_its_link_is_gone_even_without_a_cooldown() {
 #[test]
 fn an_address_without_a_link_is_free_at_once_without_a_cooldown() {
     let (node, _leaving, _folder) = node("free", 1);
-    assign(&node, &owner("first")).unwrap();
+    allocate(&node, &owner("first")).unwrap();
 
     node.release(&owner("first"), None).unwrap();
 
-    assert_eq!(assign(&node, &owner("second")), Some(ADDRESS));
+    assert_eq!(allocate(&node, &owner("second")), Some(ADDRESS));
 }
 
 /// CNI requirement 47.
@@ -60,7 +60,7 @@ fn to_look_ahead_changes_nothing() {
     let outlook = node.outlook(Instant::now()).unwrap();
 
     assert!(outlook.address.is_ok() && !outlook.full);
-    assert_eq!(node.state().pool.assignments().count(), 0);
+    assert_eq!(node.state().pool.allocations().count(), 0);
     assert_eq!(node.attachments(), []);
 }
 
@@ -69,7 +69,7 @@ fn to_look_ahead_changes_nothing() {
 fn a_node_with_as_many_pods_as_kubelet_allows_is_full() {
     let (node, _leaving, _folder) = node("full", 1);
     node.set_max_pods(Some(1));
-    assign(&node, &owner("first")).unwrap();
+    allocate(&node, &owner("first")).unwrap();
 
     let outlook = node.outlook(Instant::now()).unwrap();
 
@@ -81,7 +81,7 @@ fn a_node_with_as_many_pods_as_kubelet_allows_is_full() {
 fn pods_of_an_interface_that_is_not_set_up_are_cut_off() {
     for (device_index, cut_off) in [(0, 0), (1, 1)] {
         let (node, _leaving, _folder) = node(&format!("cut-{device_index}"), 1);
-        assign(&node, &owner("first")).unwrap();
+        allocate(&node, &owner("first")).unwrap();
 
         node.change_interface(&EniId("eni-1".into()), |eni| eni.record.device_index = device_index);
 
@@ -141,9 +141,9 @@ fn node(name: &str, addresses: u8) -> (std::sync::Arc<Node>, leaving::Queue, Fol
 }
 
 /// The address that an owner gets without waiting.
-fn assign(node: &Node, owner: &Owner) -> Option<Ipv4Addr> {
+fn allocate(node: &Node, owner: &Owner) -> Option<Ipv4Addr> {
     let patience = Patience { deadline: Instant::now(), left: &|| false };
-    let attach = |assigned: &Assigned, table, egress| Attachment {
+    let attach = |allocation: &Allocation, table, egress| Attachment {
         network: owner.network.clone(),
         container: owner.container.clone(),
         interface: owner.interface.clone(),
@@ -151,13 +151,13 @@ fn assign(node: &Node, owner: &Owner) -> Option<Ipv4Addr> {
         pod_name: owner.container.clone(),
         netns: "/n".into(),
         host_name: pod().host_name,
-        address: assigned.address,
-        eni: assigned.eni.0.clone(),
+        address: allocation.address,
+        eni: allocation.eni.0.clone(),
         table,
         egress,
         mtu: 9001,
     };
-    node.assign(owner, patience, attach).ok().map(|attachment| attachment.address)
+    node.allocate(owner, patience, attach).ok().map(|attachment| attachment.address)
 }
 
 fn owner(container: &str) -> Owner {

@@ -36,8 +36,8 @@ pub(super) fn add(
     let known = node.attachment(&owner).is_some();
     let patience = Patience { deadline: Instant::now() + node.settings.add_wait, left };
     let attachment = node
-        .assign(&owner, patience, |assigned, table, egress| {
-            attachment(node, request, assigned, (table, egress))
+        .allocate(&owner, patience, |allocation, table, egress| {
+            attachment(node, request, allocation, (table, egress))
         })
         .map_err(no_address)?;
     let pod = attachment.pod();
@@ -59,7 +59,7 @@ pub(super) fn add(
 fn attachment(
     node: &Node,
     request: &cni::Request,
-    assigned: &pool::Assigned,
+    allocation: &pool::Allocation,
     (table, egress): (u32, EgressSelector),
 ) -> Attachment {
     let pod_namespace = request.args.namespace.clone().unwrap_or_default();
@@ -73,8 +73,8 @@ fn attachment(
         host_name: cni::names::host_veth(prefix, &pod_namespace, &pod_name),
         pod_namespace,
         pod_name,
-        address: assigned.address,
-        eni: assigned.eni.0.clone(),
+        address: allocation.address,
+        eni: allocation.eni.0.clone(),
         table,
         egress,
         mtu: request.config.mtu.unwrap_or(node.settings.pod_mtu),

@@ -13,7 +13,7 @@ pub(crate) mod wire;
 pub(crate) use del::remove;
 
 use crate::{
-    node::{AssignError, Node},
+    node::{AllocateError, Node},
     tell::{
         metrics::{self, Outcome},
         report,
@@ -114,15 +114,15 @@ fn busy() -> Error {
     }
 }
 
-fn no_address(error: AssignError) -> Error {
+fn no_address(error: AllocateError) -> Error {
     match error {
-        AssignError::NoAddress { none, reason, at } => Error {
+        AllocateError::NoAddress { none, reason, at } => Error {
             code: Code::TryAgainLater,
             msg: report::no_address(&none, &reason, at),
             details: String::new(),
         },
-        AssignError::CallerLeft => internal("wait for an address", "the caller left"),
-        AssignError::Journal(error) => internal("note the assigned address", error),
+        AllocateError::CallerLeft => internal("wait for an address", "the caller left"),
+        AllocateError::Journal(error) => internal("note the allocation address", error),
     }
 }
 

@@ -1,7 +1,7 @@
 //! STATUS: could an ADD be served now, or soon? From memory: nobody is asked, nothing is waited for.
 
 use super::no_address;
-use crate::node::{AssignError, Node, Outlook};
+use crate::node::{AllocateError, Node, Outlook};
 use cni::{Code, Error};
 use pool::{Cause, Reason};
 use std::time::{Duration, Instant};
@@ -36,8 +36,8 @@ fn judge(outlook: Outlook, outwaits_rest: bool) -> Result<(), Error> {
 }
 
 /// Whether an ADD that comes now finds an address while it waits.
-fn comes_soon(error: &AssignError, outwaits_rest: bool) -> bool {
-    let AssignError::NoAddress { none, reason, .. } = error else { return false };
+fn comes_soon(error: &AllocateError, outwaits_rest: bool) -> bool {
+    let AllocateError::NoAddress { none, reason, .. } = error else { return false };
     let rested = none.resting > 0 && outwaits_rest;
     let comes = match reason {
         Reason::Satisfied
@@ -116,7 +116,7 @@ mod tests {
     fn an_address_that_rests_for_less_than_an_add_waits_is_as_good_as_free() {
         let outlook = || {
             let mut outlook = outlook(Reason::Full { enis: 3 });
-            if let Err(AssignError::NoAddress { none, .. }) = &mut outlook.address {
+            if let Err(AllocateError::NoAddress { none, .. }) = &mut outlook.address {
                 none.resting = 1;
             }
             outlook
@@ -128,7 +128,7 @@ mod tests {
 
     fn outlook(reason: Reason) -> Outlook {
         let none = NoAddress { in_use: 28, resting: 0 };
-        let address = Err(AssignError::NoAddress { none, reason, at: Time(Duration::ZERO) });
+        let address = Err(AllocateError::NoAddress { none, reason, at: Time(Duration::ZERO) });
         Outlook { address, full: false, cut_off: 0 }
     }
 

@@ -178,7 +178,7 @@ impl Ours {
             container: "first".into(),
             interface: "eth0".into(),
         };
-        let served = self.pool.assign(owner, Time(now)).is_ok();
+        let served = self.pool.allocate(owner, Time(now)).is_ok();
         self.pool.set_waiting(usize::from(!served));
         served && !std::mem::replace(&mut self.served, served)
     }

@@ -84,9 +84,9 @@ fn an_interface_that_a_launch_template_made_for_pods_is_used_without_a_call() {
     let enis = [primary(0), unknown(secondary(1, "subnet-a", 9))];
     let mut pool = pool(config(&["subnet-a"]), enis);
 
-    let assigned = pool.assign(owner("a"), AT).unwrap();
+    let allocation = pool.allocate(owner("a"), AT).unwrap();
 
-    assert_eq!(assigned.eni, id(1));
+    assert_eq!(allocation.eni, id(1));
     // One address less than a whole interface is warm: that alone is a reason for a call.
     pool.release(&owner("a"), AT);
     let rested = at(30);
@@ -101,7 +101,7 @@ fn an_interface_of_unknown_origin_that_was_not_plainly_made_for_pods_is_asked_ab
     for eni in [secondary(1, "subnet-a", 0), other_groups(secondary(1, "subnet-a", 9))] {
         let mut pool = pool(config(&["subnet-a"]), [primary(0), unknown(eni.clone())]);
 
-        assert_eq!(pool.assign(owner("a"), AT).ok(), None, "{eni:?}");
+        assert_eq!(pool.allocate(owner("a"), AT).ok(), None, "{eni:?}");
         let first = pool.plan(AT).actions;
         assert_eq!(first, [Action::Inspect { eni: id(1) }], "{eni:?}");
 
@@ -118,7 +118,7 @@ fn an_interface_of_unknown_origin_that_was_not_plainly_made_for_pods_is_asked_ab
 fn without_custom_networking_too_no_address_of_an_interface_is_used_that_is_not_to_be_touched() {
     let mut pool = pool(node(), [primary(0), unknown(secondary(1, "subnet-other", 9))]);
 
-    assert_eq!(pool.assign(owner("a"), AT).ok(), None);
+    assert_eq!(pool.allocate(owner("a"), AT).ok(), None);
     let actions = pool.plan(AT).actions;
     assert!(actions.contains(&Action::Inspect { eni: id(1) }), "{actions:?}");
 }
@@ -144,7 +144,7 @@ fn an_interface_of_somebody_else_with_other_groups_than_the_eniconfigs_gets_no_n
     let foreign = Eni { ownership: Ownership::Foreign, groups: ["sg-9".into()].into(), ..eni };
     let mut pool = pool(config(&["subnet-a"]), [primary(0), (id, foreign)]);
 
-    assert_eq!(pool.assign(owner("a"), AT).ok(), None);
+    assert_eq!(pool.allocate(owner("a"), AT).ok(), None);
 }
 
 #[test]

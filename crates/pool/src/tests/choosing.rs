@@ -26,7 +26,7 @@ fn the_address_that_a_pod_gets_is_the_best_of_all_that_are_free() {
         assert_eq!(pool.best_free(now), best_of_all(&pool, now), "step {step}");
 
         let starts = roll % 97 < if step / 500 % 2 == 0 { 60 } else { 35 };
-        if starts && pool.assign(owner(step), now).is_ok() {
+        if starts && pool.allocate(owner(step), now).is_ok() {
             running.push(owner(step));
             given += 1;
         } else if !running.is_empty() {
@@ -38,10 +38,10 @@ fn the_address_that_a_pod_gets_is_the_best_of_all_that_are_free() {
 }
 
 /// The same as it is said: the fullest interface, the fullest prefix, the longest rest.
-fn best_of_all(pool: &Pool, now: Time) -> Option<Assigned> {
+fn best_of_all(pool: &Pool, now: Time) -> Option<Allocation> {
     let mut on_eni: BTreeMap<&EniId, usize> = BTreeMap::new();
-    for (_, assigned) in pool.ledger.all() {
-        *on_eni.entry(&assigned.eni).or_default() += 1;
+    for (_, allocation) in pool.ledger.all() {
+        *on_eni.entry(&allocation.eni).or_default() += 1;
     }
     let used =
         |block: Block| block.addresses().filter(|address| pool.ledger.is_in_use(*address)).count();
@@ -51,5 +51,5 @@ fn best_of_all(pool: &Pool, now: Time) -> Option<Assigned> {
         let released = pool.ledger.last_released(*address);
         (Reverse(full), *id, Reverse(used(*block)), prefix, released)
     });
-    best.map(|(id, _, address)| Assigned { address, eni: id.clone() })
+    best.map(|(id, _, address)| Allocation { address, eni: id.clone() })
 }

@@ -45,7 +45,7 @@ fn prefixes_are_asked_for_by_whole_ones() {
 fn resting_addresses_do_not_count_as_free() {
     let targets = Targets { warm_addresses: Some(2), ..TARGETS };
     let mut pool = with_targets(targets, node(), [primary(2)]);
-    pool.assign(owner("a"), AT).unwrap();
+    pool.allocate(owner("a"), AT).unwrap();
 
     pool.release(&owner("a"), AT);
 
@@ -58,7 +58,7 @@ fn pods_that_wait_are_a_reason_to_grow_whatever_the_targets() {
     let targets = Targets { warm_enis: 0, minimum_addresses: Some(2), ..TARGETS };
     let mut pool = with_targets(targets, node(), [primary(2)]);
     for pod in 0..2 {
-        pool.assign(owner(pod), AT).unwrap();
+        pool.allocate(owner(pod), AT).unwrap();
     }
     assert_eq!(pool.plan(AT).actions, []);
 
@@ -79,7 +79,7 @@ fn a_pod_that_waits_breaks_a_new_prefix_when_all_are_full() {
         [primary(0), prefixed(1, "subnet-pods", 2)],
     );
     for pod in 0..32 {
-        pool.assign(owner(pod), AT).unwrap();
+        pool.allocate(owner(pod), AT).unwrap();
     }
 
     pool.set_waiting(1);
@@ -110,9 +110,9 @@ fn an_interface_on_its_way_counts_but_serves_nobody_yet() {
     let mut pool = pool(config(&["subnet-pods"]), [primary(0), (id.clone(), coming)]);
 
     assert_eq!(pool.plan(AT).actions, []);
-    assert_eq!(pool.assign(owner("a"), AT), Err(NoAddress { in_use: 0, resting: 0 }));
+    assert_eq!(pool.allocate(owner("a"), AT), Err(NoAddress { in_use: 0, resting: 0 }));
     pool.observe([primary(0), (id, eni)].into(), AT);
-    assert!(pool.assign(owner("a"), AT).is_ok());
+    assert!(pool.allocate(owner("a"), AT).is_ok());
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn no_more_is_warmed_than_kubelet_lets_pods_run() {
     let mut pool = pool(node(), [primary(9)]);
     pool.set_max_pods(Some(11));
     for pod in 0..8 {
-        pool.assign(owner(pod), AT).unwrap();
+        pool.allocate(owner(pod), AT).unwrap();
     }
 
     assert_eq!(pool.plan(AT).reason, Reason::Short(2));
@@ -204,7 +204,7 @@ fn single_addresses_are_as_warm_as_a_prefix_where_there_is_none() {
     pool.refused(&prefix, refusal(Cause::NoPrefixes), AT);
 
     assert_eq!(pool.plan(AT).reason, Reason::Satisfied, "sixteen are free");
-    pool.assign(owner("a"), AT).unwrap();
+    pool.allocate(owner("a"), AT).unwrap();
     assert_eq!(pool.plan(AT).reason, Reason::Short(1));
 }
 
@@ -281,13 +281,13 @@ fn when_all_is_full_the_plan_says_so() {
     let enis = [primary(9), secondary(1, "subnet-node", 9), secondary(2, "subnet-node", 9)];
     let mut pool = pool(node(), enis);
     for pod in 0..27 {
-        pool.assign(owner(pod), AT).unwrap();
+        pool.allocate(owner(pod), AT).unwrap();
     }
 
     let plan = pool.plan(AT);
 
     assert_eq!((plan.actions, plan.reason), (vec![], Reason::Full { enis: 3 }));
-    let none = pool.assign(owner("more"), AT).unwrap_err();
+    let none = pool.allocate(owner("more"), AT).unwrap_err();
     assert_eq!(none.to_string(), "no free address (27 in use, 0 resting)");
 }
 

@@ -1,7 +1,7 @@
 //! What the pool does, one sentence a test.
 
+mod allocating;
 mod asking;
-mod assigning;
 mod choosing;
 mod growing;
 mod shrinking;

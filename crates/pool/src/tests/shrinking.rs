@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 #[test]
 fn an_interface_of_another_subnet_is_given_back_once_it_is_empty_and_rested() {
     let mut pool = pool(node(), [primary(0), secondary(1, "subnet-node", 2)]);
-    pool.assign(owner("a"), AT).unwrap();
+    pool.allocate(owner("a"), AT).unwrap();
     pool.draw_from(config(&["subnet-pods"]));
     let released =
         |pool: &Pool, now| pool.plan(now).actions.contains(&Action::ReleaseEni { eni: id(1) });
@@ -42,7 +42,7 @@ fn surplus_stays_for_the_hold_and_then_goes() {
     let targets = Targets { warm_addresses: Some(2), ..TARGETS };
     let mut pool = with_targets(targets, node(), [primary(6)]);
     for pod in 0..4 {
-        pool.assign(owner(pod), AT).unwrap();
+        pool.allocate(owner(pod), AT).unwrap();
     }
     for pod in 0..4 {
         pool.release(&owner(pod), Time(Duration::from_secs(60)));
@@ -84,14 +84,14 @@ fn resting_and_quarantined_addresses_are_not_given_back() {
 fn a_prefix_with_a_pod_stays_and_empty_ones_beyond_the_target_go() {
     let targets = Targets { mode: Mode::Prefixes, warm_prefixes: 1, ..TARGETS };
     let mut pool = with_targets(targets, node(), [prefixed(0, "subnet-node", 4)]);
-    pool.assign(owner("a"), AT).unwrap();
+    pool.allocate(owner("a"), AT).unwrap();
 
     let Action::Unassign { blocks, .. } = pool.plan(AT).actions.remove(0) else {
         panic!("no unassign")
     };
 
     assert_eq!(blocks.len(), 2);
-    let used = pool.assign(owner("a"), AT).unwrap().address;
+    let used = pool.allocate(owner("a"), AT).unwrap().address;
     assert!(!blocks.iter().flat_map(|block| block.addresses()).any(|address| address == used));
 }
 
@@ -185,7 +185,7 @@ fn what_is_given_back_is_not_asked_for_at_once() {
 #[test]
 fn an_interface_stays_while_a_pod_has_an_address_of_it_that_is_not_seen() {
     let mut pool = pool(node(), [primary(0), secondary(1, "subnet-node", 2)]);
-    pool.assign(owner("a"), AT).unwrap();
+    pool.allocate(owner("a"), AT).unwrap();
     pool.draw_from(config(&["subnet-pods"]));
     let release = Action::ReleaseEni { eni: id(1) };
 

@@ -24,11 +24,11 @@ impl World {
 
     /// Starts a pod, as soon as there is an address for it.
     pub(super) fn start_pod(&mut self, owner: Owner) {
-        if self.pool.assign(owner.clone(), self.now).is_err() {
+        if self.pool.allocate(owner.clone(), self.now).is_err() {
             self.pool.set_waiting(1);
             self.run_to_rest();
             self.pool.set_waiting(0);
-            self.pool.assign(owner, self.now).expect("an address after growth");
+            self.pool.allocate(owner, self.now).expect("an address after growth");
         }
         self.run_to_rest();
     }

@@ -67,7 +67,7 @@ impl Journal {
     }
 
     /// Notes an assignment. Returns when it is on record: only then may the answer leave.
-    pub fn assigned(&mut self, attachment: Attachment) -> Result<()> {
+    pub fn allocated(&mut self, attachment: Attachment) -> Result<()> {
         self.append(Record::Assigned(attachment), Outlives::Process)
     }
 
@@ -206,8 +206,8 @@ mod tests {
     fn what_was_noted_is_there_after_a_restart() {
         let folder = Folder::new("restart");
         let mut journal = Journal::open(&folder.0).unwrap();
-        journal.assigned(attachment(1)).unwrap();
-        journal.assigned(attachment(2)).unwrap();
+        journal.allocated(attachment(1)).unwrap();
+        journal.allocated(attachment(2)).unwrap();
         journal.released(&attachment(1).owner(), time(5_000)).unwrap();
         journal.source(&source()).unwrap();
         journal.source(&Source::Missing { why: "no answer".into() }).unwrap();
@@ -274,7 +274,7 @@ mod tests {
         let mut journal = Journal::open(&folder.0).unwrap();
 
         for round in 0..700 {
-            journal.assigned(attachment(1)).unwrap();
+            journal.allocated(attachment(1)).unwrap();
             journal.released(&attachment(1).owner(), time(round)).unwrap();
         }
 

@@ -2,7 +2,7 @@
 
 use super::recent::Noted;
 use ipnetwork::Ipv4Network;
-use pool::{Action, Amount, Assigned, Block, EniId, Owner, RecentCalls, Source, Supply, Time};
+use pool::{Action, Allocation, Amount, Block, EniId, Owner, RecentCalls, Source, Supply, Time};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -71,8 +71,8 @@ impl Attachment {
     }
 
     /// What the owner holds.
-    pub fn assigned(&self) -> Assigned {
-        Assigned { address: self.address, eni: EniId(self.eni.clone()) }
+    pub fn allocation(&self) -> Allocation {
+        Allocation { address: self.address, eni: EniId(self.eni.clone()) }
     }
 
     /// The attachment as the kernel has it.

@@ -3,13 +3,13 @@
 use super::{Node, State, Trouble, now};
 use crate::tell::{metrics, report};
 use net::{EgressSelector, op::MAIN_TABLE};
-use pool::{Assigned, NoAddress, Owner, Pool, Reason, Time};
+use pool::{Allocation, NoAddress, Owner, Pool, Reason, Time};
 use record::Attachment;
 use std::{sync::MutexGuard, time::Instant};
 
-/// Why no address could be assigned.
+/// Why no address could be allocation.
 #[derive(Debug)]
-pub(crate) enum AssignError {
+pub(crate) enum AllocateError {
     /// There is none, and none came in time.
     NoAddress {
         /// What the pool says.
@@ -37,36 +37,37 @@ pub(crate) struct Patience<'a> {
 impl Node {
     /// Gives an attachment an address and puts that on record. Waits for one with patience.
     ///
-    /// `attach` makes the attachment of what the pool assigned.
-    pub(crate) fn assign(
+    /// `attach` makes the attachment of what the pool allocation.
+    pub(crate) fn allocate(
         &self,
         owner: &Owner,
         patience: Patience<'_>,
-        attach: impl FnOnce(&Assigned, u32, EgressSelector) -> Attachment,
-    ) -> Result<Attachment, AssignError> {
+        attach: impl FnOnce(&Allocation, u32, EgressSelector) -> Attachment,
+    ) -> Result<Attachment, AllocateError> {
         let mut state = self.state();
         if let Some(known) = state.journal.snapshot().attachments.get(owner) {
             return Ok(known.clone());
         }
-        let assigned = match state.pool.assign(owner.clone(), now()) {
-            Ok(assigned) => assigned,
+        let allocation = match state.pool.allocate(owner.clone(), now()) {
+            Ok(allocation) => allocation,
             Err(none) => {
                 let since = Instant::now();
                 self.count_waiting(&mut state, 1);
                 self.wake.notify_one();
-                let (woken, assigned) = self.wait_for_address(state, owner, patience, none);
+                let (woken, allocation) = self.wait_for_address(state, owner, patience, none);
                 state = woken;
                 self.count_waiting(&mut state, -1);
                 metrics::waited(since.elapsed());
-                assigned?
+                allocation?
             }
         };
-        let table = state.attached.get(&assigned.eni).map_or(MAIN_TABLE, |eni| eni.record.table());
-        let egress = self.egress(&state, &assigned, table);
-        let attachment = attach(&assigned, table, egress);
-        if let Err(error) = state.journal.assigned(attachment.clone()) {
+        let table =
+            state.attached.get(&allocation.eni).map_or(MAIN_TABLE, |eni| eni.record.table());
+        let egress = self.egress(&state, &allocation, table);
+        let attachment = attach(&allocation, table, egress);
+        if let Err(error) = state.journal.allocated(attachment.clone()) {
             state.pool.release(owner, now());
-            return Err(AssignError::Journal(error));
+            return Err(AllocateError::Journal(error));
         }
         state.count_demand();
         drop(state);
@@ -76,9 +77,14 @@ impl Node {
     }
 
     /// How a pod with an address finds the table of the interface that it belongs to.
-    pub(crate) fn egress(&self, state: &State, assigned: &Assigned, table: u32) -> EgressSelector {
-        let interface = state.attached.get(&assigned.eni);
-        let in_prefix = interface.is_some_and(|eni| eni.record.is_in_prefix(assigned.address));
+    pub(crate) fn egress(
+        &self,
+        state: &State,
+        allocation: &Allocation,
+        table: u32,
+    ) -> EgressSelector {
+        let interface = state.attached.get(&allocation.eni);
+        let in_prefix = interface.is_some_and(|eni| eni.record.is_in_prefix(allocation.address));
         EgressSelector::of(self.settings.layout, self.settings.table_marks(), table, in_prefix)
     }
 
@@ -93,28 +99,28 @@ impl Node {
         owner: &Owner,
         patience: Patience<'_>,
         mut none: NoAddress,
-    ) -> (MutexGuard<'a, State>, Result<Assigned, AssignError>) {
+    ) -> (MutexGuard<'a, State>, Result<Allocation, AllocateError>) {
         loop {
             if (patience.left)() {
-                return (state, Err(AssignError::CallerLeft));
+                return (state, Err(AllocateError::CallerLeft));
             }
             if Instant::now() >= patience.deadline {
                 let late = self.no_address(&state.pool, none);
                 return (state, Err(late));
             }
             state = self.wait(state, patience.deadline);
-            match state.pool.assign(owner.clone(), now()) {
-                Ok(assigned) => return (state, Ok(assigned)),
+            match state.pool.allocate(owner.clone(), now()) {
+                Ok(allocation) => return (state, Ok(allocation)),
                 Err(still) => none = still,
             }
         }
     }
 
     /// Why a pod gets none, counted and told.
-    fn no_address(&self, pool: &Pool, none: NoAddress) -> AssignError {
+    fn no_address(&self, pool: &Pool, none: NoAddress) -> AllocateError {
         metrics::no_address();
         let error = no_address(pool, none);
-        if let AssignError::NoAddress { none, reason, at } = &error {
+        if let AllocateError::NoAddress { none, reason, at } = &error {
             let said = report::no_address(none, reason, *at);
             self.trouble.send_replace(Some(Trouble { reason: reason.word(), said }));
         }
@@ -123,7 +129,7 @@ impl Node {
 }
 
 /// Why a pod gets none, in the words of the pool.
-pub(super) fn no_address(pool: &Pool, none: NoAddress) -> AssignError {
+pub(super) fn no_address(pool: &Pool, none: NoAddress) -> AllocateError {
     let at = now();
-    AssignError::NoAddress { none, reason: pool.plan(at).reason, at }
+    AllocateError::NoAddress { none, reason: pool.plan(at).reason, at }
 }

@@ -6,20 +6,20 @@ use super::*;
 fn asked_twice_the_pool_gives_the_same_address() {
     let mut pool = pool(node(), [primary(9)]);
 
-    let first = pool.assign(owner("a"), AT);
+    let first = pool.allocate(owner("a"), AT);
 
-    assert_eq!(pool.assign(owner("a"), AT), first);
-    assert_ne!(pool.assign(owner("b"), AT), first);
+    assert_eq!(pool.allocate(owner("a"), AT), first);
+    assert_ne!(pool.allocate(owner("b"), AT), first);
 }
 
 #[test]
 fn an_address_rests_before_it_is_used_again() {
     let mut pool = pool(node(), [primary(1)]);
-    let first = pool.assign(owner("a"), AT).unwrap();
+    let first = pool.allocate(owner("a"), AT).unwrap();
     pool.release(&owner("a"), AT);
 
-    let early = pool.assign(owner("b"), AT);
-    let later = pool.assign(owner("b"), AT + TARGETS.cooldown);
+    let early = pool.allocate(owner("b"), AT);
+    let later = pool.allocate(owner("b"), AT + TARGETS.cooldown);
 
     assert_eq!(early, Err(NoAddress { in_use: 0, resting: 1 }));
     assert_eq!(later, Ok(first));
@@ -31,8 +31,8 @@ fn rest_goes_on_after_a_restart() {
 
     pool.restore_resting(address(0, 1), AT);
 
-    assert!(pool.assign(owner("a"), Time(Duration::from_secs(29))).is_err());
-    assert!(pool.assign(owner("a"), Time(Duration::from_secs(30))).is_ok());
+    assert!(pool.allocate(owner("a"), Time(Duration::from_secs(29))).is_err());
+    assert!(pool.allocate(owner("a"), Time(Duration::from_secs(30))).is_ok());
 }
 
 // Users' pain: the address of a pod that has just ended goes to the next one, with the connections
@@ -40,34 +40,34 @@ fn rest_goes_on_after_a_restart() {
 #[test]
 fn the_address_that_rested_longest_is_used_first() {
     let mut pool = pool(node(), [primary(2)]);
-    let first = pool.assign(owner("a"), AT).unwrap();
-    let second = pool.assign(owner("b"), AT).unwrap();
+    let first = pool.allocate(owner("a"), AT).unwrap();
+    let second = pool.allocate(owner("b"), AT).unwrap();
     pool.release(&owner("b"), AT);
     pool.release(&owner("a"), AT + TARGETS.cooldown);
 
     let now = AT + TARGETS.cooldown * 2;
 
-    assert_eq!(pool.assign(owner("c"), now), Ok(second));
-    assert_eq!(pool.assign(owner("d"), now), Ok(first));
+    assert_eq!(pool.allocate(owner("c"), now), Ok(second));
+    assert_eq!(pool.allocate(owner("d"), now), Ok(first));
 }
 
 #[test]
 fn pods_are_packed_on_the_fullest_interface() {
     let enis = [primary(0), secondary(1, "subnet-node", 3), secondary(2, "subnet-node", 3)];
     let mut pool = pool(node(), enis);
-    pool.restore(owner("old"), Assigned { address: address(2, 2), eni: id(2) }, AT).unwrap();
+    pool.restore(owner("old"), Allocation { address: address(2, 2), eni: id(2) }, AT).unwrap();
 
-    assert_eq!(pool.assign(owner("new"), AT).map(|it| it.eni), Ok(id(2)));
+    assert_eq!(pool.allocate(owner("new"), AT).map(|it| it.eni), Ok(id(2)));
 }
 
 #[test]
 fn pods_are_packed_in_the_fullest_prefix() {
     let mut pool = pool(node(), [prefixed(0, "subnet-node", 3)]);
-    pool.restore(owner("old"), Assigned { address: address(0, 35), eni: id(0) }, AT).unwrap();
+    pool.restore(owner("old"), Allocation { address: address(0, 35), eni: id(0) }, AT).unwrap();
 
     for pod in 0..15 {
-        let assigned = pool.assign(owner(pod), AT).unwrap();
-        assert!((32..48).contains(&assigned.address.octets()[3]), "{assigned:?}");
+        let allocation = pool.allocate(owner(pod), AT).unwrap();
+        assert!((32..48).contains(&allocation.address.octets()[3]), "{allocation:?}");
     }
 }
 
@@ -76,31 +76,31 @@ fn every_address_of_a_prefix_is_used() {
     let mut pool = pool(node(), [prefixed(0, "subnet-node", 1)]);
 
     let addresses: std::collections::BTreeSet<_> =
-        (0..16).map(|pod| pool.assign(owner(pod), AT).unwrap().address.octets()[3]).collect();
+        (0..16).map(|pod| pool.allocate(owner(pod), AT).unwrap().address.octets()[3]).collect();
 
     assert_eq!(addresses, (16..32).collect());
-    assert_eq!(pool.assign(owner("more"), AT), Err(NoAddress { in_use: 16, resting: 0 }));
+    assert_eq!(pool.allocate(owner("more"), AT), Err(NoAddress { in_use: 16, resting: 0 }));
 }
 
 #[test]
 fn an_assignment_survives_an_observation_that_does_not_mention_it() {
     let mut pool = pool(node(), [primary(1)]);
-    let held = pool.assign(owner("a"), AT).unwrap();
+    let held = pool.allocate(owner("a"), AT).unwrap();
 
     pool.observe([primary(0)].into(), AT);
 
-    assert_eq!(pool.assign(owner("a"), AT), Ok(held));
+    assert_eq!(pool.allocate(owner("a"), AT), Ok(held));
 }
 
 #[test]
 fn a_record_that_gives_an_address_to_two_pods_is_refused() {
     let mut pool = pool(node(), [primary(1)]);
-    let assigned = Assigned { address: address(0, 1), eni: id(0) };
-    pool.restore(owner("a"), assigned.clone(), AT).unwrap();
+    let allocation = Allocation { address: address(0, 1), eni: id(0) };
+    pool.restore(owner("a"), allocation.clone(), AT).unwrap();
 
-    assert_eq!(pool.restore(owner("a"), assigned.clone(), AT), Ok(()));
-    let twice = Twice { address: assigned.address, holder: owner("a") };
-    assert_eq!(pool.restore(owner("b"), assigned, AT), Err(twice));
+    assert_eq!(pool.restore(owner("a"), allocation.clone(), AT), Ok(()));
+    let twice = Twice { address: allocation.address, holder: owner("a") };
+    assert_eq!(pool.restore(owner("b"), allocation, AT), Err(twice));
 }
 
 #[test]
@@ -108,23 +108,23 @@ fn a_quarantined_address_goes_to_nobody_until_it_is_acquitted_and_has_rested() {
     let mut pool = pool(node(), [primary(1)]);
     pool.quarantine(address(0, 1));
 
-    assert!(pool.assign(owner("a"), AT).is_err());
+    assert!(pool.allocate(owner("a"), AT).is_err());
     pool.acquit(address(0, 1), AT);
-    assert!(pool.assign(owner("a"), AT).is_err());
-    assert!(pool.assign(owner("a"), AT + TARGETS.cooldown).is_ok());
+    assert!(pool.allocate(owner("a"), AT).is_err());
+    assert!(pool.allocate(owner("a"), AT + TARGETS.cooldown).is_ok());
 }
 
 #[test]
 fn the_primary_interface_serves_no_new_pod_once_custom_networking_is_on() {
     let mut pool = pool(node(), [primary(9)]);
-    let before = pool.assign(owner("before"), AT).unwrap();
+    let before = pool.allocate(owner("before"), AT).unwrap();
 
     pool.draw_from(config(&["subnet-pods"]));
 
-    assert_eq!(pool.assign(owner("before"), AT), Ok(before));
-    assert_eq!(pool.assign(owner("after"), AT), Err(NoAddress { in_use: 0, resting: 0 }));
+    assert_eq!(pool.allocate(owner("before"), AT), Ok(before));
+    assert_eq!(pool.allocate(owner("after"), AT), Err(NoAddress { in_use: 0, resting: 0 }));
     pool.observe([primary(9), secondary(1, "subnet-pods", 9)].into(), AT);
-    assert_eq!(pool.assign(owner("after"), AT).map(|it| it.eni), Ok(id(1)));
+    assert_eq!(pool.allocate(owner("after"), AT).map(|it| it.eni), Ok(id(1)));
 }
 
 #[test]
@@ -133,10 +133,10 @@ fn what_is_being_given_back_is_not_handed_out() {
     let blocks = [Block::Address(address(0, 1))].into();
     pool.started(&Action::Unassign { eni: id(0), blocks });
 
-    let assigned = pool.assign(owner("a"), AT).unwrap();
+    let allocation = pool.allocate(owner("a"), AT).unwrap();
 
-    assert_eq!(assigned.address, address(0, 2));
-    assert!(pool.assign(owner("b"), AT).is_err());
+    assert_eq!(allocation.address, address(0, 2));
+    assert!(pool.allocate(owner("b"), AT).is_err());
 }
 
 #[test]
@@ -145,10 +145,10 @@ fn an_interface_that_is_not_to_be_touched_only_takes_up_a_slot() {
     let unmanaged = Eni { ownership: Ownership::Unmanaged, ..eni };
     let mut pool = pool(node(), [primary(9), (id, unmanaged)]);
     for pod in 0..9 {
-        pool.assign(owner(pod), AT).unwrap();
+        pool.allocate(owner(pod), AT).unwrap();
     }
 
-    assert_eq!(pool.assign(owner("more"), AT), Err(NoAddress { in_use: 9, resting: 0 }));
+    assert_eq!(pool.allocate(owner("more"), AT), Err(NoAddress { in_use: 9, resting: 0 }));
     assert_eq!(pool.plan(AT).actions, [attach(2, "subnet-node", Amount::Addresses(9))]);
 }
 
@@ -158,5 +158,5 @@ fn no_pod_gets_an_address_while_the_eniconfig_is_unknown() {
 
     pool.draw_from(Source::Missing { why: "no ENIConfig us-west-2a".into() });
 
-    assert!(pool.assign(owner("a"), AT).is_err());
+    assert!(pool.allocate(owner("a"), AT).is_err());
 }
