@@ -177,7 +177,7 @@ impl OfNode {
             Action::AttachEni { subnet, .. } => Some(subnet.clone()),
             Action::Assign { eni, .. }
             | Action::Unassign { eni, .. }
-            | Action::ReleaseEni { eni }
+            | Action::DeleteEni { eni }
             | Action::SetGroups { eni, .. }
             | Action::EndWithInstance { eni }
             | Action::Inspect { eni } => self.seen.get(eni).map(|eni| eni.subnet.clone()),
@@ -279,7 +279,7 @@ fn may(node: &Node, action: &Action, now: Time) -> Result<(), (&'static str, Str
             let addresses: BTreeSet<_> = blocks.iter().flat_map(|it| it.addresses()).collect();
             keeps(node, |address| addresses.contains(address), now)?;
         }
-        Action::ReleaseEni { eni: id } => {
+        Action::DeleteEni { eni: id } => {
             let eni = seen(id)?;
             if eni.ownership != Ownership::Ours || eni.device_index == 0 {
                 return Err(("only ours is given back", format!("{eni:?}")));
@@ -471,7 +471,7 @@ fn amount(action: &Action) -> Option<Amount> {
     match action {
         Action::AttachEni { amount, .. } | Action::Assign { amount, .. } => Some(*amount),
         Action::Unassign { .. }
-        | Action::ReleaseEni { .. }
+        | Action::DeleteEni { .. }
         | Action::SetGroups { .. }
         | Action::EndWithInstance { .. }
         | Action::Inspect { .. }
@@ -484,7 +484,7 @@ fn target(action: &Action) -> Target {
         Action::AttachEni { device_index, .. } => Target::Index(*device_index),
         Action::Assign { eni, .. }
         | Action::Unassign { eni, .. }
-        | Action::ReleaseEni { eni }
+        | Action::DeleteEni { eni }
         | Action::SetGroups { eni, .. }
         | Action::Inspect { eni } => Target::Eni(eni.clone()),
         Action::EndWithInstance { eni } => Target::Lifetime(eni.clone()),
@@ -497,7 +497,7 @@ fn kind_of(action: &Action) -> &'static str {
         Action::AttachEni { .. } => "attach",
         Action::Assign { .. } => "assign",
         Action::Unassign { .. } => "unassign",
-        Action::ReleaseEni { .. } => "release",
+        Action::DeleteEni { .. } => "release",
         Action::SetGroups { .. } => "set groups",
         Action::EndWithInstance { .. } => "end with instance",
         Action::Inspect { .. } => "inspect",

@@ -200,7 +200,7 @@ impl Node {
         self.journal.forget(now);
         // Before the first pod asks: nobody gets an address of what is being given back.
         for eni in self.leaving() {
-            let action = pool::Action::ReleaseEni { eni };
+            let action = pool::Action::DeleteEni { eni };
             self.pool.as_mut().expect("the daemon runs").started(&action);
             self.laws.resumed(&action);
         }

@@ -108,7 +108,7 @@ impl Node {
     }
 
     pub(crate) fn looked(&mut self, work: &Work, refusal: &Refusal, listed: &Listed) -> Next {
-        let Some(Action::ReleaseEni { eni }) = &work.action else {
+        let Some(Action::DeleteEni { eni }) = &work.action else {
             // Slots or indexes are taken by what is not known.
             for (id, is) in listed {
                 let recent = self.journal.recent.get(id).cloned().unwrap_or_default();
@@ -177,7 +177,7 @@ impl Node {
     }
 
     pub(crate) fn not_detached(&mut self, action: Option<&Action>, refused: &Refused) -> Next {
-        let Some(Action::ReleaseEni { eni }) = action else { return Next::Succeeded };
+        let Some(Action::DeleteEni { eni }) = action else { return Next::Succeeded };
         let unclear = matches!(refused.refusal.cause, Cause::Limit | Cause::Wrong);
         if refused.ambiguous || unclear || self.outcome_unknown.contains(eni) {
             return Next::Call(Stage::Look(refused.refusal.clone()));

@@ -164,7 +164,7 @@ impl Node {
             | Action::EndWithInstance { .. }
             | Action::Inspect { .. }
             | Action::CountFree { .. } => Stage::Change,
-            Action::ReleaseEni { eni } => {
+            Action::DeleteEni { eni } => {
                 let recent = self.journal.recent.entry(eni.clone()).or_default();
                 recent.eni = Some((Change::Removed, now));
                 recent.ask(now);
@@ -200,7 +200,7 @@ impl Node {
         for eni in self.leaving() {
             // The call may have been made, or be on its way.
             self.outcome_unknown.insert(eni.clone());
-            self.begin(Action::ReleaseEni { eni }, cloud, now);
+            self.begin(Action::DeleteEni { eni }, cloud, now);
         }
         let open = self.journal.recent.iter().filter(|(_, it)| it.asked.is_some());
         for id in open.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
@@ -215,7 +215,7 @@ impl Node {
         }
         for work in std::mem::take(&mut self.works) {
             match (&work.stage, &work.action) {
-                (Stage::Undo(eni, _), _) | (Stage::Delete, Some(Action::ReleaseEni { eni })) => {
+                (Stage::Undo(eni, _), _) | (Stage::Delete, Some(Action::DeleteEni { eni })) => {
                     cloud.abandoned.insert(Id(eni.0.clone()));
                 }
                 _ => {}
@@ -237,7 +237,7 @@ impl Node {
                 Next::Again => {
                     if let Stage::Undo(eni, _) = &work.stage {
                         cloud.abandoned.insert(Id(eni.0.clone()));
-                    } else if let Some(Action::ReleaseEni { eni }) = &work.action {
+                    } else if let Some(Action::DeleteEni { eni }) = &work.action {
                         cloud.abandoned.insert(Id(eni.0.clone()));
                     }
                     let refusal = Refusal { cause: Cause::Unavailable, said: "given up".into() };
@@ -434,7 +434,7 @@ impl Node {
     }
 
     fn vanished(&mut self, work: &Work, cloud: &Cloud, now: Time) -> Next {
-        let Some(Action::ReleaseEni { eni }) = &work.action else { return Next::Succeeded };
+        let Some(Action::DeleteEni { eni }) = &work.action else { return Next::Succeeded };
         let truth = cloud.vpc.interface(&eni.0).ok();
         if truth.is_some_and(|interface| interface.attachment.is_some()) {
             return Next::Again;
@@ -520,8 +520,8 @@ fn name(action: &Action, stage: &Stage) -> &'static str {
         Action::Unassign { .. } => "Unassign",
         Action::SetGroups { .. } | Action::EndWithInstance { .. } => "Modify",
         Action::Inspect { .. } | Action::CountFree { .. } => "Describe",
-        Action::ReleaseEni { .. } if matches!(stage, Stage::Delete) => "Delete",
-        Action::ReleaseEni { .. } => "Detach",
+        Action::DeleteEni { .. } if matches!(stage, Stage::Delete) => "Delete",
+        Action::DeleteEni { .. } => "Detach",
     }
 }
 
@@ -565,10 +565,10 @@ fn apply(
             let attribute = Attribute::Groups(groups.iter().cloned().collect());
             vpc.modify_network_interface_attribute(at, &eni.0, &attribute).map(|()| Reply::Done)
         }
-        Action::ReleaseEni { eni } if deletes => {
+        Action::DeleteEni { eni } if deletes => {
             vpc.delete_network_interface(at, &eni.0).map(|()| Reply::Done)
         }
-        Action::ReleaseEni { eni } => {
+        Action::DeleteEni { eni } => {
             let attachment = vpc.interface(&eni.0)?.attachment.clone();
             let Some(attachment) = attachment else { return Ok(Reply::Done) };
             vpc.detach_network_interface(at, attachment.id.as_str(), Detach::Orderly)
@@ -585,6 +585,6 @@ fn wanted(amount: Amount) -> Wanted {
 }
 
 fn gone(action: Option<&Action>, cloud: &Cloud) -> bool {
-    let Some(Action::ReleaseEni { eni }) = action else { return true };
+    let Some(Action::DeleteEni { eni }) = action else { return true };
     cloud.vpc.interface(&eni.0).is_err()
 }

@@ -76,7 +76,7 @@ pub(crate) enum Kind {
     Attach,
     Assign,
     Unassign,
-    Release,
+    DeleteEni,
     SetGroups,
     EndWithInstance,
     Inspect,

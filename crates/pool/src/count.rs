@@ -47,7 +47,7 @@ pub(crate) fn counts(pool: &Pool, now: Time) -> Counts {
     let coming = grow::underway(pool).map(crate::Amount::addresses).sum();
     let stock = grow::stock(pool, now);
     let shrinks =
-        |action: &&Action| matches!(action, Action::Unassign { .. } | Action::ReleaseEni { .. });
+        |action: &&Action| matches!(action, Action::Unassign { .. } | Action::DeleteEni { .. });
     let prefixes = pool.serving().flat_map(|(id, eni)| pool.staying(id, eni));
     let prefixes: Vec<_> = prefixes.filter(|block| block.is_prefix()).collect();
     let used = |block: &crate::Block| {

@@ -258,7 +258,7 @@ impl Asking<'_> {
             }
             Action::AttachEni { .. }
             | Action::Unassign { .. }
-            | Action::ReleaseEni { .. }
+            | Action::DeleteEni { .. }
             | Action::SetGroups { .. }
             | Action::EndWithInstance { .. }
             | Action::Inspect { .. }

@@ -269,7 +269,7 @@ impl Pool {
             Action::AttachEni { subnet, .. } => Some(subnet.clone()),
             Action::Assign { eni, .. }
             | Action::Unassign { eni, .. }
-            | Action::ReleaseEni { eni }
+            | Action::DeleteEni { eni }
             | Action::SetGroups { eni, .. }
             | Action::EndWithInstance { eni }
             | Action::Inspect { eni } => self.enis.get(eni).map(|eni| eni.subnet.clone()),
@@ -280,7 +280,7 @@ impl Pool {
     /// Interfaces whose addresses new pods may get, without those that are being given back.
     pub(crate) fn serving(&self) -> impl Iterator<Item = (&EniId, &Eni)> {
         self.enis.iter().filter(|(id, eni)| {
-            let leaves = matches!(self.at_work_on(id), Some(Action::ReleaseEni { .. }));
+            let leaves = matches!(self.at_work_on(id), Some(Action::DeleteEni { .. }));
             self.source.serves(eni) && !leaves
         })
     }

@@ -37,7 +37,7 @@ pub enum Action {
         blocks: BTreeSet<Block>,
     },
     /// Detach and delete an interface without pods.
-    ReleaseEni {
+    DeleteEni {
         /// The interface.
         eni: EniId,
     },
@@ -71,7 +71,7 @@ impl Action {
             Self::AttachEni { device_index, .. } => Target::DeviceIndex(*device_index),
             Self::Assign { eni, .. }
             | Self::Unassign { eni, .. }
-            | Self::ReleaseEni { eni }
+            | Self::DeleteEni { eni }
             | Self::SetGroups { eni, .. }
             | Self::Inspect { eni } => Target::Eni(eni.clone()),
             // It is in the way of nothing else.
@@ -85,7 +85,7 @@ impl Action {
             Self::AttachEni { .. } => Kind::Attach,
             Self::Assign { .. } => Kind::Assign,
             Self::Unassign { .. } => Kind::Unassign,
-            Self::ReleaseEni { .. } => Kind::Release,
+            Self::DeleteEni { .. } => Kind::DeleteEni,
             Self::SetGroups { .. } => Kind::SetGroups,
             Self::EndWithInstance { .. } => Kind::EndWithInstance,
             Self::Inspect { .. } => Kind::Inspect,
@@ -98,7 +98,7 @@ impl Action {
         match self {
             Self::AttachEni { amount, .. } | Self::Assign { amount, .. } => Some(*amount),
             Self::Unassign { .. }
-            | Self::ReleaseEni { .. }
+            | Self::DeleteEni { .. }
             | Self::SetGroups { .. }
             | Self::EndWithInstance { .. }
             | Self::Inspect { .. }
@@ -268,7 +268,7 @@ fn end_with_instance(pool: &Pool, now: Time) -> Vec<Action> {
         return vec![];
     }
     let stays = pool.enis.iter().filter(|(id, eni)| {
-        let leaves = matches!(pool.at_work_on(id), Some(Action::ReleaseEni { .. }));
+        let leaves = matches!(pool.at_work_on(id), Some(Action::DeleteEni { .. }));
         let asked = pool.underway.contains_key(&Target::Lifetime((*id).clone()));
         let ours = eni.ownership == crate::Ownership::Ours;
         ours && eni.lifetime == crate::Lifetime::Own && !leaves && !asked

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 /// Interfaces of ours in a subnet that is no longer wanted, without pods and resting addresses; of
 /// those whose owner is not known it is asked first.
 pub(crate) fn leftovers(pool: &Pool, now: Time) -> Vec<Action> {
-    if !matches!(pool.source, Source::EniConfig { .. }) || is_paused(pool, Kind::Release, now) {
+    if !matches!(pool.source, Source::EniConfig { .. }) || is_paused(pool, Kind::DeleteEni, now) {
         return vec![];
     }
     let asks = !is_paused(pool, Kind::Inspect, now);
@@ -21,7 +21,7 @@ pub(crate) fn leftovers(pool: &Pool, now: Time) -> Vec<Action> {
             Ownership::Unknown if asks && pool.at_work_on(id).is_none() => {
                 Some(Action::Inspect { eni: id.clone() })
             }
-            _ if is_releasable(pool, id, eni) => Some(Action::ReleaseEni { eni: id.clone() }),
+            _ if is_releasable(pool, id, eni) => Some(Action::DeleteEni { eni: id.clone() }),
             Ownership::Ours | Ownership::Foreign | Ownership::Unmanaged | Ownership::Unknown => {
                 None
             }
@@ -37,9 +37,9 @@ pub(crate) fn surplus(pool: &Pool, now: Time) -> Vec<Action> {
     }
     let spare = spare(pool, now);
     if let Some((eni, _)) = emptiest(pool, now).into_iter().find(|(_, size)| *size <= spare)
-        && !is_paused(pool, Kind::Release, now)
+        && !is_paused(pool, Kind::DeleteEni, now)
     {
-        return vec![Action::ReleaseEni { eni }];
+        return vec![Action::DeleteEni { eni }];
     }
     if is_paused(pool, Kind::Unassign, now) {
         return vec![];

@@ -56,7 +56,7 @@ impl Executor {
             }
             Action::Assign { eni, amount } => self.assign(eni, *amount).await,
             Action::Unassign { eni, blocks } => self.unassign(eni, blocks).await,
-            Action::ReleaseEni { eni } => self.release(eni).await,
+            Action::DeleteEni { eni } => self.release(eni).await,
             Action::SetGroups { eni, groups } => self.set_groups(eni, groups).await,
             Action::EndWithInstance { eni } => self.end_with_instance(eni).await,
             Action::Inspect { eni } => self.inspect(eni).await,
@@ -77,7 +77,7 @@ impl Executor {
             Action::AttachEni { subnet, .. } => Some(subnet.clone()),
             Action::Assign { eni, .. }
             | Action::Unassign { eni, .. }
-            | Action::ReleaseEni { eni }
+            | Action::DeleteEni { eni }
             | Action::SetGroups { eni, .. }
             | Action::EndWithInstance { eni }
             | Action::Inspect { eni } => self.node.interface(eni).map(|eni| eni.record.subnet),

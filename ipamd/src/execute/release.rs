@@ -130,7 +130,7 @@ impl Executor {
     /// Gives back what the last daemon was giving back. Until it is clear what became of that, no pod
     /// gets an address of it.
     pub(super) async fn finish_release(self, id: EniId) {
-        let action = Action::ReleaseEni { eni: id.clone() };
+        let action = Action::DeleteEni { eni: id.clone() };
         let mut pause = FIRST_QUESTION;
         while let Err(error) = self.release(&id).await {
             let what = "give back an interface that the last daemon was giving back";

@@ -70,7 +70,7 @@ impl Node {
     /// Keeps pods off what the last daemon was giving back, from before the first one asks.
     pub(crate) fn hold_leaving_back(&self) {
         for eni in self.leaving() {
-            self.state().pool.started(&Action::ReleaseEni { eni });
+            self.state().pool.started(&Action::DeleteEni { eni });
         }
     }
 

@@ -37,7 +37,7 @@ pub(crate) fn step(action: &Action) -> &'static str {
         Action::AttachEni { .. } => "increaseIPPoolAllocENI",
         Action::Assign { .. } => "increaseIPPoolAllocIPAddressesFailed",
         Action::Unassign { .. } => "decreaseIPPool",
-        Action::ReleaseEni { .. } => "decreaseIPPoolFreeENIFailed",
+        Action::DeleteEni { .. } => "decreaseIPPoolFreeENIFailed",
         // The peer counts no failures of these.
         Action::SetGroups { .. } => "setGroups",
         Action::EndWithInstance { .. } => "endWithInstance",

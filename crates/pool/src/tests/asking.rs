@@ -135,7 +135,7 @@ fn an_interface_of_unknown_origin_elsewhere_is_asked_about_before_it_is_given_ba
         [first, second, (id.clone(), Eni { ownership: Ownership::Ours, ..eni })].into(),
         AT,
     );
-    assert_eq!(pool.plan(AT).actions, [Action::ReleaseEni { eni: id }]);
+    assert_eq!(pool.plan(AT).actions, [Action::DeleteEni { eni: id }]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ fn an_interface_of_another_subnet_is_given_back_once_it_is_empty_and_rested() {
     pool.allocate(owner("a"), AT).unwrap();
     pool.draw_from(config(&["subnet-pods"]));
     let released =
-        |pool: &Pool, now| pool.plan(now).actions.contains(&Action::ReleaseEni { eni: id(1) });
+        |pool: &Pool, now| pool.plan(now).actions.contains(&Action::DeleteEni { eni: id(1) });
 
     assert!(!released(&pool, AT), "it is in use");
     pool.release(&owner("a"), AT);
@@ -100,7 +100,7 @@ fn whole_interfaces_go_in_eni_mode_and_only_when_a_warm_one_is_left() {
     let three = [primary(9), secondary(1, "subnet-node", 9), secondary(2, "subnet-node", 9)];
     let pool = pool(node(), three);
 
-    assert_eq!(pool.plan(AT).actions, [Action::ReleaseEni { eni: id(1) }]);
+    assert_eq!(pool.plan(AT).actions, [Action::DeleteEni { eni: id(1) }]);
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn an_interface_stays_while_a_pod_has_an_address_of_it_that_is_not_seen() {
     let mut pool = pool(node(), [primary(0), secondary(1, "subnet-node", 2)]);
     pool.allocate(owner("a"), AT).unwrap();
     pool.draw_from(config(&["subnet-pods"]));
-    let release = Action::ReleaseEni { eni: id(1) };
+    let release = Action::DeleteEni { eni: id(1) };
 
     pool.observe([primary(0), secondary(1, "subnet-node", 0)].into(), AT);
 

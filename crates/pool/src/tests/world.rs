@@ -92,7 +92,7 @@ impl World {
                 let eni = self.enis.get_mut(eni).expect("an interface that is attached");
                 eni.blocks.retain(|block| !blocks.contains(block));
             }
-            Action::ReleaseEni { eni } => drop(self.enis.remove(eni)),
+            Action::DeleteEni { eni } => drop(self.enis.remove(eni)),
             Action::EndWithInstance { eni } => {
                 self.enis.get_mut(eni).expect("an interface that is attached").lifetime =
                     Lifetime::Instance;
