@@ -98,6 +98,6 @@ fn an_address_that_is_in_use_is_not_given_to_another_pod() {
     assert!(!refused.success, "{refused:?}");
     assert_eq!(refused.printed["code"], json!(11));
     let want =
-        "no free address (1 in use, 0 resting): all 1 interfaces of this instance type are full";
+        "no free address (1 in use, 0 cooling): all 1 interfaces of this instance type are full";
     assert_eq!(refused.printed["msg"], want);
 }

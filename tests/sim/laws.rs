@@ -96,7 +96,7 @@ impl OfNode {
         Broken::check(!self.quarantined.contains(&address), "quarantine", || {
             format!("{address} is quarantined and was handed out")
         })?;
-        Broken::check(!self.rests(address, cooldown, now), "rest", || {
+        Broken::check(!self.cools(address, cooldown, now), "rest", || {
             format!("{address} was handed out while it rests")
         })?;
         self.released.remove(&address);
@@ -107,7 +107,7 @@ impl OfNode {
         self.released.insert(address, now);
     }
 
-    pub(crate) fn rests(&self, address: Ipv4Addr, cooldown: Duration, now: Time) -> bool {
+    pub(crate) fn cools(&self, address: Ipv4Addr, cooldown: Duration, now: Time) -> bool {
         self.released.get(&address).is_some_and(|since| now < *since + cooldown)
     }
 
@@ -317,7 +317,7 @@ fn may(node: &Node, action: &Action, now: Time) -> Result<(), (&'static str, Str
     Ok(())
 }
 
-/// Nothing that goes is in use, resting or quarantined.
+/// Nothing that goes is in use, cooling or quarantined.
 fn keeps(
     node: &Node,
     goes: impl Fn(&Ipv4Addr) -> bool,
@@ -328,11 +328,11 @@ fn keeps(
     }
     let cooldown = node.setup.targets.cooldown;
     let released = node.laws.released.keys();
-    let mut resting = released.filter(|address| node.laws.rests(**address, cooldown, now));
+    let mut cooling = released.filter(|address| node.laws.cools(**address, cooldown, now));
     let mut quarantined = node.laws.quarantined.iter();
-    let idle = resting.find(|it| goes(it)).or_else(|| quarantined.find(|it| goes(it)));
+    let idle = cooling.find(|it| goes(it)).or_else(|| quarantined.find(|it| goes(it)));
     match idle {
-        Some(address) => Err(("rest", format!("{address} rests or is quarantined"))),
+        Some(address) => Err(("rest", format!("{address} cools or is quarantined"))),
         None => Ok(()),
     }
 }

@@ -50,7 +50,7 @@ enum PodState {
 pub(crate) struct Journal {
     pub(crate) enis: Observation,
     pub(crate) assigned: BTreeMap<Owner, Allocation>,
-    pub(crate) resting: BTreeMap<Ipv4Addr, Time>,
+    pub(crate) cooling: BTreeMap<Ipv4Addr, Time>,
     pub(crate) intents: BTreeMap<u32, Intent>,
     source: Option<Source>,
     /// What calls changed lately, and which were not answered.
@@ -184,8 +184,8 @@ impl Node {
         for (owner, assigned) in &journal.assigned {
             pool.restore(owner.clone(), assigned.clone(), now).expect("on record once");
         }
-        for (address, since) in &journal.resting {
-            pool.restore_resting(*address, *since);
+        for (address, since) in &journal.cooling {
+            pool.restore_cooling(*address, *since);
         }
         for address in self.quarantined.keys() {
             pool.quarantine(*address);
@@ -319,7 +319,7 @@ impl Node {
         };
         pool.release(owner, now);
         if let Some(had) = self.journal.assigned.remove(owner) {
-            self.journal.resting.insert(had.address, now);
+            self.journal.cooling.insert(had.address, now);
         }
     }
 
@@ -328,7 +328,7 @@ impl Node {
         let addresses = self.journal.enis.values().flat_map(|eni| &eni.blocks);
         let used: BTreeSet<Ipv4Addr> = self.live.values().map(|it| it.address).collect();
         let free = addresses.flat_map(|block| block.addresses()).find(|it| {
-            !used.contains(it) && !self.laws.rests(*it, self.setup.targets.cooldown, now)
+            !used.contains(it) && !self.laws.cools(*it, self.setup.targets.cooldown, now)
         });
         if let Some(address) = free {
             pool.quarantine(address);
@@ -371,7 +371,7 @@ impl Node {
         }
         self.stale = self.stale.filter(|(_, until)| *until > now);
         self.late.retain(|_, until| *until > now);
-        self.acquit(now);
+        self.unquarantine(now);
         self.work(cloud, now);
         if self.pool.is_some() {
             self.observe(cloud, now);
@@ -425,7 +425,7 @@ impl Node {
         self.pods.values().filter(|pod| matches!(pod.state, PodState::Waits { .. })).count()
     }
 
-    fn acquit(&mut self, now: Time) {
+    fn unquarantine(&mut self, now: Time) {
         let Some(pool) = self.pool.as_mut() else {
             // The proof is looked for again once the daemon runs.
             for until in self.quarantined.values_mut().filter(|until| **until <= now) {
@@ -441,8 +441,8 @@ impl Node {
             .collect();
         for address in over {
             self.quarantined.remove(&address);
-            pool.acquit(address, now);
-            self.journal.resting.insert(address, now);
+            pool.unquarantine(address, now);
+            self.journal.cooling.insert(address, now);
             self.laws.acquitted(address, now);
         }
     }

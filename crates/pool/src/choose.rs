@@ -5,7 +5,7 @@ use std::{cmp::Reverse, net::Ipv4Addr};
 
 impl Pool {
     /// From the fullest interface and prefix, so that others become empty and can be given back; the
-    /// address that has rested longest, so that no connection of its last pod is left anywhere.
+    /// address that has cooled longest, so that no connection of its last pod is left anywhere.
     ///
     /// Looks no further than it must: this is done for every pod, on nodes with thousands of
     /// addresses.

@@ -26,7 +26,7 @@ pub(crate) struct Stock {
     /// Addresses that new pods may get, now or as soon as their interface is ready or EC2 has
     /// answered.
     pub(crate) free: usize,
-    /// Prefixes among them without any address in use, resting or quarantined.
+    /// Prefixes among them without any address in use, cooling or quarantined.
     pub(crate) empty_prefixes: usize,
     /// Single addresses among them.
     pub(crate) loose: usize,

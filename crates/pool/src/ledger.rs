@@ -98,7 +98,7 @@ impl Ledger {
 
     pub(crate) fn release(&mut self, owner: &Owner, now: Time) -> Option<Allocation> {
         let allocation = self.take(owner)?;
-        self.rest(allocation.address, now);
+        self.cool(allocation.address, now);
         Some(allocation)
     }
 
@@ -115,7 +115,7 @@ impl Ledger {
     }
 
     /// Notes that an address was released at a time, perhaps before this process began.
-    pub(crate) fn rest(&mut self, address: Ipv4Addr, since: Time) {
+    pub(crate) fn cool(&mut self, address: Ipv4Addr, since: Time) {
         self.released.insert(address, since);
     }
 
@@ -124,9 +124,9 @@ impl Ledger {
     }
 
     /// Lets a quarantined address rest: whoever may have held it is gone since now.
-    pub(crate) fn acquit(&mut self, address: Ipv4Addr, now: Time) {
+    pub(crate) fn unquarantine(&mut self, address: Ipv4Addr, now: Time) {
         if self.quarantined.remove(&address) {
-            self.rest(address, now);
+            self.cool(address, now);
         }
     }
 
@@ -149,7 +149,7 @@ impl Ledger {
         self.by_address.contains_key(&address)
     }
 
-    pub(crate) fn is_resting(&self, address: Ipv4Addr, cooldown: Duration, now: Time) -> bool {
+    pub(crate) fn is_cooling(&self, address: Ipv4Addr, cooldown: Duration, now: Time) -> bool {
         self.released.get(&address).is_some_and(|since| now < *since + cooldown)
     }
 
@@ -160,7 +160,7 @@ impl Ledger {
     /// Whether a pod has it, had it a moment ago, or may have it.
     pub(crate) fn is_taken(&self, address: Ipv4Addr, cooldown: Duration, now: Time) -> bool {
         self.is_in_use(address)
-            || self.is_resting(address, cooldown, now)
+            || self.is_cooling(address, cooldown, now)
             || self.is_quarantined(address)
     }
 
@@ -169,13 +169,13 @@ impl Ledger {
         self.released.get(&address).copied()
     }
 
-    /// When the first resting address becomes free.
-    pub(crate) fn next_rested(&self, cooldown: Duration, now: Time) -> Option<Time> {
-        self.released.values().map(|since| *since + cooldown).filter(|rested| *rested > now).min()
+    /// When the first cooling address becomes free.
+    pub(crate) fn next_cooled(&self, cooldown: Duration, now: Time) -> Option<Time> {
+        self.released.values().map(|since| *since + cooldown).filter(|cooled| *cooled > now).min()
     }
 
-    /// Forgets releases that no longer matter: rested, and of addresses that are not held any more.
-    pub(crate) fn forget_rested(
+    /// Forgets releases that no longer matter: cooled, and of addresses that are not held any more.
+    pub(crate) fn forget_cooled(
         &mut self,
         cooldown: Duration,
         now: Time,

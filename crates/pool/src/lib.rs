@@ -53,13 +53,13 @@ pub struct NoAddress {
     /// Addresses in use by pods.
     pub in_use: usize,
     /// Addresses that were released a short while ago.
-    pub resting: usize,
+    pub cooling: usize,
 }
 
 impl fmt::Display for NoAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { in_use, resting } = self;
-        write!(f, "no free address ({in_use} in use, {resting} resting)")
+        let Self { in_use, cooling } = self;
+        write!(f, "no free address ({in_use} in use, {cooling} cooling)")
     }
 }
 
@@ -117,7 +117,7 @@ impl Pool {
         self.enis = seen;
         let held =
             self.enis.values().flat_map(|eni| &eni.blocks).flat_map(|block| block.addresses());
-        self.ledger.forget_rested(self.targets.cooldown, now, &held.collect());
+        self.ledger.forget_cooled(self.targets.cooldown, now, &held.collect());
     }
 
     /// What is attached, as last observed.
@@ -205,18 +205,18 @@ impl Pool {
     }
 
     /// Takes over the time at which an address was released before this process began.
-    pub fn restore_resting(&mut self, address: Ipv4Addr, since: Time) {
-        self.ledger.rest(address, since);
+    pub fn restore_cooling(&mut self, address: Ipv4Addr, since: Time) {
+        self.ledger.cool(address, since);
     }
 
-    /// Gives an address to nobody until [`Pool::acquit`]: somebody may hold it whom we do not know.
+    /// Gives an address to nobody until [`Pool::unquarantine`]: somebody may hold it whom we do not know.
     pub fn quarantine(&mut self, address: Ipv4Addr) {
         self.ledger.quarantine(address);
     }
 
-    /// Ends a quarantine: nobody holds the address any more; it rests from now on.
-    pub fn acquit(&mut self, address: Ipv4Addr, now: Time) {
-        self.ledger.acquit(address, now);
+    /// Ends a quarantine: nobody holds the address any more; it cools from now on.
+    pub fn unquarantine(&mut self, address: Ipv4Addr, now: Time) {
+        self.ledger.unquarantine(address, now);
     }
 
     /// Takes back the address of `owner`; a second call is no error.
@@ -306,7 +306,7 @@ impl Pool {
             .filter(move |block| leaving.is_none_or(|leaving| !leaving.contains(block)))
     }
 
-    /// In use, resting or quarantined.
+    /// In use, cooling or quarantined.
     pub(crate) fn is_taken(&self, address: Ipv4Addr, now: Time) -> bool {
         self.ledger.is_taken(address, self.targets.cooldown, now)
     }
@@ -327,9 +327,9 @@ impl Pool {
             .flat_map(|block| block.addresses())
             .collect();
         let in_use = held.iter().filter(|address| self.ledger.is_in_use(**address)).count();
-        let rests =
-            |address: &&Ipv4Addr| self.ledger.is_resting(**address, self.targets.cooldown, now);
-        NoAddress { in_use, resting: held.iter().filter(rests).count() }
+        let cools =
+            |address: &&Ipv4Addr| self.ledger.is_cooling(**address, self.targets.cooldown, now);
+        NoAddress { in_use, cooling: held.iter().filter(cools).count() }
     }
 }
 

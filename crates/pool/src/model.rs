@@ -238,7 +238,7 @@ pub struct Targets {
     pub warm_addresses: Option<usize>,
     /// `MINIMUM_IP_TARGET`: addresses to hold in total, however few pods there are.
     pub minimum_addresses: Option<usize>,
-    /// `IP_COOLDOWN_PERIOD`: how long a released address rests before another pod gets it.
+    /// `IP_COOLDOWN_PERIOD`: how long a released address cools before another pod gets it.
     pub cooldown: Duration,
 }
 

@@ -33,7 +33,7 @@ pub enum Action {
     Unassign {
         /// Interface that holds them.
         eni: EniId,
-        /// In none of them is an address in use, resting or quarantined.
+        /// In none of them is an address in use, cooling or quarantined.
         blocks: BTreeSet<Block>,
     },
     /// Detach and delete an interface without pods.
@@ -277,8 +277,8 @@ fn end_with_instance(pool: &Pool, now: Time) -> Vec<Action> {
 }
 
 fn wake_at(pool: &Pool, now: Time) -> Option<Time> {
-    let rested = pool.ledger.next_rested(pool.targets.cooldown, now);
-    [rested, pool.backoff.next_end(now), pool.usage.next_change(now)].into_iter().flatten().min()
+    let cooled = pool.ledger.next_cooled(pool.targets.cooldown, now);
+    [cooled, pool.backoff.next_end(now), pool.usage.next_change(now)].into_iter().flatten().min()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What may be given back: never what is in use, resting, quarantined or needed again soon.
+//! What may be given back: never what is in use, cooling, quarantined or needed again soon.
 
 use crate::{
     Action, Block, Eni, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Readiness, Source, Time,
@@ -6,7 +6,7 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// Interfaces of ours in a subnet that is no longer wanted, without pods and resting addresses; of
+/// Interfaces of ours in a subnet that is no longer wanted, without pods and cooling addresses; of
 /// those whose owner is not known it is asked first.
 pub(crate) fn leftovers(pool: &Pool, now: Time) -> Vec<Action> {
     if !matches!(pool.source, Source::EniConfig { .. }) || is_paused(pool, Kind::DeleteEni, now) {

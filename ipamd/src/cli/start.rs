@@ -142,7 +142,7 @@ fn restore(pool: &mut Pool, journal: &Journal) {
             error!(error = %twice, pod = attachment.pod_name, "restore an attachment");
         }
     }
-    for (address, since) in &journal.snapshot().resting {
-        pool.restore_resting(*address, *since);
+    for (address, since) in &journal.snapshot().cooling {
+        pool.restore_cooling(*address, *since);
     }
 }

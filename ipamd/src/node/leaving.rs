@@ -50,12 +50,12 @@ pub(crate) fn queue() -> (Reaper, Queue) {
 }
 
 impl Node {
-    /// Takes an address back. It rests from now on; with a link that is still there, from when that
+    /// Takes an address back. It cools from now on; with a link that is still there, from when that
     /// is gone.
     pub(crate) fn release(&self, owner: &Owner, link: Option<Leaving>) -> Result<()> {
         let mut state = self.state();
         let now = now();
-        // A crash from here on is no loss: the next daemon finds the link of an address that rests.
+        // A crash from here on is no loss: the next daemon finds the link of an address that cools.
         state.journal.released(owner, now)?;
         state.pool.release(owner, now);
         if let Some(leaving) = &link {
@@ -76,8 +76,8 @@ impl Node {
         let links = self.kernel().links().context("list the node's links")?;
         let mut state = self.state();
         let used: Vec<Ipv4Addr> = state.pool.allocations().map(|(_, it)| it.address).collect();
-        let resting = state.journal.snapshot().resting.keys();
-        let leaving: Vec<Leaving> = resting
+        let cooling = state.journal.snapshot().cooling.keys();
+        let leaving: Vec<Leaving> = cooling
             .filter(|address| !used.contains(address))
             .filter_map(|address| leftover(*address, &links))
             .collect();
@@ -139,7 +139,7 @@ impl Node {
             Some(_) | None => Ok(()),
         });
         if let Err(error) = removed {
-            warn!(error = format!("{error:#}"), link = pod.host_name, address = %pod.address, again_in = ?AGAIN, "remove a link; its address rests as long");
+            warn!(error = format!("{error:#}"), link = pod.host_name, address = %pod.address, again_in = ?AGAIN, "remove a link; its address cools as long");
             return false;
         }
         self.gone(pod.address);
@@ -148,7 +148,7 @@ impl Node {
 
     /// Notes that the kernel has nothing of an address any more.
     fn gone(&self, address: Ipv4Addr) {
-        self.state().pool.acquit(address, now());
+        self.state().pool.unquarantine(address, now());
         self.changed.notify_all();
         self.wake.notify_one();
     }

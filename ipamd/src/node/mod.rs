@@ -316,26 +316,26 @@ impl Node {
         holders.next().map(|(owner, _)| owner.clone())
     }
 
-    /// Waits until something changes, or an address may have rested, or the deadline.
+    /// Waits until something changes, or an address may have cooled, or the deadline.
     fn wait<'a>(
         &'a self,
         state: MutexGuard<'a, State>,
         deadline: Instant,
     ) -> MutexGuard<'a, State> {
-        let left = deadline.saturating_duration_since(Instant::now()).min(RESTED);
+        let left = deadline.saturating_duration_since(Instant::now()).min(COOLED);
         let (state, _) =
             self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
         state
     }
 }
 
-/// Nobody says when an address has rested: those who wait look again this often.
-const RESTED: Duration = Duration::from_millis(250);
+/// Nobody says when an address has cooled: those who wait look again this often.
+const COOLED: Duration = Duration::from_millis(250);
 
 /// The time, for the pool.
 pub(crate) fn now() -> Time {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    // A clock before 1970 is a machine without a clock: all addresses have rested.
+    // A clock before 1970 is a machine without a clock: all addresses have cooled.
     Time(since.unwrap_or_default())
 }
 

@@ -89,7 +89,7 @@ fn pods_of_an_interface_that_is_not_set_up_are_cut_off() {
     }
 }
 
-/// A node with so many addresses, none of which rests for any time.
+/// A node with so many addresses, none of which cools for any time.
 fn node(name: &str, addresses: u8) -> (std::sync::Arc<Node>, leaving::Queue, Folder) {
     let folder = Folder(std::env::temp_dir().join(format!("ipamd-node-{}-{name}", process::id())));
     let environment = [("IP_COOLDOWN_PERIOD", "0"), ("WARM_ENI_TARGET", "0")];

@@ -1,4 +1,4 @@
-//! DEL: nothing routes to or from the address any more, and the address rests.
+//! DEL: nothing routes to or from the address any more, and the address cools.
 
 use super::{LOCK_WAIT, busy, internal, owner, remains};
 use crate::node::{Leaving, Node};

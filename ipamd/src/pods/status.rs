@@ -15,12 +15,12 @@ pub(super) fn status(node: &Node) -> Result<(), Error> {
     judge(outlook, node.settings.targets.cooldown <= node.settings.add_wait)
 }
 
-/// `outwaits_rest` tells that an ADD waits for longer than an address rests.
-fn judge(outlook: Outlook, outwaits_rest: bool) -> Result<(), Error> {
+/// `outwaits_cooldown` tells that an ADD waits for longer than an address cools.
+fn judge(outlook: Outlook, outwaits_cooldown: bool) -> Result<(), Error> {
     let Outlook { address, full, cut_off } = outlook;
     let Err(error) = address else { return Ok(()) };
     // A node whose pods have all their addresses is well, and kubelet sends no more of them.
-    if full || comes_soon(&error, outwaits_rest) {
+    if full || comes_soon(&error, outwaits_cooldown) {
         return Ok(());
     }
     // CNI 1.1.0, "STATUS": 50, the plugin is not available (i.e. cannot service ADD requests); 51,
@@ -36,9 +36,9 @@ fn judge(outlook: Outlook, outwaits_rest: bool) -> Result<(), Error> {
 }
 
 /// Whether an ADD that comes now finds an address while it waits.
-fn comes_soon(error: &AllocateError, outwaits_rest: bool) -> bool {
+fn comes_soon(error: &AllocateError, outwaits_cooldown: bool) -> bool {
     let AllocateError::NoAddress { none, reason, .. } = error else { return false };
-    let rested = none.resting > 0 && outwaits_rest;
+    let cooled = none.cooling > 0 && outwaits_cooldown;
     let comes = match reason {
         Reason::Satisfied
         | Reason::Surplus
@@ -49,7 +49,7 @@ fn comes_soon(error: &AllocateError, outwaits_rest: bool) -> bool {
         Reason::BackingOff { refusal, .. } => refusal.cause == Cause::Throttled,
         Reason::Full { .. } | Reason::NoSource { .. } => false,
     };
-    rested || comes
+    cooled || comes
 }
 
 fn stuck() -> Error {
@@ -90,7 +90,7 @@ mod tests {
     fn status_says_what_a_failed_add_would_say() {
         let error = judge(outlook(Reason::Full { enis: 3 }), true).unwrap_err();
 
-        let want = "no free address (28 in use, 0 resting): all 3 interfaces of this instance type are full";
+        let want = "no free address (28 in use, 0 cooling): all 3 interfaces of this instance type are full";
         assert_eq!(error.msg, want);
     }
 
@@ -113,11 +113,11 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_rests_for_less_than_an_add_waits_is_as_good_as_free() {
+    fn an_address_that_cools_for_less_than_an_add_waits_is_as_good_as_free() {
         let outlook = || {
             let mut outlook = outlook(Reason::Full { enis: 3 });
             if let Err(AllocateError::NoAddress { none, .. }) = &mut outlook.address {
-                none.resting = 1;
+                none.cooling = 1;
             }
             outlook
         };
@@ -127,7 +127,7 @@ mod tests {
     }
 
     fn outlook(reason: Reason) -> Outlook {
-        let none = NoAddress { in_use: 28, resting: 0 };
+        let none = NoAddress { in_use: 28, cooling: 0 };
         let address = Err(AllocateError::NoAddress { none, reason, at: Time(Duration::ZERO) });
         Outlook { address, full: false, cut_off: 0 }
     }

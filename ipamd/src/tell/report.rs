@@ -58,7 +58,7 @@ pub(crate) fn show(page: &mut Page, counts: &Counts, reason: &Reason) {
         (&metrics::PREFIX_TOTAL, counts.prefixes),
         (&metrics::SHORT, counts.short),
         (&metrics::FREE, counts.free),
-        (&metrics::RESTING, counts.idle),
+        (&metrics::COOLING, counts.idle),
         (&metrics::COMING, counts.coming),
         (&metrics::WAITING, counts.waiting),
         (&metrics::EXPECTED, counts.expected),
@@ -121,17 +121,17 @@ mod tests {
 
     #[test]
     fn a_pod_without_address_is_told_why_and_when_the_next_try_is() {
-        let none = NoAddress { in_use: 28, resting: 2 };
+        let none = NoAddress { in_use: 28, cooling: 2 };
         let refusal = Refusal { cause: Cause::NoAddresses, said: "subnet-0c is full".into() };
         let reason = Reason::BackingOff { refusal, until: at(70) };
 
         assert_eq!(
             no_address(&none, &reason, at(60)),
-            "no free address (28 in use, 2 resting): subnet-0c is full; next try in 11 s"
+            "no free address (28 in use, 2 cooling): subnet-0c is full; next try in 11 s"
         );
         assert_eq!(
             no_address(&none, &Reason::Full { enis: 3 }, at(60)),
-            "no free address (28 in use, 2 resting): all 3 interfaces of this instance type are full"
+            "no free address (28 in use, 2 cooling): all 3 interfaces of this instance type are full"
         );
     }
 

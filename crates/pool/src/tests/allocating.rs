@@ -13,7 +13,7 @@ fn asked_twice_the_pool_gives_the_same_address() {
 }
 
 #[test]
-fn an_address_rests_before_it_is_used_again() {
+fn an_address_cools_before_it_is_used_again() {
     let mut pool = pool(node(), [primary(1)]);
     let first = pool.allocate(owner("a"), AT).unwrap();
     pool.release(&owner("a"), AT);
@@ -21,7 +21,7 @@ fn an_address_rests_before_it_is_used_again() {
     let early = pool.allocate(owner("b"), AT);
     let later = pool.allocate(owner("b"), AT + TARGETS.cooldown);
 
-    assert_eq!(early, Err(NoAddress { in_use: 0, resting: 1 }));
+    assert_eq!(early, Err(NoAddress { in_use: 0, cooling: 1 }));
     assert_eq!(later, Ok(first));
 }
 
@@ -29,7 +29,7 @@ fn an_address_rests_before_it_is_used_again() {
 fn rest_goes_on_after_a_restart() {
     let mut pool = pool(node(), [primary(1)]);
 
-    pool.restore_resting(address(0, 1), AT);
+    pool.restore_cooling(address(0, 1), AT);
 
     assert!(pool.allocate(owner("a"), Time(Duration::from_secs(29))).is_err());
     assert!(pool.allocate(owner("a"), Time(Duration::from_secs(30))).is_ok());
@@ -79,7 +79,7 @@ fn every_address_of_a_prefix_is_used() {
         (0..16).map(|pod| pool.allocate(owner(pod), AT).unwrap().address.octets()[3]).collect();
 
     assert_eq!(addresses, (16..32).collect());
-    assert_eq!(pool.allocate(owner("more"), AT), Err(NoAddress { in_use: 16, resting: 0 }));
+    assert_eq!(pool.allocate(owner("more"), AT), Err(NoAddress { in_use: 16, cooling: 0 }));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_quarantined_address_goes_to_nobody_until_it_is_acquitted_and_has_rested() {
     pool.quarantine(address(0, 1));
 
     assert!(pool.allocate(owner("a"), AT).is_err());
-    pool.acquit(address(0, 1), AT);
+    pool.unquarantine(address(0, 1), AT);
     assert!(pool.allocate(owner("a"), AT).is_err());
     assert!(pool.allocate(owner("a"), AT + TARGETS.cooldown).is_ok());
 }
@@ -122,7 +122,7 @@ fn the_primary_interface_serves_no_new_pod_once_custom_networking_is_on() {
     pool.draw_from(config(&["subnet-pods"]));
 
     assert_eq!(pool.allocate(owner("before"), AT), Ok(before));
-    assert_eq!(pool.allocate(owner("after"), AT), Err(NoAddress { in_use: 0, resting: 0 }));
+    assert_eq!(pool.allocate(owner("after"), AT), Err(NoAddress { in_use: 0, cooling: 0 }));
     pool.observe([primary(9), secondary(1, "subnet-pods", 9)].into(), AT);
     assert_eq!(pool.allocate(owner("after"), AT).map(|it| it.eni), Ok(id(1)));
 }
@@ -148,7 +148,7 @@ fn an_interface_that_is_not_to_be_touched_only_takes_up_a_slot() {
         pool.allocate(owner(pod), AT).unwrap();
     }
 
-    assert_eq!(pool.allocate(owner("more"), AT), Err(NoAddress { in_use: 9, resting: 0 }));
+    assert_eq!(pool.allocate(owner("more"), AT), Err(NoAddress { in_use: 9, cooling: 0 }));
     assert_eq!(pool.plan(AT).actions, [attach(2, "subnet-node", Amount::Addresses(9))]);
 }
 

@@ -89,9 +89,9 @@ fn an_interface_that_a_launch_template_made_for_pods_is_used_without_a_call() {
     assert_eq!(allocation.eni, id(1));
     // One address less than a whole interface is warm: that alone is a reason for a call.
     pool.release(&owner("a"), AT);
-    let rested = at(30);
-    assert_eq!(pool.plan(rested).actions, []);
-    assert_eq!(pool.plan(rested).reason, Reason::Satisfied);
+    let cooled = at(30);
+    assert_eq!(pool.plan(cooled).actions, []);
+    assert_eq!(pool.plan(cooled).reason, Reason::Satisfied);
 }
 
 #[test]

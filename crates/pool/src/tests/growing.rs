@@ -110,7 +110,7 @@ fn an_interface_on_its_way_counts_but_serves_nobody_yet() {
     let mut pool = pool(config(&["subnet-pods"]), [primary(0), (id.clone(), coming)]);
 
     assert_eq!(pool.plan(AT).actions, []);
-    assert_eq!(pool.allocate(owner("a"), AT), Err(NoAddress { in_use: 0, resting: 0 }));
+    assert_eq!(pool.allocate(owner("a"), AT), Err(NoAddress { in_use: 0, cooling: 0 }));
     pool.observe([primary(0), (id, eni)].into(), AT);
     assert!(pool.allocate(owner("a"), AT).is_ok());
 }
@@ -288,7 +288,7 @@ fn when_all_is_full_the_plan_says_so() {
 
     assert_eq!((plan.actions, plan.reason), (vec![], Reason::Full { enis: 3 }));
     let none = pool.allocate(owner("more"), AT).unwrap_err();
-    assert_eq!(none.to_string(), "no free address (27 in use, 0 resting)");
+    assert_eq!(none.to_string(), "no free address (27 in use, 0 cooling)");
 }
 
 // Users' pain: edits of an ENIConfig's security groups did not reach running nodes.

@@ -73,7 +73,7 @@ fn resting_and_quarantined_addresses_are_not_given_back() {
     let targets = Targets { warm_addresses: Some(0), ..TARGETS };
     let mut pool = with_targets(targets, node(), [primary(3)]);
 
-    pool.restore_resting(address(0, 1), AT);
+    pool.restore_cooling(address(0, 1), AT);
     pool.quarantine(address(0, 2));
 
     let blocks = [Block::Address(address(0, 3))].into();

@@ -227,7 +227,7 @@ mod tests {
 
         assert_eq!(snapshot.count(), snapshot.records().len());
         assert_eq!(snapshot.attachments, [(attachment(2).owner(), attachment(2))].into());
-        assert_eq!(snapshot.resting, [(attachment(1).address, time(5_000))].into());
+        assert_eq!(snapshot.cooling, [(attachment(1).address, time(5_000))].into());
         assert_eq!(snapshot.source(), Some(source()));
         assert_eq!(snapshot.intents, [(1, intent())].into());
         assert_eq!(snapshot.interfaces, [("eni-1".into(), interface())].into());
@@ -280,7 +280,7 @@ mod tests {
 
         let lines = fs::read_to_string(folder.0.join(FILE)).unwrap().lines().count();
         assert!(lines <= SLACK + 2, "{lines} lines");
-        assert_eq!(Journal::open(&folder.0).unwrap().snapshot.resting.len(), 1);
+        assert_eq!(Journal::open(&folder.0).unwrap().snapshot.cooling.len(), 1);
     }
 
     fn attachment(pod: u8) -> Attachment {

@@ -267,7 +267,8 @@ pub(super) enum Record {
         interface: String,
         at_ms: u64,
     },
-    Resting {
+    #[serde(rename = "resting")]
+    Cooling {
         address: Ipv4Addr,
         since_ms: u64,
     },
@@ -297,7 +298,7 @@ pub struct Snapshot {
     /// Attachments whose DEL has not come.
     pub attachments: BTreeMap<Owner, Attachment>,
     /// Addresses that were released, and when.
-    pub resting: BTreeMap<Ipv4Addr, Time>,
+    pub cooling: BTreeMap<Ipv4Addr, Time>,
     /// Interfaces that were being made, by device index.
     pub intents: BTreeMap<u32, Intent>,
     /// Interfaces of this node by id.
@@ -324,11 +325,11 @@ impl Snapshot {
             Record::Released { network, container, interface, at_ms } => {
                 let owner = Owner { network, container, interface };
                 if let Some(attachment) = self.attachments.remove(&owner) {
-                    self.resting.insert(attachment.address, time(at_ms));
+                    self.cooling.insert(attachment.address, time(at_ms));
                 }
             }
-            Record::Resting { address, since_ms } => {
-                self.resting.insert(address, time(since_ms));
+            Record::Cooling { address, since_ms } => {
+                self.cooling.insert(address, time(since_ms));
             }
             Record::Config(config) => self.config = config,
             Record::Identity(identity) => self.identity = Some(identity),
@@ -348,7 +349,7 @@ impl Snapshot {
     /// How many records [`Self::records`] makes, without making them.
     pub(super) fn count(&self) -> usize {
         self.attachments.len()
-            + self.resting.len()
+            + self.cooling.len()
             + usize::from(self.identity.is_some())
             + usize::from(self.config.is_some())
             + self.intents.len()
@@ -359,9 +360,9 @@ impl Snapshot {
     /// The fewest records that add up to the same.
     pub(super) fn records(&self) -> Vec<Record> {
         let attachments = self.attachments.values().cloned().map(Record::Assigned);
-        let resting = self.resting.iter();
-        let resting = resting
-            .map(|(address, since)| Record::Resting { address: *address, since_ms: ms(*since) });
+        let cooling = self.cooling.iter();
+        let cooling = cooling
+            .map(|(address, since)| Record::Cooling { address: *address, since_ms: ms(*since) });
         let config = self.config.clone().map(|config| Record::Config(Some(config)));
         let identity = self.identity.clone().map(Record::Identity);
         let intents = self.intents.iter();
@@ -376,7 +377,7 @@ impl Snapshot {
         let recent =
             recent.map(|(id, it)| Record::RecentCalls { id: id.0.clone(), now: Some(it.into()) });
         attachments
-            .chain(resting)
+            .chain(cooling)
             .chain(identity)
             .chain(config)
             .chain(intents)

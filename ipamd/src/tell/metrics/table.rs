@@ -102,7 +102,7 @@ metrics! {
     RETRY_AT = "eni_cni_pool_retry_timestamp_seconds", Gauge, [],
         "When what EC2 refused is asked for again, in seconds since 1970; 0 when nothing is paused";
     FREE = "eni_cni_free_addresses", Gauge, [], "Addresses that a new pod may get now";
-    RESTING = "eni_cni_resting_addresses", Gauge, [],
+    COOLING = "eni_cni_resting_addresses", Gauge, [],
         "Addresses that were released a moment ago, or may be in use by somebody unknown";
     COMING = "eni_cni_coming_addresses", Gauge, [], "Addresses that are on their way";
     WAITING = "eni_cni_waiting_pods", Gauge, [], "Pods that wait for an address";
