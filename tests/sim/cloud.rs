@@ -333,14 +333,14 @@ impl Cloud {
 
 impl Refused {
     fn lost() -> Self {
-        let said = "no answer".into();
-        Self { refusal: Refusal { cause: Cause::Unavailable, said }, ambiguous: true }
+        let message = "no answer".into();
+        Self { refusal: Refusal { cause: Cause::Unavailable, message }, ambiguous: true }
     }
 
     fn new(error: &Ec2Error) -> Self {
         let cause = cause(error);
         let ambiguous = cause == Cause::Unavailable;
-        Self { refusal: Refusal { cause, said: error.to_string() }, ambiguous }
+        Self { refusal: Refusal { cause, message: error.to_string() }, ambiguous }
     }
 }
 

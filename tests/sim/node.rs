@@ -7,8 +7,8 @@ use crate::{
     work::{Intent, Work},
 };
 use pool::{
-    Allocation, Block, Eni, EniId, Lifetime, Limits, Observation, Owner, Ownership, Pool,
-    Readiness, RecentCalls, Refusal, Source, Spread, Supply, Time,
+    Allocation, Block, Eni, EniId, Jitter, Lifetime, Limits, Observation, Owner, Ownership, Pool,
+    Readiness, RecentCalls, Refusal, Source, Supply, Time,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -177,7 +177,7 @@ impl Node {
         let journal = &self.journal;
         let source = journal.source.clone().unwrap_or_else(|| self.source.clone());
         let mut pool = Pool::new(self.setup.targets, self.limits, source);
-        pool.set_spread(Spread {
+        pool.set_jitter(Jitter {
             nodes: self.setup.nodes as u32,
             seed: self.setup.seed.wrapping_add(self.number as u64),
         });

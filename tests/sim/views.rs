@@ -68,18 +68,18 @@ impl Node {
             let recent = self.journal.recent.get(id).cloned().unwrap_or_default();
             let is = listed.get(id);
             match recent.presence(is.is_some(), shown.contains(id), at) {
-                Presence::Leaves => {}
+                Presence::Releasing => {}
                 Presence::Gone => drop(self.journal.enis.remove(id)),
-                Presence::There => {
+                Presence::Attached => {
                     let Some(is) = is else {
                         self.journal.recent.entry(id.clone()).or_default().ask(at);
                         continue;
                     };
                     let before = self.journal.enis.get(id).map(|eni| eni.blocks.clone());
-                    let belief = recent.blocks(&before.unwrap_or_default(), &is.blocks, at);
-                    let eni = Eni { blocks: belief.blocks, ..is.clone() };
+                    let merged = recent.blocks(&before.unwrap_or_default(), &is.blocks, at);
+                    let eni = Eni { blocks: merged.blocks, ..is.clone() };
                     self.journal.enis.insert(id.clone(), eni);
-                    if !belief.sure {
+                    if !merged.certain {
                         self.journal.recent.entry(id.clone()).or_default().ask(at);
                     }
                 }
@@ -112,7 +112,7 @@ impl Node {
             // Slots or indexes are taken by what is not known.
             for (id, is) in listed {
                 let recent = self.journal.recent.get(id).cloned().unwrap_or_default();
-                let there = recent.presence(true, true, work.begun) == Presence::There;
+                let there = recent.presence(true, true, work.begun) == Presence::Attached;
                 if there && !self.journal.enis.contains_key(id) {
                     self.journal.enis.insert(id.clone(), is.clone());
                 }

@@ -240,7 +240,7 @@ impl Node {
                     } else if let Some(Action::DeleteEni { eni }) = &work.action {
                         cloud.abandoned.insert(Id(eni.0.clone()));
                     }
-                    let refusal = Refusal { cause: Cause::Unavailable, said: "given up".into() };
+                    let refusal = Refusal { cause: Cause::Unavailable, message: "given up".into() };
                     self.finish(work.action.as_ref(), Err(refusal), cloud, now);
                 }
                 Next::Succeeded => {
@@ -307,7 +307,7 @@ impl Node {
                 if here.is_some_and(|it| it.instance_id == self.instance) {
                     return self.attached(eni, device_index, cloud, now);
                 }
-                let refusal = Refusal { cause: Cause::Unavailable, said: "not attached".into() };
+                let refusal = Refusal { cause: Cause::Unavailable, message: "not attached".into() };
                 Next::Call(Stage::Undo(eni.clone(), refusal))
             }
             (Stage::Undo(eni, refusal), _) if cloud.vpc.interface(&eni.0).is_err() => {
@@ -371,7 +371,7 @@ impl Node {
             cloud.abandoned.remove(eni.0.as_str());
             let recent = self.journal.recent.entry(eni.clone()).or_default();
             // It was found in a list before, and given back since.
-            if recent.presence(true, true, now) == Presence::Leaves {
+            if recent.presence(true, true, now) == Presence::Releasing {
                 return Next::Succeeded;
             }
             recent.eni = Some((Change::Added, now));
@@ -415,8 +415,8 @@ impl Node {
             }
             (Some(Action::Inspect { eni }), Reply::Listed(listed)) => {
                 let Some(is) = listed.get(eni) else {
-                    let said = "EC2 does not list it yet".into();
-                    return Next::Refused(Refusal { cause: Cause::Unavailable, said });
+                    let message = "EC2 does not list it yet".into();
+                    return Next::Refused(Refusal { cause: Cause::Unavailable, message });
                 };
                 let known = enis.get_mut(eni).expect("attached");
                 let recent = self.journal.recent.get(eni).cloned().unwrap_or_default();

@@ -16,7 +16,7 @@ pub enum Cause {
     Limit,
     /// This node's role may not do that.
     Denied,
-    /// EC2 was not reached, or said that it failed.
+    /// EC2 was not reached, or message that it failed.
     Unavailable,
     /// What was asked for cannot be: a subnet or group that does not exist, the wrong zone.
     Wrong,
@@ -42,13 +42,13 @@ impl Cause {
 pub struct Refusal {
     /// Its class.
     pub cause: Cause,
-    /// What EC2 said, and about what.
-    pub said: String,
+    /// What EC2 message, and about what.
+    pub message: String,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.said)
+        f.write_str(&self.message)
     }
 }
 
@@ -104,12 +104,12 @@ pub(crate) struct Backoff {
     /// Most single addresses to ask for at once in subnets that had fewer than were asked for.
     portions: BTreeMap<String, usize>,
     /// How throttled calls are spread: nodes in the cluster, and this node's place among them.
-    spread: Spread,
+    jitter: Jitter,
 }
 
 /// How calls are spread over a cluster whose nodes share one budget of calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spread {
+pub struct Jitter {
     /// Nodes in the cluster, as far as this one knows.
     pub nodes: u32,
     /// A number of this node's own: makes nodes that were refused together come back apart.
@@ -124,8 +124,8 @@ const BUCKET: u32 = 50;
 const REFILL_PER_SECOND: u32 = 5;
 
 impl Backoff {
-    pub(crate) fn spread(&mut self, spread: Spread) {
-        self.spread = spread;
+    pub(crate) fn set_jitter(&mut self, jitter: Jitter) {
+        self.jitter = jitter;
     }
 
     pub(crate) fn refused(
@@ -143,7 +143,7 @@ impl Backoff {
             }
             _ => 1,
         };
-        let spread = self.spread;
+        let jitter = self.jitter;
         let pause = match (cause, growth) {
             (Cause::NoAddresses | Cause::NoPrefixes, Some((subnet, _))) => self
                 .by_subnet
@@ -154,7 +154,7 @@ impl Backoff {
         let (first, longest) = pauses(cause);
         let grown = first.saturating_mul(2_u32.saturating_pow(pause.in_a_row)).min(longest);
         let length = match cause {
-            Cause::Throttled | Cause::Unavailable => spread.scaled(grown, pause.in_a_row),
+            Cause::Throttled | Cause::Unavailable => jitter.scaled(grown, pause.in_a_row),
             Cause::NoAddresses
             | Cause::NoPrefixes
             | Cause::Limit
@@ -226,7 +226,7 @@ impl Pause {
     }
 }
 
-impl Spread {
+impl Jitter {
     /// A pause between half and all of what one node would wait, and up to as long as the bucket
     /// needs for the nodes that found it empty.
     ///
@@ -295,7 +295,7 @@ mod tests {
         let mut ends: Vec<u64> = (0..5_000)
             .map(|seed| {
                 let mut backoff = Backoff::default();
-                backoff.spread(Spread { nodes: 5_000, seed });
+                backoff.set_jitter(Jitter { nodes: 5_000, seed });
                 backoff.refused(Kind::Attach, None, refusal(Cause::Throttled), AT);
                 backoff.of_kind(Kind::Attach, AT).unwrap().1.0.as_secs()
             })
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn a_cluster_that_fits_into_the_bucket_waits_no_longer_than_one_node() {
         for seed in 0..100 {
-            let pauses = pauses_of(Spread { nodes: BUCKET, seed });
+            let pauses = pauses_of(Jitter { nodes: BUCKET, seed });
 
             assert!(pauses[0] <= Duration::from_secs(1), "seed {seed}: {pauses:?}");
         }
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn a_node_that_is_refused_again_comes_back_sooner_and_then_later_again() {
         for seed in 0..100 {
-            let pauses = pauses_of(Spread { nodes: BUCKET + 1_000, seed });
+            let pauses = pauses_of(Jitter { nodes: BUCKET + 1_000, seed });
 
             assert!(pauses[0] <= Duration::from_secs(200), "seed {seed}: {pauses:?}");
             assert!(pauses[1] <= Duration::from_secs(25), "seed {seed}: {pauses:?}");
@@ -327,7 +327,7 @@ mod tests {
         }
         let longest = |nth: usize| {
             let pauses =
-                (0..100).map(|seed| pauses_of(Spread { nodes: BUCKET + 1_000, seed })[nth]);
+                (0..100).map(|seed| pauses_of(Jitter { nodes: BUCKET + 1_000, seed })[nth]);
             pauses.max().unwrap()
         };
         assert!(longest(0) > Duration::from_secs(190), "{:?}", longest(0));
@@ -336,9 +336,9 @@ mod tests {
     }
 
     /// Of a node that is throttled three times.
-    fn pauses_of(spread: Spread) -> [Duration; 3] {
+    fn pauses_of(jitter: Jitter) -> [Duration; 3] {
         let mut backoff = Backoff::default();
-        backoff.spread(spread);
+        backoff.set_jitter(jitter);
         [0, 1, 2].map(|_| {
             backoff.refused(Kind::Attach, None, refusal(Cause::Throttled), AT);
             backoff.of_kind(Kind::Attach, AT).unwrap().1.0
@@ -348,6 +348,6 @@ mod tests {
     const AT: Time = Time(Duration::ZERO);
 
     fn refusal(cause: Cause) -> Refusal {
-        Refusal { cause, said: "no".into() }
+        Refusal { cause, message: "no".into() }
     }
 }

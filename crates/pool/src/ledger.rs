@@ -36,20 +36,20 @@ pub struct Allocation {
 
 /// Why the owner of an address cannot be taken over from a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Twice {
+pub struct AddressTaken {
     /// The address.
     pub address: Ipv4Addr,
     /// Who has it already.
     pub holder: Owner,
 }
 
-impl fmt::Display for Twice {
+impl fmt::Display for AddressTaken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is recorded twice; {} has it", self.address, self.holder)
     }
 }
 
-impl std::error::Error for Twice {}
+impl std::error::Error for AddressTaken {}
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
@@ -77,10 +77,14 @@ impl Ledger {
     }
 
     /// Notes an allocation that somebody else made; refuses to give an address to a second owner.
-    pub(crate) fn record(&mut self, owner: Owner, allocation: Allocation) -> Result<(), Twice> {
+    pub(crate) fn record(
+        &mut self,
+        owner: Owner,
+        allocation: Allocation,
+    ) -> Result<(), AddressTaken> {
         match self.by_address.get(&allocation.address) {
             Some(holder) if *holder != owner => {
-                return Err(Twice { address: allocation.address, holder: holder.clone() });
+                return Err(AddressTaken { address: allocation.address, holder: holder.clone() });
             }
             Some(_) | None => {}
         }

@@ -26,9 +26,9 @@ mod time;
 mod usage;
 mod views;
 
-pub use backoff::{Cause, Refusal, Spread};
+pub use backoff::{Cause, Jitter, Refusal};
 pub use count::Counts;
-pub use ledger::{Allocation, Owner, Twice};
+pub use ledger::{AddressTaken, Allocation, Owner};
 pub use model::{
     Amount, Block, Eni, EniId, Lifetime, Limits, Mode, Observation, Ownership, PREFIX_SIZE,
     Readiness, Source, Supply, Targets,
@@ -36,7 +36,7 @@ pub use model::{
 pub use plan::{Action, Plan, REASONS, Reason};
 pub use time::Time;
 pub use usage::HOLD;
-pub use views::{Belief, CONSISTENCY_WINDOW, Change, Presence, RecentCalls};
+pub use views::{CONSISTENCY_WINDOW, Change, Merged, Presence, RecentCalls};
 
 use backoff::Backoff;
 use ledger::Ledger;
@@ -148,9 +148,9 @@ impl Pool {
         &self.limits
     }
 
-    /// How this node's calls are spread among those of its cluster.
-    pub fn set_spread(&mut self, spread: Spread) {
-        self.backoff.spread(spread);
+    /// How this node's calls are jitter among those of its cluster.
+    pub fn set_jitter(&mut self, jitter: Jitter) {
+        self.backoff.set_jitter(jitter);
     }
 
     /// How many pods wait for an address.
@@ -198,7 +198,7 @@ impl Pool {
         owner: Owner,
         allocation: Allocation,
         now: Time,
-    ) -> Result<(), Twice> {
+    ) -> Result<(), AddressTaken> {
         self.ledger.record(owner, allocation)?;
         self.usage.note(self.ledger.in_use(), now);
         Ok(())

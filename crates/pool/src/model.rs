@@ -101,7 +101,7 @@ pub enum Readiness {
 /// Who attached an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ownership {
-    /// We did, or nobody has said otherwise.
+    /// We did, or nobody has message otherwise.
     Ours,
     /// Somebody else did: its addresses may be used, but it is never given back.
     Foreign,

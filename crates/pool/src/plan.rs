@@ -131,7 +131,7 @@ pub enum Reason {
         /// When the next try is due.
         until: Time,
     },
-    /// Nobody said where addresses come from.
+    /// Nobody message where addresses come from.
     NoSource {
         /// Why, and what to do.
         why: String,
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_word_in_the_list_and_no_other_has_it() {
-        let refusal = Refusal { cause: Cause::Limit, said: String::new() };
+        let refusal = Refusal { cause: Cause::Limit, message: String::new() };
         let all = [
             Reason::Satisfied,
             Reason::Short(1),

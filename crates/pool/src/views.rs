@@ -35,20 +35,20 @@ pub struct RecentCalls {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// It is attached.
-    There,
+    Attached,
     /// It is being given back.
-    Leaves,
+    Releasing,
     /// It is not attached any more.
     Gone,
 }
 
 /// Which blocks of an interface are believed to be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Belief {
+pub struct Merged {
     /// The blocks.
     pub blocks: BTreeSet<Block>,
     /// The list and what EC2 answered say the same, and no answer is missing.
-    pub sure: bool,
+    pub certain: bool,
 }
 
 impl RecentCalls {
@@ -102,25 +102,25 @@ impl RecentCalls {
         recorded: &BTreeSet<Block>,
         listed: &BTreeSet<Block>,
         now: Time,
-    ) -> Belief {
+    ) -> Merged {
         let lately = |block: &Block, way: Change| {
             self.blocks.get(block).is_some_and(|(change, at)| *change == way && is_young(*at, now))
         };
         let there = listed.iter().filter(|block| !lately(block, Change::Removed));
         let new = recorded.difference(listed).filter(|block| lately(block, Change::Added));
         let blocks: BTreeSet<Block> = there.chain(new).copied().collect();
-        let sure = self.asked.is_none() && blocks == *listed;
-        Belief { blocks, sure }
+        let certain = self.asked.is_none() && blocks == *listed;
+        Merged { blocks, certain }
     }
 
     /// Whether the interface is there, by a list of EC2's and the instance metadata.
     #[must_use]
     pub fn presence(&self, in_list: bool, in_metadata: bool, now: Time) -> Presence {
         match self.eni {
-            Some((Change::Removed, _)) => Presence::Leaves,
-            Some((Change::Added, at)) if is_young(at, now) => Presence::There,
+            Some((Change::Removed, _)) => Presence::Releasing,
+            Some((Change::Added, at)) if is_young(at, now) => Presence::Attached,
             // One of them alone may be late: only what neither knows is gone.
-            Some((Change::Added, _)) | None if in_list || in_metadata => Presence::There,
+            Some((Change::Added, _)) | None if in_list || in_metadata => Presence::Attached,
             Some((Change::Added, _)) | None => Presence::Gone,
         }
     }
@@ -146,10 +146,10 @@ mod tests {
 
         let believed = |now| recent.blocks(&[block(2)].into(), &listed, now);
 
-        assert_eq!(believed(ASKED), Belief { blocks: [block(2)].into(), sure: false });
+        assert_eq!(believed(ASKED), Merged { blocks: [block(2)].into(), certain: false });
         assert_eq!(
             believed(ASKED + CONSISTENCY_WINDOW),
-            Belief { blocks: listed.clone(), sure: true }
+            Merged { blocks: listed.clone(), certain: true }
         );
     }
 
@@ -161,8 +161,11 @@ mod tests {
 
         let believed = |now| recent.blocks(&recorded, &[].into(), now);
 
-        assert_eq!(believed(ASKED), Belief { blocks: [block(1)].into(), sure: false });
-        assert_eq!(believed(ASKED + CONSISTENCY_WINDOW), Belief { blocks: [].into(), sure: true });
+        assert_eq!(believed(ASKED), Merged { blocks: [block(1)].into(), certain: false });
+        assert_eq!(
+            believed(ASKED + CONSISTENCY_WINDOW),
+            Merged { blocks: [].into(), certain: true }
+        );
     }
 
     #[test]
@@ -173,7 +176,7 @@ mod tests {
 
         let believed = recent.blocks(&[block(1)].into(), &[block(1)].into(), ASKED);
 
-        assert_eq!(believed, Belief { blocks: [block(1)].into(), sure: true });
+        assert_eq!(believed, Merged { blocks: [block(1)].into(), certain: true });
     }
 
     #[test]
@@ -191,7 +194,7 @@ mod tests {
         recent.ask(ASKED);
         let same = [block(1)].into();
 
-        assert!(!recent.blocks(&same, &same, ASKED).sure);
+        assert!(!recent.blocks(&same, &same, ASKED).certain);
         assert!(!recent.is_conclusive(ASKED));
         assert!(recent.is_conclusive(ASKED + CONSISTENCY_WINDOW));
         assert!(!recent.forget(true, ASKED + CONSISTENCY_WINDOW), "somebody must ask first");
@@ -202,10 +205,10 @@ mod tests {
         let came = RecentCalls { eni: Some((Change::Added, ASKED)), ..RecentCalls::default() };
         let old = RecentCalls::default();
 
-        assert_eq!(came.presence(false, false, ASKED), Presence::There);
+        assert_eq!(came.presence(false, false, ASKED), Presence::Attached);
         assert_eq!(came.presence(false, false, ASKED + CONSISTENCY_WINDOW), Presence::Gone);
-        assert_eq!(old.presence(true, false, ASKED), Presence::There);
-        assert_eq!(old.presence(false, true, ASKED), Presence::There);
+        assert_eq!(old.presence(true, false, ASKED), Presence::Attached);
+        assert_eq!(old.presence(false, true, ASKED), Presence::Attached);
         assert_eq!(old.presence(false, false, ASKED), Presence::Gone);
     }
 
@@ -214,7 +217,7 @@ mod tests {
         let mut went =
             RecentCalls { eni: Some((Change::Removed, ASKED)), ..RecentCalls::default() };
 
-        assert_eq!(went.presence(true, true, ASKED + CONSISTENCY_WINDOW), Presence::Leaves);
+        assert_eq!(went.presence(true, true, ASKED + CONSISTENCY_WINDOW), Presence::Releasing);
         assert!(!went.forget(true, ASKED + CONSISTENCY_WINDOW));
         assert!(!went.forget(false, ASKED));
         assert!(went.forget(false, ASKED + CONSISTENCY_WINDOW));
@@ -236,7 +239,7 @@ mod tests {
         recent.changed(Change::Removed, &[block(1)], ASKED);
         let before = Time(ASKED.0 - Duration::from_secs(5));
 
-        assert!(!recent.blocks(&[].into(), &[block(1)].into(), before).sure);
+        assert!(!recent.blocks(&[].into(), &[block(1)].into(), before).certain);
     }
 
     fn block(host: u8) -> Block {

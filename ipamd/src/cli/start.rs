@@ -130,7 +130,7 @@ fn source(settings: &Settings, journal: &Journal, primary: &Interface) -> Source
             groups: primary.groups.clone(),
         }),
         Networking::Custom => journal.snapshot().source().unwrap_or_else(|| Source::Missing {
-            why: "custom networking is on, but the Kubernetes API has not said yet which ENIConfig this node uses".into(),
+            why: "custom networking is on, but the Kubernetes API has not message yet which ENIConfig this node uses".into(),
         }),
     }
 }

@@ -59,17 +59,17 @@ fn take_over(
         let id = EniId(eni.id.clone());
         let recent = node.recent(&id);
         listed.insert(id.clone());
-        if recent.presence(true, shown.contains_key(&id), at) == Presence::Leaves {
+        if recent.presence(true, shown.contains_key(&id), at) == Presence::Releasing {
             continue;
         }
         let instance = &node.identity.instance;
         let mut record = execute::interface(eni, attachment, *device_index, instance);
         let known = node.interface(&id);
         let recorded = known.as_ref().map(|known| known.record.blocks()).unwrap_or_default();
-        let belief = recent.blocks(&recorded, &record.blocks(), at);
+        let merged = recent.blocks(&recorded, &record.blocks(), at);
         record.addresses.clear();
         record.prefixes.clear();
-        record.add(belief.blocks);
+        record.add(merged.blocks);
         match known {
             Some(known) => node.change_interface(&id, |it| {
                 record.subnet_cidr = known.record.subnet_cidr;
@@ -80,7 +80,7 @@ fn take_over(
                 node.keep_interface(id.clone(), Attached::new(record));
             }
         }
-        if !belief.sure {
+        if !merged.certain {
             hands.mark_outcome_unknown(&id);
         }
     }
@@ -91,8 +91,8 @@ fn take_over(
                 info!(eni = %id, "neither EC2 nor the instance metadata knows this interface any more");
                 node.drop_interface(id);
             }
-            Presence::There => hands.mark_outcome_unknown(id),
-            Presence::Leaves => {}
+            Presence::Attached => hands.mark_outcome_unknown(id),
+            Presence::Releasing => {}
         }
     }
 }

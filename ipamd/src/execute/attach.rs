@@ -126,7 +126,7 @@ impl Executor {
         info!(eni = %id, device_index = intent.device_index, blocks = eni.blocks.len(), "attached");
         // When this is a repetition, pods may have addresses of it already, or it was found in a list
         // and given back since.
-        let there = self.node.recent(&id).presence(true, true, now()) == Presence::There;
+        let there = self.node.recent(&id).presence(true, true, now()) == Presence::Attached;
         if there && self.node.interface(&id).is_none() {
             let instance = &self.node.identity.instance;
             let mut record = interface(&eni, &attachment, intent.device_index, instance);
@@ -205,7 +205,7 @@ impl Executor {
             let id = EniId(eni.id.clone());
             let Some((attachment, device_index)) = eni.attachment.clone() else { continue };
             // What was given back may be listed for a while.
-            let there = self.node.recent(&id).presence(true, true, now()) == Presence::There;
+            let there = self.node.recent(&id).presence(true, true, now()) == Presence::Attached;
             if there && self.node.interface(&id).is_none() {
                 info!(eni = %id, device_index, "take over an interface that EC2 says is attached");
                 let instance = &self.node.identity.instance;

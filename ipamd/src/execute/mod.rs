@@ -65,7 +65,7 @@ impl Executor {
         let refusal = done.err().map(|error| {
             let refusal = refusal(&error, &target);
             metrics::refused(report::step(&action), refusal.cause);
-            warn!(cause = ?refusal.cause, said = refusal.said, "refused");
+            warn!(cause = ?refusal.cause, message = refusal.message, "refused");
             refusal
         });
         self.node.ended(&action, refusal);
@@ -130,5 +130,5 @@ impl Executor {
 /// Why an action failed. What is not a refusal of EC2 is something of this node's that may pass.
 fn refusal(error: &anyhow::Error, target: &str) -> Refusal {
     let cause = error.downcast_ref::<Refused>().map_or(Cause::Unavailable, Refused::cause);
-    Refusal { cause, said: format!("{target}{error:#}") }
+    Refusal { cause, message: format!("{target}{error:#}") }
 }

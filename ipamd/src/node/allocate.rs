@@ -121,8 +121,8 @@ impl Node {
         metrics::no_address();
         let error = no_address(pool, none);
         if let AllocateError::NoAddress { none, reason, at } = &error {
-            let said = report::no_address(none, reason, *at);
-            self.trouble.send_replace(Some(Trouble { reason: reason.word(), said }));
+            let message = report::no_address(none, reason, *at);
+            self.trouble.send_replace(Some(Trouble { reason: reason.word(), message }));
         }
         error
     }

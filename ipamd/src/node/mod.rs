@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use ipnetwork::Ipv4Network;
 use net::Netlink;
 use pool::{
-    Action, Eni, EniId, Lifetime, Owner, Ownership, Plan, Pool, Refusal, Source, Spread, Time,
+    Action, Eni, EniId, Jitter, Lifetime, Owner, Ownership, Plan, Pool, Refusal, Source, Time,
 };
 use record::{Attachment, Identity, Journal, Origin};
 use std::{
@@ -122,7 +122,7 @@ pub(crate) struct Trouble {
     /// The word for the pool's reason.
     pub reason: &'static str,
     /// What the pod was told.
-    pub said: String,
+    pub message: String,
 }
 
 /// The lock of an attachment: no other verb works on it until it is dropped.
@@ -254,7 +254,7 @@ impl Node {
         let instance = self.identity.instance.bytes();
         // A number of this instance's own, for pauses that differ from node to node.
         let seed = instance.fold(0, |seed: u64, byte| seed.rotate_left(7) ^ u64::from(byte));
-        self.state().pool.set_spread(Spread { nodes, seed });
+        self.state().pool.set_jitter(Jitter { nodes, seed });
     }
 
     /// What should change now; from here on it counts as under way.

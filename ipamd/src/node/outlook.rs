@@ -28,7 +28,7 @@ pub(crate) struct Outlook {
 }
 
 impl Node {
-    /// What a pod that came now would be told; `None` when that cannot be said before the deadline.
+    /// What a pod that came now would be told; `None` when that cannot be message before the deadline.
     /// Changes nothing.
     pub(crate) fn outlook(&self, deadline: Instant) -> Option<Outlook> {
         let state = self.state_until(deadline)?;

@@ -133,7 +133,7 @@ mod tests {
     }
 
     fn refused(cause: Cause) -> Reason {
-        let refusal = Refusal { cause, said: "no".into() };
+        let refusal = Refusal { cause, message: "no".into() };
         Reason::BackingOff { refusal, until: Time(Duration::from_secs(9)) }
     }
 

@@ -17,7 +17,7 @@ use tracing::warn;
 const PAUSE: Duration = Duration::from_secs(300);
 
 /// Kubernetes takes no longer note.
-const MOST_SAID: usize = 1024;
+const LONGEST_NOTE: usize = 1024;
 
 /// Tells of every trouble, for ever.
 pub(crate) async fn tell(daemon: Arc<Daemon>, client: Client, name: String) {
@@ -26,7 +26,9 @@ pub(crate) async fn tell(daemon: Arc<Daemon>, client: Client, name: String) {
     let mut troubles = daemon.trouble.subscribe();
     let mut told: BTreeMap<&'static str, Instant> = BTreeMap::new();
     while troubles.changed().await.is_ok() {
-        let Some(Trouble { reason, said }) = troubles.borrow_and_update().clone() else { continue };
+        let Some(Trouble { reason, message }) = troubles.borrow_and_update().clone() else {
+            continue;
+        };
         if told.get(reason).is_some_and(|at| at.elapsed() < PAUSE) {
             continue;
         }
@@ -34,13 +36,13 @@ pub(crate) async fn tell(daemon: Arc<Daemon>, client: Client, name: String) {
         let event = Event {
             type_: EventType::Warning,
             reason: event_reason(reason).into(),
-            note: Some(said.chars().take(MOST_SAID).collect()),
+            note: Some(message.chars().take(LONGEST_NOTE).collect()),
             action: "AssignAddress".into(),
             secondary: None,
         };
         let node = reference(&client, &name).await;
         if let Err(error) = recorder.publish(&event, &node).await {
-            warn!(error = &error as &dyn std::error::Error, said, "write an event");
+            warn!(error = &error as &dyn std::error::Error, message, "write an event");
             told.remove(reason);
         }
     }

@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_pod_without_address_is_told_why_and_when_the_next_try_is() {
         let none = NoAddress { in_use: 28, cooling: 2 };
-        let refusal = Refusal { cause: Cause::NoAddresses, said: "subnet-0c is full".into() };
+        let refusal = Refusal { cause: Cause::NoAddresses, message: "subnet-0c is full".into() };
         let reason = Reason::BackingOff { refusal, until: at(70) };
 
         assert_eq!(
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn exactly_one_reason_is_shown_as_the_one() {
-        let refusal = Refusal { cause: Cause::Throttled, said: "slow down".into() };
+        let refusal = Refusal { cause: Cause::Throttled, message: "slow down".into() };
         let mut page = Page::new();
 
         show(&mut page, &Counts::default(), &Reason::BackingOff { refusal, until: at(70) });

@@ -7,8 +7,8 @@ mod peer;
 
 use peer::{Failure, PEER_BOOT, PEER_RESTART, Peer};
 use pool::{
-    Action, Block, Cause, Eni, EniId, Lifetime, Limits, Mode, Observation, Owner, Ownership, Pool,
-    Readiness, Refusal, Source, Spread, Supply, Targets, Time,
+    Action, Block, Cause, Eni, EniId, Jitter, Lifetime, Limits, Mode, Observation, Owner,
+    Ownership, Pool, Readiness, Refusal, Source, Supply, Targets, Time,
 };
 use std::{
     cmp::Reverse,
@@ -152,7 +152,7 @@ impl Ours {
         let source = Source::EniConfig { name: "us-west-2a".into(), supply };
         let mut pool = Pool::new(TARGETS, LIMITS, source);
         let cluster = u32::try_from(nodes).unwrap_or(u32::MAX);
-        pool.set_spread(Spread { nodes: cluster, seed });
+        pool.set_jitter(Jitter { nodes: cluster, seed });
         pool.observe(Observation::from([eni(0, 0)]), Time::default());
         pool.set_waiting(1);
         Self { pool, action: None, next: Next::Plan, created: false, served: false }
@@ -220,8 +220,8 @@ impl Node for Ours {
             }
             Next::Refused => {
                 let action = self.action.take().expect("something was refused");
-                let said = "RequestLimitExceeded".into();
-                let refusal = Refusal { cause: Cause::Throttled, said };
+                let message = "RequestLimitExceeded".into();
+                let refusal = Refusal { cause: Cause::Throttled, message };
                 self.pool.refused(&action, refusal, Time(now));
                 self.next = Next::Plan;
                 (Some(now), false)

@@ -79,7 +79,7 @@ fn clean_up_on_panic(folder: PathBuf) {
     panic::set_hook(Box::new(move |panic| {
         tell(panic);
         let world = format!("t{}-0", process::id());
-        // What is left is said by the panic already.
+        // What is left is message by the panic already.
         let _ = Command::new(tests::binary("vpc-sim")).args(["--name", &world, "down"]).status();
         let _ = fs::remove_dir_all(&folder);
         process::abort();

@@ -100,8 +100,8 @@ pub(crate) fn goals(
         daemon.iter().find(|(pods, ..)| *pods == 250).map_or(0, |(_, it, _)| it.resident);
     writeln!(out, "\n| goal | measured | |\n|---|---|---|")?;
     let mut line = |goal: String, measured: String, met: bool| {
-        let said = if met { "met" } else { "MISSED" };
-        writeln!(out, "| {goal} | {measured} | {said} |")
+        let message = if met { "met" } else { "MISSED" };
+        writeln!(out, "| {goal} | {measured} | {message} |")
     };
     line(
         format!("ADD at most {ADD} times kernel + plugin start (p50, one at a time)"),

@@ -99,7 +99,7 @@ fn a_record_that_gives_an_address_to_two_pods_is_refused() {
     pool.restore(owner("a"), allocation.clone(), AT).unwrap();
 
     assert_eq!(pool.restore(owner("a"), allocation.clone(), AT), Ok(()));
-    let twice = Twice { address: allocation.address, holder: owner("a") };
+    let twice = AddressTaken { address: allocation.address, holder: owner("a") };
     assert_eq!(pool.restore(owner("b"), allocation, AT), Err(twice));
 }
 

@@ -37,7 +37,7 @@ fn the_address_that_a_pod_gets_is_the_best_of_all_that_are_free() {
     assert!(given > 1_000, "only {given} pods were started");
 }
 
-/// The same as it is said: the fullest interface, the fullest prefix, the longest rest.
+/// The same as it is message: the fullest interface, the fullest prefix, the longest rest.
 fn best_of_all(pool: &Pool, now: Time) -> Option<Allocation> {
     let mut on_eni: BTreeMap<&EniId, usize> = BTreeMap::new();
     for (_, allocation) in pool.ledger.all() {

@@ -103,5 +103,5 @@ fn owner(container: impl ToString) -> Owner {
 }
 
 fn refusal(cause: Cause) -> Refusal {
-    Refusal { cause, said: format!("{cause:?}") }
+    Refusal { cause, message: format!("{cause:?}") }
 }
