@@ -1,6 +1,6 @@
 //! An address for an attachment: from the pool, after a wait if need be, and on record.
 
-use super::{Node, State, Trouble, now};
+use super::{AddFailure, Node, State, now};
 use crate::tell::{metrics, report};
 use net::{EgressSelector, op::MAIN_TABLE};
 use pool::{Allocation, NoAddress, Owner, Pool, Reason, Time};
@@ -122,7 +122,7 @@ impl Node {
         let error = no_address(pool, none);
         if let AllocateError::NoAddress { none, reason, at } = &error {
             let message = report::no_address(none, reason, *at);
-            self.trouble.send_replace(Some(Trouble { reason: reason.word(), message }));
+            self.add_failure.send_replace(Some(AddFailure { reason: reason.word(), message }));
         }
         error
     }

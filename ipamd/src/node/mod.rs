@@ -2,13 +2,13 @@
 
 mod allocate;
 mod attached;
+mod forecast;
 mod leaving;
-mod outlook;
 
 pub(crate) use allocate::{AllocateError, Patience};
 pub(crate) use attached::Attached;
+pub(crate) use forecast::AddForecast;
 pub(crate) use leaving::{Leaving, Reaper, queue};
-pub(crate) use outlook::Outlook;
 
 use crate::{kernel::desired::HostNetwork, pods::orphans::Orphans, settings::Settings};
 use anyhow::{Context, Result};
@@ -102,7 +102,7 @@ pub(crate) struct Node {
     /// Wakes the planner.
     pub wake: Notify,
     /// Why a pod got no address, the last time that happened.
-    pub trouble: watch::Sender<Option<Trouble>>,
+    pub add_failure: watch::Sender<Option<AddFailure>>,
     host: Mutex<HostNetwork>,
     /// Held while the filter rules are replaced, so that the newest come last.
     replacing: Mutex<()>,
@@ -118,7 +118,7 @@ pub(crate) struct Node {
 
 /// Why a pod got no address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub(crate) struct AddFailure {
     /// The word for the pool's reason.
     pub reason: &'static str,
     /// What the pod was told.
@@ -165,7 +165,7 @@ impl Node {
             identity,
             primary_groups,
             wake: Notify::new(),
-            trouble: watch::channel(None).0,
+            add_failure: watch::channel(None).0,
             host: Mutex::new(host),
             replacing: Mutex::new(()),
             state: Mutex::new(state),

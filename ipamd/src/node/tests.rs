@@ -47,19 +47,19 @@ fn status_does_not_wait_for_who_holds_the_state() {
     let (node, _leaving, _folder) = node("held", 1);
     let held = node.state();
 
-    let outlook = thread::scope(|scope| scope.spawn(|| node.outlook(Instant::now())).join());
+    let forecast = thread::scope(|scope| scope.spawn(|| node.forecast(Instant::now())).join());
 
     drop(held);
-    assert!(outlook.unwrap().is_none());
+    assert!(forecast.unwrap().is_none());
 }
 
 #[test]
 fn to_look_ahead_changes_nothing() {
     let (node, _leaving, _folder) = node("ahead", 1);
 
-    let outlook = node.outlook(Instant::now()).unwrap();
+    let forecast = node.forecast(Instant::now()).unwrap();
 
-    assert!(outlook.address.is_ok() && !outlook.full);
+    assert!(forecast.address.is_ok() && !forecast.full);
     assert_eq!(node.state().pool.allocations().count(), 0);
     assert_eq!(node.attachments(), []);
 }
@@ -71,9 +71,9 @@ fn a_node_with_as_many_pods_as_kubelet_allows_is_full() {
     node.set_max_pods(Some(1));
     allocate(&node, &owner("first")).unwrap();
 
-    let outlook = node.outlook(Instant::now()).unwrap();
+    let forecast = node.forecast(Instant::now()).unwrap();
 
-    assert!(outlook.full && outlook.address.is_err());
+    assert!(forecast.full && forecast.address.is_err());
 }
 
 /// CNI requirement 30.
@@ -85,7 +85,7 @@ fn pods_of_an_interface_that_is_not_set_up_are_cut_off() {
 
         node.change_interface(&EniId("eni-1".into()), |eni| eni.record.device_index = device_index);
 
-        assert_eq!(node.outlook(Instant::now()).unwrap().cut_off, cut_off);
+        assert_eq!(node.forecast(Instant::now()).unwrap().cut_off, cut_off);
     }
 }
 

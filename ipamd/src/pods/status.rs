@@ -1,7 +1,7 @@
 //! STATUS: could an ADD be served now, or soon? From memory: nobody is asked, nothing is waited for.
 
 use super::no_address;
-use crate::node::{AllocateError, Node, Outlook};
+use crate::node::{AddForecast, AllocateError, Node};
 use cni::{Code, Error};
 use pool::{Cause, Reason};
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ const DEADLINE: Duration = Duration::from_secs(1);
 
 /// Says nothing, or why no ADD can be served.
 pub(super) fn status(node: &Node) -> Result<(), Error> {
-    let outlook = node.outlook(Instant::now() + DEADLINE).ok_or_else(stuck)?;
-    judge(outlook, node.settings.targets.cooldown <= node.settings.add_wait)
+    let forecast = node.forecast(Instant::now() + DEADLINE).ok_or_else(stuck)?;
+    judge(forecast, node.settings.targets.cooldown <= node.settings.add_wait)
 }
 
 /// `outwaits_cooldown` tells that an ADD waits for longer than an address cools.
-fn judge(outlook: Outlook, outwaits_cooldown: bool) -> Result<(), Error> {
-    let Outlook { address, full, cut_off } = outlook;
+fn judge(forecast: AddForecast, outwaits_cooldown: bool) -> Result<(), Error> {
+    let AddForecast { address, full, cut_off } = forecast;
     let Err(error) = address else { return Ok(()) };
     // A node whose pods have all their addresses is well, and kubelet sends no more of them.
     if full || comes_soon(&error, outwaits_cooldown) {
@@ -88,7 +88,7 @@ mod tests {
     /// CNI requirement 47.
     #[test]
     fn status_says_what_a_failed_add_would_say() {
-        let error = judge(outlook(Reason::Full { enis: 3 }), true).unwrap_err();
+        let error = judge(forecast(Reason::Full { enis: 3 }), true).unwrap_err();
 
         let want = "no free address (28 in use, 0 cooling): all 3 interfaces of this instance type are full";
         assert_eq!(error.msg, want);
@@ -97,9 +97,9 @@ mod tests {
     /// CNI requirement 30.
     #[test]
     fn status_tells_when_existing_pods_may_be_cut_off() {
-        let outlook = Outlook { cut_off: 2, ..outlook(Reason::Full { enis: 3 }) };
+        let forecast = AddForecast { cut_off: 2, ..forecast(Reason::Full { enis: 3 }) };
 
-        let error = judge(outlook, true).unwrap_err();
+        let error = judge(forecast, true).unwrap_err();
 
         assert_eq!(error.code, Code::LimitedConnectivity);
         assert!(error.details.starts_with("2 pods "), "{}", error.details);
@@ -107,29 +107,29 @@ mod tests {
 
     #[test]
     fn a_node_with_as_many_pods_as_kubelet_allows_is_well() {
-        let outlook = Outlook { full: true, ..outlook(Reason::Full { enis: 3 }) };
+        let forecast = AddForecast { full: true, ..forecast(Reason::Full { enis: 3 }) };
 
-        assert_eq!(judge(outlook, true), Ok(()));
+        assert_eq!(judge(forecast, true), Ok(()));
     }
 
     #[test]
     fn an_address_that_cools_for_less_than_an_add_waits_is_as_good_as_free() {
-        let outlook = || {
-            let mut outlook = outlook(Reason::Full { enis: 3 });
-            if let Err(AllocateError::NoAddress { none, .. }) = &mut outlook.address {
+        let forecast = || {
+            let mut forecast = forecast(Reason::Full { enis: 3 });
+            if let Err(AllocateError::NoAddress { none, .. }) = &mut forecast.address {
                 none.cooling = 1;
             }
-            outlook
+            forecast
         };
 
-        assert_eq!(judge(outlook(), true), Ok(()));
-        assert!(judge(outlook(), false).is_err());
+        assert_eq!(judge(forecast(), true), Ok(()));
+        assert!(judge(forecast(), false).is_err());
     }
 
-    fn outlook(reason: Reason) -> Outlook {
+    fn forecast(reason: Reason) -> AddForecast {
         let none = NoAddress { in_use: 28, cooling: 0 };
         let address = Err(AllocateError::NoAddress { none, reason, at: Time(Duration::ZERO) });
-        Outlook { address, full: false, cut_off: 0 }
+        AddForecast { address, full: false, cut_off: 0 }
     }
 
     fn refused(cause: Cause) -> Reason {
@@ -139,7 +139,7 @@ mod tests {
 
     #[track_caller]
     fn check(reason: Reason, code: Option<u32>) {
-        let answer = judge(outlook(reason.clone()), true);
+        let answer = judge(forecast(reason.clone()), true);
 
         assert_eq!(answer.err().map(|error| error.code.number()), code, "{reason:?}");
     }

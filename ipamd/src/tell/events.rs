@@ -1,6 +1,6 @@
 //! Events of the Node: that pods get no address, and why, for whoever looks with kubectl.
 
-use crate::node::{Node as Daemon, Trouble};
+use crate::node::{AddFailure, Node as Daemon};
 use k8s_openapi::api::core::v1::{Node, ObjectReference};
 use kube::{
     Api, Client,
@@ -19,14 +19,14 @@ const PAUSE: Duration = Duration::from_secs(300);
 /// Kubernetes takes no longer note.
 const LONGEST_NOTE: usize = 1024;
 
-/// Tells of every trouble, for ever.
+/// Tells of every add_failure, for ever.
 pub(crate) async fn tell(daemon: Arc<Daemon>, client: Client, name: String) {
     let reporter = Reporter { controller: "aws-node".into(), instance: Some(name.clone()) };
     let recorder = Recorder::new(client.clone(), reporter);
-    let mut troubles = daemon.trouble.subscribe();
+    let mut failures = daemon.add_failure.subscribe();
     let mut told: BTreeMap<&'static str, Instant> = BTreeMap::new();
-    while troubles.changed().await.is_ok() {
-        let Some(Trouble { reason, message }) = troubles.borrow_and_update().clone() else {
+    while failures.changed().await.is_ok() {
+        let Some(AddFailure { reason, message }) = failures.borrow_and_update().clone() else {
             continue;
         };
         if told.get(reason).is_some_and(|at| at.elapsed() < PAUSE) {

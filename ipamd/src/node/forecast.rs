@@ -18,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What comes of an ADD that comes now.
 #[derive(Debug)]
-pub(crate) struct Outlook {
+pub(crate) struct AddForecast {
     /// Whether there is an address for it, and why not.
     pub address: Result<(), AllocateError>,
     /// As many pods run here as kubelet allows: none will come.
@@ -30,7 +30,7 @@ pub(crate) struct Outlook {
 impl Node {
     /// What a pod that came now would be told; `None` when that cannot be message before the deadline.
     /// Changes nothing.
-    pub(crate) fn outlook(&self, deadline: Instant) -> Option<Outlook> {
+    pub(crate) fn forecast(&self, deadline: Instant) -> Option<AddForecast> {
         let state = self.state_until(deadline)?;
         let cut_off = cut_off(&state);
         let waiting = state.waiting;
@@ -45,7 +45,7 @@ impl Node {
             pool.set_waiting(waiting + 1);
             allocate::no_address(&pool, none)
         });
-        Some(Outlook { address, full, cut_off })
+        Some(AddForecast { address, full, cut_off })
     }
 
     /// The state, locked; `None` when somebody else holds it until the deadline.
