@@ -80,8 +80,8 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     node.hold_leaving_back();
 
     node.set_cluster_size(1);
-    let hands = Executor::new(node.clone(), ec2, imds);
-    sync_kernel(&hands).await?;
+    let executor = Executor::new(node.clone(), ec2, imds);
+    sync_kernel(&executor).await?;
     repair::start(node.clone(), before, recorded.is_some())?;
     install::plugin(&node.settings)?;
     wire::start(node.clone(), listener)?;
@@ -89,12 +89,13 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     tell_serving(&node, began);
     http::metrics::start(&node);
     follow::start(&node)?;
-    tokio::spawn(vpc_blocks::follow(node.clone(), hands.imds.clone()));
+    tokio::spawn(vpc_blocks::follow(node.clone(), executor.imds.clone()));
     tokio::spawn(async move {
         if recorded.is_some() {
-            patiently("compare the record with what is attached", || cloud::compare(&hands)).await;
+            patiently("compare the record with what is attached", || cloud::compare(&executor))
+                .await;
         }
-        reconcile::run(hands.node.clone(), hands).await;
+        reconcile::run(executor.node.clone(), executor).await;
     });
     Ok(node)
 }
@@ -110,10 +111,10 @@ async fn begin_record(journal: &mut Journal, imds: &Imds, identity: &Identity) -
 }
 
 /// Gives the kernel everything that is wanted.
-async fn sync_kernel(hands: &Executor) -> Result<()> {
-    sync::pods(&hands.node)?;
-    hands.make_ready().await;
-    sync::finish(&hands.node)
+async fn sync_kernel(executor: &Executor) -> Result<()> {
+    sync::pods(&executor.node)?;
+    executor.make_ready().await;
+    sync::finish(&executor.node)
 }
 
 fn tell_serving(node: &Node, began: Instant) {

@@ -16,9 +16,9 @@ use tracing::info;
 ///
 /// # Errors
 /// One of them does not answer, or the record is another instance's.
-pub(crate) async fn compare(hands: &Executor) -> Result<()> {
-    let node = &hands.node;
-    let identity = hands.imds.identity().await?;
+pub(crate) async fn compare(executor: &Executor) -> Result<()> {
+    let node = &executor.node;
+    let identity = executor.imds.identity().await?;
     ensure!(
         identity.instance == node.identity.instance,
         "the record is that of {}, this is {}: stop the daemon, remove the journal in {}, start it again",
@@ -26,7 +26,7 @@ pub(crate) async fn compare(hands: &Executor) -> Result<()> {
         identity.instance,
         node.settings.run_dir.display()
     );
-    let shown = hands.imds.interfaces_of(&identity).await?;
+    let shown = executor.imds.interfaces_of(&identity).await?;
     let shown: BTreeMap<EniId, Interface> = shown.into_iter().filter_map(from_shown).collect();
     let recorded: BTreeMap<EniId, Interface> = {
         let state = node.state();
@@ -41,18 +41,18 @@ pub(crate) async fn compare(hands: &Executor) -> Result<()> {
     }
     info!(open, "the instance metadata differs from the record, or a call is open: ask EC2");
     let at = now();
-    take_over(hands, &hands.ec2.attached().await?, &shown, at);
+    take_over(executor, &executor.ec2.attached().await?, &shown, at);
     Ok(())
 }
 
 /// Takes over what EC2 listed at a time, as far as that is believed; of the rest it is asked again.
 fn take_over(
-    hands: &Executor,
+    executor: &Executor,
     described: &[Described],
     shown: &BTreeMap<EniId, Interface>,
     at: Time,
 ) {
-    let node = &hands.node;
+    let node = &executor.node;
     let mut listed = BTreeSet::new();
     for eni in described {
         let Some((attachment, device_index)) = &eni.attachment else { continue };
@@ -81,7 +81,7 @@ fn take_over(
             }
         }
         if !merged.certain {
-            hands.mark_outcome_unknown(&id);
+            executor.mark_outcome_unknown(&id);
         }
     }
     let known: Vec<EniId> = node.state().attached.keys().cloned().collect();
@@ -91,7 +91,7 @@ fn take_over(
                 info!(eni = %id, "neither EC2 nor the instance metadata knows this interface any more");
                 node.drop_interface(id);
             }
-            Presence::Attached => hands.mark_outcome_unknown(id),
+            Presence::Attached => executor.mark_outcome_unknown(id),
             Presence::Releasing => {}
         }
     }

@@ -26,7 +26,7 @@ use std::{
 };
 use tracing::{info, warn};
 
-/// The daemon's hands.
+/// Carries out what the plan says.
 #[derive(Clone, Debug)]
 pub(crate) struct Executor {
     /// This node.
@@ -42,13 +42,13 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    /// The hands of a daemon that begins.
+    /// The executor of a daemon that starts.
     pub(crate) fn new(node: Arc<Node>, ec2: Ec2, imds: Imds) -> Self {
         Self { node, ec2, imds, made: Arc::default(), outcome_unknown: Arc::default() }
     }
 
     /// Carries out one action, and tells the pool how it ended.
-    pub(crate) async fn carry_out(self, action: Action) {
+    pub(crate) async fn execute(self, action: Action) {
         let target = self.target(&action);
         let done = match &action {
             Action::AttachEni { device_index, subnet, groups, amount } => {

@@ -22,20 +22,20 @@ const AT_ONCE: usize = 16;
 const GATHER: Duration = Duration::from_millis(50);
 
 /// Runs for ever.
-pub(crate) async fn run(node: Arc<Node>, hands: Executor) {
+pub(crate) async fn run(node: Arc<Node>, executor: Executor) {
     let mut report = Report::default();
-    hands.resume();
+    executor.resume();
     let places = Arc::new(Semaphore::new(AT_ONCE));
     loop {
-        let coming = hands.make_ready().await;
+        let coming = executor.make_ready().await;
         let plan = node.begin();
         report.plan(&plan);
         for action in plan.actions {
-            let (hands, places) = (hands.clone(), places.clone());
+            let (executor, places) = (executor.clone(), places.clone());
             tokio::spawn(async move {
                 // Closed never: the loop above runs for ever.
                 let _place = places.acquire_owned().await;
-                hands.carry_out(action).await;
+                executor.execute(action).await;
             });
         }
         let asleep = async {

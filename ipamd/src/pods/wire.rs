@@ -28,21 +28,21 @@ const IDLE: usize = 8;
 
 /// Answers requests on threads of their own, for ever.
 pub(crate) fn start(node: Arc<Node>, listener: Listener) -> Result<()> {
-    let crew = Arc::new(Crew { node, listener, count: Mutex::default() });
+    let workers = Arc::new(Workers { node, listener, count: Mutex::default() });
     for _ in 0..IDLE {
-        hire(&crew)?;
+        spawn(&workers)?;
     }
     Ok(())
 }
 
 /// Who answers.
-struct Crew {
+struct Workers {
     node: Arc<Node>,
     listener: Listener,
     count: Mutex<Count>,
 }
 
-/// Threads of the crew.
+/// Threads of the workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Count {
     all: usize,
@@ -61,19 +61,19 @@ enum Next {
 
 impl Count {
     /// One more waits.
-    fn hired(&mut self) {
+    fn spawned(&mut self) {
         self.all += 1;
         self.idle += 1;
     }
 
-    /// One of those that waited has a request. Whether another must be hired, as nobody waits now.
-    fn begins(&mut self) -> bool {
+    /// One of those that waited has a request. Whether another must be spawned, as nobody waits now.
+    fn busy(&mut self) -> bool {
         self.idle -= 1;
         self.idle == 0 && self.all < AT_ONCE
     }
 
     /// One has answered.
-    fn ends(&mut self) -> Next {
+    fn idle(&mut self) -> Next {
         if self.idle >= IDLE {
             self.all -= 1;
             return Next::End;
@@ -83,7 +83,7 @@ impl Count {
     }
 }
 
-impl Crew {
+impl Workers {
     fn count(&self) -> MutexGuard<'_, Count> {
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,15 +99,15 @@ impl Crew {
                     continue;
                 }
             };
-            if self.count().begins()
-                && let Err(error) = hire(self)
+            if self.count().busy()
+                && let Err(error) = spawn(self)
             {
                 warn!(error = %error, "start a thread for requests; they wait for those that are");
             }
-            let died = Died(self);
+            let guard = LostOnPanic(self);
             answer(&self.node, connection);
-            std::mem::forget(died);
-            if self.count().ends() == Next::End {
+            std::mem::forget(guard);
+            if self.count().idle() == Next::End {
                 return;
             }
         }
@@ -115,20 +115,20 @@ impl Crew {
 }
 
 /// Dropped only by a panic: the thread does not come back.
-struct Died<'a>(&'a Crew);
+struct LostOnPanic<'a>(&'a Workers);
 
-impl Drop for Died<'_> {
+impl Drop for LostOnPanic<'_> {
     fn drop(&mut self) {
         self.0.count().all -= 1;
     }
 }
 
-fn hire(crew: &Arc<Crew>) -> io::Result<()> {
-    crew.count().hired();
-    let hired = crew.clone();
-    let spawned = thread::Builder::new().name("answer".into()).spawn(move || hired.work());
+fn spawn(workers: &Arc<Workers>) -> io::Result<()> {
+    workers.count().spawned();
+    let spawned = workers.clone();
+    let spawned = thread::Builder::new().name("answer".into()).spawn(move || spawned.work());
     if spawned.is_err() {
-        let mut count = crew.count();
+        let mut count = workers.count();
         count.all -= 1;
         count.idle -= 1;
     }
@@ -161,12 +161,12 @@ mod tests {
     #[test]
     fn somebody_waits_for_the_next_request_until_there_are_too_many() {
         let mut count = Count::default();
-        count.hired();
+        count.spawned();
 
         for busy in 1..=AT_ONCE {
             assert_eq!(count.idle, 1, "with {busy} requests");
-            if count.begins() {
-                count.hired();
+            if count.busy() {
+                count.spawned();
             }
         }
 
@@ -177,7 +177,7 @@ mod tests {
     fn after_a_burst_a_few_wait_on() {
         let mut count = Count { all: AT_ONCE, idle: 0 };
 
-        let ended = (0..AT_ONCE).filter(|_| count.ends() == Next::End).count();
+        let ended = (0..AT_ONCE).filter(|_| count.idle() == Next::End).count();
 
         assert_eq!(ended, AT_ONCE - IDLE);
         assert_eq!(count, Count { all: IDLE, idle: IDLE });
