@@ -118,9 +118,9 @@ async fn sync_kernel(executor: &Executor) -> Result<()> {
 }
 
 fn tell_serving(node: &Node, began: Instant) {
-    let wanted = node.wanted();
-    let (interfaces, pods) = (wanted.enis.len(), wanted.pods.len());
-    info!(interfaces, pods, direct = ?wanted.host.firewall.direct, "serving");
+    let desired = node.desired();
+    let (interfaces, pods) = (desired.enis.len(), desired.pods.len());
+    info!(interfaces, pods, direct = ?desired.host.firewall.direct, "serving");
     metrics::serving(began.elapsed());
 }
 

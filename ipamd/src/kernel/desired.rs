@@ -22,7 +22,7 @@ pub(crate) struct HostNetwork {
 
 /// Everything that the kernel must have because of us.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct Desired {
     /// The node's own part.
     pub host: HostNetwork,
     /// Secondary interfaces that are set up.
@@ -78,12 +78,12 @@ fn direct<'a>(
 
 impl Node {
     /// What the kernel must have now.
-    pub(crate) fn wanted(&self) -> Wanted {
+    pub(crate) fn desired(&self) -> Desired {
         let host = self.host_network();
         let state = self.state();
         let ready = state.attached.iter().filter(|(_, eni)| !eni.leaving);
         let ready = ready.filter_map(|(id, eni)| Some((id.clone(), eni.kernel.clone()?)));
-        Wanted {
+        Desired {
             host,
             enis: ready.collect(),
             pods: state.journal.snapshot().attachments.values().cloned().collect(),
@@ -133,17 +133,17 @@ impl Node {
     }
 
     fn needed(&self) -> Needed {
-        let wanted = self.wanted();
+        let desired = self.desired();
         let state = self.state();
         let secondary = state.attached.values().filter(|eni| !eni.record.is_primary());
         let coming = secondary.filter(|eni| eni.kernel.is_none()).map(|eni| eni.record.table());
         let addresses = state.attached.values().flat_map(|eni| addresses(&eni.record));
-        let enis = wanted.enis.values().flat_map(net::eni::Eni::rules);
-        let pods = wanted.pods.iter().flat_map(|pod| pod.pod().rules());
+        let enis = desired.enis.values().flat_map(net::eni::Eni::rules);
+        let pods = desired.pods.iter().flat_map(|pod| pod.pod().rules());
         Needed {
-            rules: wanted.host.host.rules().into_iter().chain(enis).chain(pods).collect(),
+            rules: desired.host.host.rules().into_iter().chain(enis).chain(pods).collect(),
             coming: coming.collect(),
-            pods: wanted.pods.iter().map(|pod| pod.address).collect(),
+            pods: desired.pods.iter().map(|pod| pod.address).collect(),
             addresses: addresses.collect(),
             routed: BTreeSet::new(),
         }

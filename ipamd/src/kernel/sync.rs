@@ -36,7 +36,7 @@ pub(crate) fn pods(node: &Node) -> Result<()> {
     }
     node.reap_leftovers()?;
     node.choose_egress()?;
-    for attachment in node.wanted().pods {
+    for attachment in node.desired().pods {
         let pod = attachment.pod();
         let link = node
             .kernel()
@@ -66,7 +66,7 @@ pub(crate) fn pods(node: &Node) -> Result<()> {
 /// when the setting of the layout is another than before.
 pub(crate) fn finish(node: &Node) -> Result<()> {
     node.renew_firewall()?;
-    for attachment in node.wanted().pods {
+    for attachment in node.desired().pods {
         let pod = attachment.pod();
         let mut kernel = node.kernel();
         let link = kernel.link_by_name(&pod.host_name)?;

@@ -92,9 +92,9 @@ fn in_pod(inside: &mut Netlink, pod: &Pod, result: &AddResult) -> io::Result<Vec
     if !view.link.up {
         wrong.push(format!("{} is down", view.link.name));
     }
-    let mut wanted = pod.in_pod(view.link.index);
-    wanted.retain(|op| is_still_wanted(op, result));
-    wrong.extend(view.lacks(&wanted));
+    let mut desired = pod.in_pod(view.link.index);
+    desired.retain(|op| is_still_wanted(op, result));
+    wrong.extend(view.lacks(&desired));
     Ok(wrong.iter().map(|it| format!("in the pod: {it}")).collect())
 }
 
@@ -111,9 +111,9 @@ fn on_host(node: &Node, pod: &Pod) -> io::Result<Vec<String>> {
         link,
     };
     drop(kernel);
-    let wanted = node.wanted();
-    let enis = wanted.enis.values().filter(|eni| eni.table == pod.table);
-    let rules = wanted.host.host.rules().into_iter().chain(enis.flat_map(net::eni::Eni::rules));
+    let desired = node.desired();
+    let enis = desired.enis.values().filter(|eni| eni.table == pod.table);
+    let rules = desired.host.host.rules().into_iter().chain(enis.flat_map(net::eni::Eni::rules));
     let rules: Vec<Op> = rules.map(Object::Rule).map(Op::Add).collect();
     let mut wrong = of_link(&view.link, pod);
     wrong.extend(view.lacks(&[pod.on_host(view.link.index), rules].concat()));
@@ -122,8 +122,8 @@ fn on_host(node: &Node, pod: &Pod) -> io::Result<Vec<String>> {
 
 impl View {
     /// Which of these there should be and are not.
-    fn lacks(&self, wanted: &[Op]) -> Vec<String> {
-        let objects = wanted.iter().filter_map(|op| match op {
+    fn lacks(&self, desired: &[Op]) -> Vec<String> {
+        let objects = desired.iter().filter_map(|op| match op {
             Op::Add(object) => Some(object),
             Op::Remove(_) | Op::Change(_) => None,
         });
@@ -212,9 +212,9 @@ mod tests {
         let view = View { routes: vec![], ..view() };
         let lacks = |json| {
             let result = AddResult::parse(json, cni::Version::V1_0_0).unwrap();
-            let mut wanted = pod().in_pod(7);
-            wanted.retain(|op| is_still_wanted(op, &result));
-            view.lacks(&wanted).len()
+            let mut desired = pod().in_pod(7);
+            desired.retain(|op| is_still_wanted(op, &result));
+            view.lacks(&desired).len()
         };
 
         assert_eq!(lacks(r#"{"routes":[{"dst":"0.0.0.0/0","gw":"169.254.1.1"}]}"#), 2);
@@ -225,13 +225,13 @@ mod tests {
     /// CNI requirement 46.
     #[test]
     fn everything_that_is_missing_is_told_at_once() {
-        let wanted = [pod().in_pod(7), pod().on_host(7)].concat();
+        let desired = [pod().in_pod(7), pod().on_host(7)].concat();
         let nothing =
             View { addresses: vec![], neighbours: vec![], routes: vec![], rules: vec![], ..view() };
 
-        assert_eq!(view().lacks(&wanted), [""; 0]);
+        assert_eq!(view().lacks(&desired), [""; 0]);
         assert_eq!(
-            nothing.lacks(&wanted),
+            nothing.lacks(&desired),
             [
                 "address 10.0.0.9 on eth0 is missing",
                 "route 169.254.1.1/32 dev eth0 is missing",

@@ -11,7 +11,7 @@ mod tell;
 
 pub(crate) use start::{Before, start};
 
-use crate::{kernel::desired::Wanted, node::Node, pods::orphans::Namespace, tell::metrics};
+use crate::{kernel::desired::Desired, node::Node, pods::orphans::Namespace, tell::metrics};
 use anyhow::{Context, Result};
 use net::{
     LinkState, Netlink, Op,
@@ -116,14 +116,14 @@ impl Repairer {
     fn compare(&mut self) {
         let Pending { changes, mut kinds, .. } = std::mem::take(&mut self.pending);
         // In this order: a pod that is on record by now, and not at work a moment later, is wired.
-        let wanted = self.node.wanted();
+        let desired = self.node.desired();
         let (busy, devices) = {
             let state = self.node.state();
             let ready = state.attached.values();
             let ready = ready.filter_map(|eni| Some((eni.record.mac, eni.kernel.as_ref()?.link)));
             (state.busy().clone(), ready.collect())
         };
-        let concern = Concern::of(&wanted, &busy, devices);
+        let concern = Concern::of(&desired, &busy, devices);
         let mut by = BTreeSet::new();
         for change in changes {
             self.wake_for_device(&change.event);
@@ -177,13 +177,13 @@ impl Repairer {
         loss: &mut Loss,
     ) -> Result<()> {
         // In this order: the link of a pod that is on record, and not at work a moment later, is there.
-        let wanted = self.node.wanted();
+        let desired = self.node.desired();
         let busy = self.node.state().busy().clone();
         let links = self.kernel.link_states().context("look at links")?;
         self.follow_devices(&links);
         let ends = HostEnds::among(&links);
-        self.tell_of_links_gone(&wanted, &busy, &ends, by);
-        let parts = parts(&wanted, |pod| ends.of(pod));
+        self.tell_of_links_gone(&desired, &busy, &ends, by);
+        let parts = parts(&desired, |pod| ends.of(pod));
         let all: Vec<Op> = parts.iter().flat_map(|part| part.ops.clone()).collect();
         // Links have just been looked at.
         let others = kinds.iter().copied().filter(|kind| *kind != Kind::Link).collect();
@@ -203,7 +203,7 @@ impl Repairer {
             let still = match &part.whose {
                 Whose::Node => true,
                 // Under the kernel's lock: what detaches an interface takes its rules away under it.
-                Whose::Eni(id, eni) => node.wanted().enis.get(id) == Some(eni),
+                Whose::Eni(id, eni) => node.desired().enis.get(id) == Some(eni),
                 Whose::Pod(pod) => {
                     let owner = pod.owner();
                     let at_rest = !busy.contains(&owner);
@@ -266,7 +266,7 @@ impl Repairer {
     /// Nobody but the runtime can make a pod's link again.
     fn tell_of_links_gone(
         &mut self,
-        wanted: &Wanted,
+        desired: &Desired,
         busy: &BTreeSet<Owner>,
         ends: &HostEnds<'_>,
         by: &BTreeSet<Who>,
@@ -275,7 +275,7 @@ impl Repairer {
             ends.of(&pod.pod()).is_none() && !busy.contains(&pod.owner())
         };
         let gone: BTreeMap<Owner, _> =
-            wanted.pods.iter().filter(gone).map(|pod| (pod.owner(), pod)).collect();
+            desired.pods.iter().filter(gone).map(|pod| (pod.owner(), pod)).collect();
         self.without_link.retain(|owner| gone.contains_key(owner));
         for (owner, pod) in gone {
             let ends_now = self.node.attachment(&owner).is_none()

@@ -1,6 +1,6 @@
 //! What is wanted, in parts that are put back on their own: the node's, each interface's, each pod's.
 
-use crate::kernel::desired::Wanted;
+use crate::kernel::desired::Desired;
 use net::{
     LinkState, Mac, Op,
     found::{Kind, Ours},
@@ -43,13 +43,13 @@ impl std::fmt::Display for Whose {
 
 /// The parts of what is wanted. `host_end` says which link a pod's host end is; a pod whose link is
 /// not there has no part.
-pub(super) fn parts(wanted: &Wanted, host_end: impl Fn(&Pod) -> Option<u32>) -> Vec<Part> {
-    let node = Part { whose: Whose::Node, ops: wanted.host.ops() };
-    let enis = wanted
+pub(super) fn parts(desired: &Desired, host_end: impl Fn(&Pod) -> Option<u32>) -> Vec<Part> {
+    let node = Part { whose: Whose::Node, ops: desired.host.ops() };
+    let enis = desired
         .enis
         .iter()
         .map(|(id, eni)| Part { whose: Whose::Eni(id.clone(), eni.clone()), ops: eni.ops() });
-    let pods = wanted.pods.iter().filter_map(|attachment| {
+    let pods = desired.pods.iter().filter_map(|attachment| {
         let pod = attachment.pod();
         let link = host_end(&pod)?;
         let ops = [pod.host_end(link), pod.on_host(link)].concat();
@@ -112,8 +112,12 @@ pub(super) struct Call {
 
 impl Concern {
     /// `devices` are the interfaces' hardware addresses, with their links.
-    pub(super) fn of(wanted: &Wanted, busy: &BTreeSet<Owner>, devices: BTreeMap<Mac, u32>) -> Self {
-        let parts = parts(wanted, |pod| Some(pod.preferred_ends().host));
+    pub(super) fn of(
+        desired: &Desired,
+        busy: &BTreeSet<Owner>,
+        devices: BTreeMap<Mac, u32>,
+    ) -> Self {
+        let parts = parts(desired, |pod| Some(pod.preferred_ends().host));
         let is_busy = |part: &Part| match &part.whose {
             Whose::Pod(pod) => busy.contains(&pod.owner()),
             Whose::Node | Whose::Eni(..) => false,
@@ -127,8 +131,8 @@ impl Concern {
             at_rest: ours(at_rest),
             at_work: ours(at_work),
             devices,
-            primary: (wanted.host.host.primary, wanted.host.firewall.primary_link.clone()),
-            pods: wanted.pods.iter().map(host_end).collect(),
+            primary: (desired.host.host.primary, desired.host.firewall.primary_link.clone()),
+            pods: desired.pods.iter().map(host_end).collect(),
         }
     }
 
@@ -201,10 +205,10 @@ mod tests {
         let index = pod().preferred_ends().host;
         let state = links(&[(index, "eni0d7763386da", pod().host_mac())]).remove(&index).unwrap();
         let event = Event::Link(LinkState { ipv4: vec![net::op::rp_filter(0)], ..state });
-        let wanted = wanted();
-        let owner = wanted.pods[0].owner();
+        let desired = desired();
+        let owner = desired.pods[0].owner();
         let call =
-            |busy: BTreeSet<Owner>| Concern::of(&wanted, &busy, BTreeMap::new()).call(&event);
+            |busy: BTreeSet<Owner>| Concern::of(&desired, &busy, BTreeMap::new()).call(&event);
 
         assert_eq!(call([owner].into()), Call { now: BTreeSet::new(), later: true });
         let at_rest = call(BTreeSet::new());
@@ -214,7 +218,7 @@ mod tests {
     #[test]
     fn a_device_that_is_back_and_a_new_name_of_the_primary_one_concern_us() {
         let mac = Mac([2, 0, 0, 0, 0, 9]);
-        let concern = Concern::of(&wanted(), &BTreeSet::new(), [(mac, 3)].into());
+        let concern = Concern::of(&desired(), &BTreeSet::new(), [(mac, 3)].into());
         let call = |index, name, mac| {
             let state = links(&[(index, name, mac)]).remove(&index).unwrap();
             concern.call(&Event::Link(LinkState { ipv4: vec![net::op::rp_filter(2)], ..state })).now
@@ -231,7 +235,7 @@ mod tests {
         assert_eq!(HostEnds::among(&links(&[])).of(&pod()), None);
     }
 
-    fn wanted() -> Wanted {
+    fn desired() -> Desired {
         let firewall = Firewall {
             primary_link: "ens5".into(),
             primary: [10, 0, 0, 4].into(),
@@ -265,7 +269,7 @@ mod tests {
             egress: of.egress,
             mtu: of.mtu,
         };
-        Wanted {
+        Desired {
             host: HostNetwork { host, firewall },
             enis: BTreeMap::new(),
             pods: vec![attachment],

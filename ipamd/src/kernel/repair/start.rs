@@ -62,7 +62,7 @@ fn tell(node: &Node, before: &Before) {
     let links = before.found.links.clone().unwrap_or_default();
     let ends = HostEnds::among(&links);
     let mut loss = Loss::default();
-    for part in lost(parts(&node.wanted(), |pod| ends.of(pod)), &before.found) {
+    for part in lost(parts(&node.desired(), |pod| ends.of(pod)), &before.found) {
         loss.note(&part);
     }
     if before.firewall != nft::list_table(net::firewall::TABLE) {
