@@ -17,7 +17,7 @@ const VLAN_TABLES: u32 = 100;
 
 /// One address of a pod, and what routes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct Remains {
     /// The address.
     pub address: Ipv4Addr,
     /// The table that its packets are sent by.
@@ -41,7 +41,7 @@ pub fn dummy(namespace: &str, pod: &str, device_number: u32) -> Interface {
 
 /// What a pod left, if its result says so: the peer's, or one of ours.
 #[must_use]
-pub fn left(result: &AddResult, namespace: &str, pod: &str) -> Vec<Left> {
+pub fn remains(result: &AddResult, namespace: &str, pod: &str) -> Vec<Remains> {
     let name = names::dummy(namespace, pod);
     let Some(dummy) = result.interfaces.iter().find(|interface| interface.name == name) else {
         return vec![];
@@ -63,7 +63,7 @@ pub fn left(result: &AddResult, namespace: &str, pod: &str) -> Vec<Left> {
         };
         let outside = index.checked_sub(1).and_then(|index| result.interfaces.get(index));
         let host_name = outside.filter(|it| it.sandbox.is_none()).map(|it| it.name.clone());
-        Some(Left { address, table, host_name, vlan })
+        Some(Remains { address, table, host_name, vlan })
     };
     result.ips.iter().filter_map(of_address).collect()
 }
@@ -91,9 +91,9 @@ mod tests {
         let mut result = result("0", "");
         result.interfaces[2].mac = Some("5".into());
 
-        let left = left(&result, "default", "web-0");
+        let remains = remains(&result, "default", "web-0");
 
-        assert_eq!((left[0].table, left[0].vlan), (105, Some(5)));
+        assert_eq!((remains[0].table, remains[0].vlan), (105, Some(5)));
     }
 
     #[test]
@@ -105,16 +105,17 @@ mod tests {
             "ips":[{"interface":1,"address":"10.0.0.5/32"},{"interface":3,"address":"10.0.0.6/32"},
                    {"interface":3,"address":"fd00::6/128"},{"address":"10.0.0.7/32"}]}"#;
 
-        let left = left(&AddResult::parse(json, Version::V1_0_0).unwrap(), "default", "web-0");
+        let remains =
+            remains(&AddResult::parse(json, Version::V1_0_0).unwrap(), "default", "web-0");
 
-        let found: Vec<_> = left.iter().map(|it| (it.host_name.as_deref(), it.table)).collect();
+        let found: Vec<_> = remains.iter().map(|it| (it.host_name.as_deref(), it.table)).collect();
         assert_eq!(found, [(Some("eni1"), 2), (Some("eni2"), 10003)]);
     }
 
     #[test]
     fn a_result_of_another_plugin_or_pod_says_nothing() {
-        assert_eq!(left(&result("2", "1"), "default", "web-1"), []);
-        assert_eq!(left(&AddResult::default(), "default", "web-0"), []);
+        assert_eq!(remains(&result("2", "1"), "default", "web-1"), []);
+        assert_eq!(remains(&AddResult::default(), "default", "web-0"), []);
     }
 
     /// CNI requirement 27.
@@ -124,7 +125,7 @@ mod tests {
         result.interfaces[2] = dummy("default", "web-0", 3);
 
         assert_eq!(result.interfaces[2].name, "dummy0d7763386da");
-        assert_eq!(left(&result, "default", "web-0")[0].table, 4);
+        assert_eq!(remains(&result, "default", "web-0")[0].table, 4);
     }
 
     fn result(mac: &str, device: &str) -> AddResult {
@@ -139,17 +140,17 @@ mod tests {
 
     #[track_caller]
     fn check(mac: &str, device: &str, want: &[(&str, u32, Option<u32>)]) {
-        let left = left(&result(mac, device), "default", "web-0");
+        let remains = remains(&result(mac, device), "default", "web-0");
 
         let want: Vec<_> = want
             .iter()
-            .map(|(address, table, vlan)| Left {
+            .map(|(address, table, vlan)| Remains {
                 address: address.parse().unwrap(),
                 table: *table,
                 host_name: Some("eni0d7763386da".into()),
                 vlan: *vlan,
             })
             .collect();
-        assert_eq!(left, want, "mac {mac:?}, device {device:?}");
+        assert_eq!(remains, want, "mac {mac:?}, device {device:?}");
     }
 }

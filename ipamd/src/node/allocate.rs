@@ -31,7 +31,7 @@ pub(crate) struct Patience<'a> {
     /// When it ends.
     pub deadline: Instant,
     /// Whether the caller is gone: runtimes kill a plugin that takes too long.
-    pub left: &'a dyn Fn() -> bool,
+    pub caller_gone: &'a dyn Fn() -> bool,
 }
 
 impl Node {
@@ -101,7 +101,7 @@ impl Node {
         mut none: NoAddress,
     ) -> (MutexGuard<'a, State>, Result<Allocation, AllocateError>) {
         loop {
-            if (patience.left)() {
+            if (patience.caller_gone)() {
                 return (state, Err(AllocateError::CallerLeft));
             }
             if Instant::now() >= patience.deadline {

@@ -21,7 +21,7 @@ pub(super) fn add(
     node: &Node,
     request: &cni::Request,
     carried: rpc::Request,
-    left: &dyn Fn() -> bool,
+    caller_gone: &dyn Fn() -> bool,
 ) -> Result<AddResult, Error> {
     let (Some(netns), Some(socket)) = (carried.netns, carried.pod_netlink) else {
         return Err(internal(
@@ -34,7 +34,7 @@ pub(super) fn add(
     let owner = owner(request);
     let _lock = node.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
     let known = node.attachment(&owner).is_some();
-    let patience = Patience { deadline: Instant::now() + node.settings.add_wait, left };
+    let patience = Patience { deadline: Instant::now() + node.settings.add_wait, caller_gone };
     let attachment = node
         .allocate(&owner, patience, |allocation, table, egress| {
             attachment(node, request, allocation, (table, egress))

@@ -1,6 +1,6 @@
 //! DEL: nothing routes to or from the address any more, and the address cools.
 
-use super::{LOCK_WAIT, busy, internal, owner, remains};
+use super::{LOCK_WAIT, busy, internal, owner, unrecorded};
 use crate::node::{Leaving, Node};
 use cni::Error;
 use record::Attachment;
@@ -17,7 +17,7 @@ pub(super) fn del(node: &Node, request: &cni::Request) -> Result<(), Error> {
         (Some(attachment), _) => {
             remove(node, &attachment).map_err(|error| internal("remove the pod's network", error))
         }
-        (None, Some(result)) => remains::clear(node, request, result)
+        (None, Some(result)) => unrecorded::clear(node, request, result)
             .map_err(|error| internal("remove what the pod left", error)),
         (None, None) => Ok(()),
     }

@@ -5,9 +5,9 @@ mod check;
 mod del;
 mod gc;
 pub(crate) mod orphans;
-mod remains;
 mod result;
 mod status;
+mod unrecorded;
 pub(crate) mod wire;
 
 pub(crate) use del::remove;
@@ -28,15 +28,16 @@ use tracing::{info, warn};
 /// side, but a killed one may still be at work here.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
-/// Answers one request. `left` tells whether the caller is gone.
-pub(crate) fn handle(node: &Node, request: Request, left: &dyn Fn() -> bool) -> Reply {
+/// Answers one request. `caller_gone` tells whether the caller is gone.
+pub(crate) fn handle(node: &Node, request: Request, caller_gone: &dyn Fn() -> bool) -> Reply {
     let began = Instant::now();
     let parsed = match cni::Request::parse(&request.env, &request.stdin) {
         Ok(parsed) => parsed,
         Err(error) => return refusal(&error, None),
     };
     let version = parsed.config.cni_version;
-    let answer = answer(node, &parsed, request, left).map_err(|error| for_verb(&parsed, error));
+    let answer =
+        answer(node, &parsed, request, caller_gone).map_err(|error| for_verb(&parsed, error));
     let (verb, container) = (parsed.command.as_str(), &parsed.container_id);
     let outcome = if answer.is_ok() { Outcome::Done } else { Outcome::Failed };
     metrics::answered(parsed.command.as_str(), began.elapsed(), outcome);
@@ -65,11 +66,11 @@ fn answer(
     node: &Node,
     request: &cni::Request,
     carried: Request,
-    left: &dyn Fn() -> bool,
+    caller_gone: &dyn Fn() -> bool,
 ) -> Result<String, Error> {
     let silent = |()| String::new();
     match request.command {
-        Command::Add => add::add(node, request, carried, left)
+        Command::Add => add::add(node, request, carried, caller_gone)
             .and_then(|result| result.to_json(request.config.cni_version)),
         Command::Del => del::del(node, request).map(silent),
         Command::Check => check::check(node, request, carried).map(silent),

@@ -19,7 +19,7 @@ const AT_ONCE: usize = 256;
 const RECEIVE: Duration = Duration::from_secs(5);
 
 /// How long to wait after the socket refused a connection, so that an error that stays (no
-/// descriptors left) does not become a busy loop.
+/// descriptors caller_gone) does not become a busy loop.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Threads that wait for requests while there are none. As many as runtimes start pods side by side

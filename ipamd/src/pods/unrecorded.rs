@@ -5,7 +5,7 @@ use crate::node::Node;
 use anyhow::{Context, Result};
 use cni::{
     AddResult,
-    peer::{self, Left},
+    peer::{self, Remains},
 };
 use ipnetwork::Ipv4Network;
 use net::{
@@ -24,32 +24,32 @@ const VLAN_RULES: u32 = 10;
 pub(super) fn clear(node: &Node, request: &cni::Request, result: &AddResult) -> Result<()> {
     let namespace = request.args.namespace.as_deref().unwrap_or_default();
     let pod = request.args.name.as_deref().unwrap_or_default();
-    for left in peer::left(result, namespace, pod) {
+    for remains in peer::remains(result, namespace, pod) {
         // Locked first: whoever gets the address from here on has its routes made afterwards.
         let mut kernel = node.kernel();
-        if node.holder(left.address).is_some() {
-            info!(address = %left.address, pod, "leave the routes of an address that another pod has");
+        if node.holder(remains.address).is_some() {
+            info!(address = %remains.address, pod, "leave the routes of an address that another pod has");
             continue;
         }
-        let removed = remove(&mut kernel, &left)
-            .with_context(|| format!("remove what routes to {}", left.address))?;
-        info!(address = %left.address, pod, removed, "removed what a pod left that is not on record");
+        let removed = remove(&mut kernel, &remains)
+            .with_context(|| format!("remove what routes to {}", remains.address))?;
+        info!(address = %remains.address, pod, removed, "removed what a pod left that is not on record");
     }
     Ok(())
 }
 
 /// How many things were there.
-fn remove(kernel: &mut Netlink, left: &Left) -> Result<usize> {
+fn remove(kernel: &mut Netlink, remains: &Remains) -> Result<usize> {
     let mut removed = 0;
-    for object in routing(left) {
+    for object in routing(remains) {
         removed += kernel.remove_whoever_made(&object)?;
     }
-    if let Some(vlan) = left.vlan {
+    if let Some(vlan) = remains.vlan {
         removed += unlink(kernel, &format!("vlan.eth.{vlan}"), |_| true)?;
     }
     // The peer leaves a pod's pair to the end of its namespace; ours has the address in its own.
-    if let Some(name) = &left.host_name {
-        let ours = host_mac(left, name);
+    if let Some(name) = &remains.host_name {
+        let ours = host_mac(remains, name);
         removed += unlink(kernel, name, |link| link.mac == Some(ours))?;
     }
     Ok(removed)
@@ -67,28 +67,28 @@ fn unlink(kernel: &mut Netlink, name: &str, right: impl Fn(&Link) -> bool) -> Re
 }
 
 /// Rules and routes of a pod, ours and the peer's (`facts/peer-datapath.md` §1.6 to §1.8).
-fn routing(left: &Left) -> Vec<Object> {
-    let address = Ipv4Network::from(left.address);
+fn routing(remains: &Remains) -> Vec<Object> {
+    let address = Ipv4Network::from(remains.address);
     let route = Route { link: None, ..Route::on_link(address, 0) };
     let to = Rule { to: Some(address), ..Rule::lookup(TO_POD, MAIN_TABLE) };
     let mut objects = vec![Object::Rule(to)];
-    if left.table != MAIN_TABLE {
-        let from = Rule { from: Some(address), ..Rule::lookup(FROM_POD, left.table) };
+    if remains.table != MAIN_TABLE {
+        let from = Rule { from: Some(address), ..Rule::lookup(FROM_POD, remains.table) };
         objects.push(Object::Rule(from));
     }
-    if left.vlan.is_some() {
+    if remains.vlan.is_some() {
         // Without their links they fit both rules of the pod.
-        objects.push(Object::Rule(Rule::lookup(VLAN_RULES, left.table)));
-        objects.push(Object::Route(route.clone().in_table(left.table)));
+        objects.push(Object::Rule(Rule::lookup(VLAN_RULES, remains.table)));
+        objects.push(Object::Route(route.clone().in_table(remains.table)));
     }
     objects.push(Object::Route(route));
     objects
 }
 
 /// The hardware address of a host end that we made.
-fn host_mac(left: &Left, host_name: &str) -> net::Mac {
+fn host_mac(remains: &Remains, host_name: &str) -> net::Mac {
     let (host_name, pod_name) = (host_name.into(), String::new());
-    let (address, table) = (left.address, left.table);
+    let (address, table) = (remains.address, remains.table);
     Pod { host_name, pod_name, address, table, egress: net::EgressSelector::Own, mtu: 0 }.host_mac()
 }
 
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_pod_of_the_primary_interface_left_no_rule_of_a_table() {
         let rules = |table| {
-            let objects = routing(&left(table, None));
+            let objects = routing(&remains(table, None));
             objects.iter().filter(|object| matches!(object, Object::Rule(_))).count()
         };
 
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_pod_behind_a_vlan_left_rules_and_a_route_in_a_table_of_its_own() {
-        let objects = routing(&left(105, Some(5)));
+        let objects = routing(&remains(105, Some(5)));
 
         assert!(objects.contains(&Object::Rule(Rule::lookup(10, 105))), "{objects:?}");
         let tables = objects.iter().filter_map(|object| match object {
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(tables.collect::<Vec<_>>(), [105, MAIN_TABLE]);
     }
 
-    fn left(table: u32, vlan: Option<u32>) -> Left {
-        Left { address: [10, 0, 70, 5].into(), table, host_name: None, vlan }
+    fn remains(table: u32, vlan: Option<u32>) -> Remains {
+        Remains { address: [10, 0, 70, 5].into(), table, host_name: None, vlan }
     }
 }
