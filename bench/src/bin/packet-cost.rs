@@ -260,11 +260,11 @@ fn set_up(netlink: &mut Netlink, mode: Mode, far: &Space, last: &Pod) -> Result<
     let host = Host { primary: 5, mtu: 1500, mark: Some(MARK), layout, external: vec![] };
     netlink.apply(&host.ops())?;
     let mark = tables.and_then(|tables| Some((tables.of(2)?, tables.mask())));
-    let blocks = (0..1_000 / 16 + 1).map(|block| block_of(Ipv4Addr::new(100, 64, 1, 0), block));
+    let cidrs = (0..1_000 / 16 + 1).map(|block| block_of(Ipv4Addr::new(100, 64, 1, 0), block));
     let held = u32::from(last.address) / 16;
-    let blocks: BTreeSet<_> = blocks.filter(|block| u32::from(block.ip()) / 16 <= held).collect();
-    let blocks = if mode == Mode::Prefix { blocks } else { BTreeSet::new() };
-    let eni = Eni { link: 6, primary: SECONDARY, subnet, table: 2, mtu: 1500, mark, blocks };
+    let cidrs: BTreeSet<_> = cidrs.filter(|block| u32::from(block.ip()) / 16 <= held).collect();
+    let cidrs = if mode == Mode::Prefix { cidrs } else { BTreeSet::new() };
+    let eni = Eni { link: 6, primary: SECONDARY, subnet, table: 2, mtu: 1500, mark, cidrs };
     netlink.apply(&eni.ops())?;
     nft::apply(&firewall(tables).script())?;
     Ok(())

@@ -205,7 +205,7 @@ fn setting_up_an_interface_again_changes_nothing_and_adds_no_route_for_the_node(
             table: 2,
             mtu: 9001,
             mark: Some((2, 0x7f)),
-            blocks: [cidr("100.64.0.32/28")].into(),
+            cidrs: [cidr("100.64.0.32/28")].into(),
         };
         netlink.apply(&eni.ops()).unwrap();
         let once = (netlink.rules()?, netlink.routes(2)?, netlink.addresses(4242)?);

@@ -252,7 +252,7 @@ fn set_up(netlink: &mut Netlink) -> Vec<Op> {
         table: 2,
         mtu: 9001,
         mark: None,
-        blocks: BTreeSet::new(),
+        cidrs: BTreeSet::new(),
     };
     let pod = Pod {
         host_name: "pod".into(),

@@ -85,7 +85,7 @@ impl Executor {
                 .settings
                 .table_marks()
                 .and_then(|marks| Some((marks.of(eni.record.table())?, marks.mask()))),
-            blocks: self.node.blocks_with_rules(&eni.record),
+            cidrs: self.node.blocks_with_rules(&eni.record),
         };
         self.node.kernel().apply(&kernel.ops())?;
         Ok(Some(kernel))

@@ -1,4 +1,4 @@
-//! The VPC's blocks, which an operator may add to while nodes run.
+//! The VPC's CIDRs, which an operator may add to while nodes run.
 
 use crate::{aws::imds::Imds, node::Node};
 use ipnetwork::Ipv4Network;
@@ -9,48 +9,48 @@ use tracing::{info, warn};
 /// the node's own host: this costs nobody else anything.
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// Has the filter rules follow the VPC's blocks, for ever.
+/// Has the filter rules follow the VPC's CIDRs, for ever.
 pub(crate) async fn follow(node: Arc<Node>, imds: Imds) {
     let mut known = as_set(&node.identity.vpc_cidrs);
     let mut last = known.clone();
     loop {
         match imds.vpc_cidrs(node.identity.mac).await {
-            Ok(blocks) => {
-                let blocks = as_set(&blocks);
-                if is_believed(&blocks, &last, &known) {
-                    match node.note_vpc(&blocks) {
+            Ok(cidrs) => {
+                let cidrs = as_set(&cidrs);
+                if is_believed(&cidrs, &last, &known) {
+                    match node.note_vpc(&cidrs) {
                         Ok(()) => {
-                            info!(?blocks, "the VPC has other blocks now");
-                            known = blocks.clone();
+                            info!(?cidrs, "the VPC has other cidrs now");
+                            known = cidrs.clone();
                         }
                         // Not known as done: it is tried again.
                         Err(error) => {
-                            warn!(error = format!("{error:#}"), "follow the blocks of the VPC");
+                            warn!(error = format!("{error:#}"), "follow the cidrs of the VPC");
                         }
                     }
                 }
-                last = blocks;
+                last = cidrs;
             }
-            Err(error) => warn!(error = format!("{error:#}"), "ask for the blocks of the VPC"),
+            Err(error) => warn!(error = format!("{error:#}"), "ask for the cidrs of the VPC"),
         }
         tokio::time::sleep(INTERVAL).await;
     }
 }
 
 /// Whether an answer is other than what is known, and to be believed. The service cuts answers short
-/// at times: that a block is gone it must say twice in a row, and a VPC has at least one.
+/// at times: that a CIDR is gone it must say twice in a row, and a VPC has at least one.
 fn is_believed(
-    blocks: &BTreeSet<Ipv4Network>,
+    cidrs: &BTreeSet<Ipv4Network>,
     last: &BTreeSet<Ipv4Network>,
     known: &BTreeSet<Ipv4Network>,
 ) -> bool {
-    let more = blocks.is_superset(known);
-    blocks != known && !blocks.is_empty() && (more || blocks == last)
+    let more = cidrs.is_superset(known);
+    cidrs != known && !cidrs.is_empty() && (more || cidrs == last)
 }
 
-/// The service lists blocks in no particular order.
-fn as_set(blocks: &[Ipv4Network]) -> BTreeSet<Ipv4Network> {
-    blocks.iter().copied().collect()
+/// The service lists CIDRs in no particular order.
+fn as_set(cidrs: &[Ipv4Network]) -> BTreeSet<Ipv4Network> {
+    cidrs.iter().copied().collect()
 }
 
 #[cfg(test)]
@@ -69,7 +69,7 @@ mod tests {
         assert!(!is_believed(&one, &one, &one));
     }
 
-    fn of(blocks: &[&str]) -> BTreeSet<Ipv4Network> {
-        blocks.iter().map(|block| block.parse().unwrap()).collect()
+    fn of(cidrs: &[&str]) -> BTreeSet<Ipv4Network> {
+        cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect()
     }
 }

@@ -141,8 +141,8 @@ impl Node {
             let Some(eni) = state.attached.get_mut(id) else { return };
             let blocks = self.blocks_with_rules(&eni.record);
             let Some(kernel) = &mut eni.kernel else { return };
-            let ops = kernel.change_blocks(&blocks);
-            kernel.blocks = blocks;
+            let ops = kernel.change_cidrs(&blocks);
+            kernel.cidrs = blocks;
             ops
         };
         if ops.is_empty() {

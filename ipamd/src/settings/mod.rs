@@ -58,13 +58,13 @@ pub(crate) struct Settings {
     pub veth_prefix: String,
     /// Who translates traffic that leaves the VPC.
     pub snat: Snat,
-    /// Blocks outside the VPC that pods reach with their own addresses.
+    /// CIDRs outside the VPC that pods reach with their own addresses.
     pub exclude_snat: Vec<Ipv4Network>,
     /// Marks connections that leave by the primary interface.
     pub mark: u32,
     /// Whether NodePort traffic is looked after.
     pub node_port: NodePort,
-    /// Blocks that are always reached by the primary interface.
+    /// CIDRs that are always reached by the primary interface.
     pub external: Vec<Ipv4Network>,
     /// Whether pods reach the instance metadata service.
     pub metadata: Metadata,
@@ -161,14 +161,14 @@ impl Settings {
             pod_mtu: u32::from(read.number("POD_MTU", 576, 9001).unwrap_or(eni_mtu)),
             veth_prefix: read.veth_prefix(),
             snat: read.snat(),
-            exclude_snat: read.blocks("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS"),
+            exclude_snat: read.cidrs("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS"),
             mark: read.mark("AWS_VPC_K8S_CNI_CONNMARK"),
             node_port: if read.flag("AWS_VPC_CNI_NODE_PORT_SUPPORT", true) {
                 NodePort::Supported
             } else {
                 NodePort::Ignored
             },
-            external: read.blocks("AWS_EXTERNAL_SERVICE_CIDRS"),
+            external: read.cidrs("AWS_EXTERNAL_SERVICE_CIDRS"),
             metadata: if read.flag("ENI_CNI_BLOCK_POD_IMDS", false) {
                 Metadata::Blocked
             } else {
@@ -315,14 +315,13 @@ impl<'a> Reader<'a> {
         layout.unwrap_or(Layout::Flat)
     }
 
-    fn blocks(&mut self, name: &'static str) -> Vec<Ipv4Network> {
-        let block = |text: &str| {
-            let block: Ipv4Network = text.trim().parse().ok()?;
-            Ipv4Network::new(block.network(), block.prefix()).ok()
+    fn cidrs(&mut self, name: &'static str) -> Vec<Ipv4Network> {
+        let cidr = |text: &str| {
+            let cidr: Ipv4Network = text.trim().parse().ok()?;
+            Ipv4Network::new(cidr.network(), cidr.prefix()).ok()
         };
-        let parse = |value: &str| value.split(',').map(block).collect();
-        self.parse(name, "IPv4 blocks such as 10.1.0.0/16,192.168.0.0/16", parse)
-            .unwrap_or_default()
+        let parse = |value: &str| value.split(',').map(cidr).collect();
+        self.parse(name, "IPv4 CIDRs such as 10.1.0.0/16,192.168.0.0/16", parse).unwrap_or_default()
     }
 
     fn mark(&mut self, name: &'static str) -> u32 {

@@ -12,9 +12,9 @@ pub const FROM_ENI: u32 = 32_765;
 /// its rules from pods (same source).
 pub const MARKED_TABLE: u32 = 1536;
 
-/// Priority of rules for the blocks of an interface. After [`MARKED_TABLE`], because the answer to a
+/// Priority of rules for the CIDRs of an interface. After [`MARKED_TABLE`], because the answer to a
 /// connection from outside leaves by the interface that it came in by, whatever the pod's address.
-pub const FROM_BLOCK: u32 = 1537;
+pub const FROM_CIDR: u32 = 1537;
 
 /// The smallest table of an interface of another network card than the first (same source).
 const OTHER_CARDS: u32 = 10_000;
@@ -44,8 +44,8 @@ pub struct Eni {
     pub mtu: u32,
     /// What is marked for its table, as value and mask, if anything is.
     pub mark: Option<(u32, u32)>,
-    /// Blocks of addresses that have a rule: its prefixes.
-    pub blocks: BTreeSet<Ipv4Network>,
+    /// CIDRs of addresses that have a rule: its prefixes.
+    pub cidrs: BTreeSet<Ipv4Network>,
 }
 
 impl Eni {
@@ -85,20 +85,20 @@ impl Eni {
         let marked = self
             .mark
             .map(|mark| Rule { mark: Some(mark), ..Rule::lookup(MARKED_TABLE, self.table) });
-        let blocks = self.blocks.iter().map(|block| self.block_rule(*block));
-        [self.rule()].into_iter().chain(marked).chain(blocks).collect()
+        let cidrs = self.cidrs.iter().map(|cidr| self.cidr_rule(*cidr));
+        [self.rule()].into_iter().chain(marked).chain(cidrs).collect()
     }
 
-    /// The rule for one block of its addresses.
-    fn block_rule(&self, block: Ipv4Network) -> Rule {
-        Rule { from: Some(block), ..Rule::lookup(FROM_BLOCK, self.table) }
+    /// The rule for one CIDR of its addresses.
+    fn cidr_rule(&self, cidr: Ipv4Network) -> Rule {
+        Rule { from: Some(cidr), ..Rule::lookup(FROM_CIDR, self.table) }
     }
 
-    /// What changes when it has these blocks from now on.
-    pub fn change_blocks(&self, blocks: &BTreeSet<Ipv4Network>) -> Vec<Op> {
-        let rule = |block: &Ipv4Network| Object::Rule(self.block_rule(*block));
-        let new = blocks.difference(&self.blocks).map(rule).map(Op::Add);
-        new.chain(self.blocks.difference(blocks).map(rule).map(Op::Remove)).collect()
+    /// What changes when it has these CIDRs from now on.
+    pub fn change_cidrs(&self, cidrs: &BTreeSet<Ipv4Network>) -> Vec<Op> {
+        let rule = |cidr: &Ipv4Network| Object::Rule(self.cidr_rule(*cidr));
+        let new = cidrs.difference(&self.cidrs).map(rule).map(Op::Add);
+        new.chain(self.cidrs.difference(cidrs).map(rule).map(Op::Remove)).collect()
     }
 
     /// What stays behind when the device vanishes: rules name tables, not links.
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn blocks_that_come_and_go_change_only_their_own_rules() {
-        let blocks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        let cidrs = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
         let eni = Eni {
             link: 3,
             primary: [100, 64, 0, 20].into(),
@@ -141,13 +141,13 @@ mod tests {
             table: 2,
             mtu: 9001,
             mark: Some((2, 0x7f)),
-            blocks: blocks(&["100.64.0.16/28", "100.64.0.32/28"]),
+            cidrs: cidrs(&["100.64.0.16/28", "100.64.0.32/28"]),
         };
 
-        let ops = eni.change_blocks(&blocks(&["100.64.0.32/28", "100.64.0.48/28"]));
+        let ops = eni.change_cidrs(&cidrs(&["100.64.0.32/28", "100.64.0.48/28"]));
 
-        let rule = |block: &str| {
-            let from = Some(block.parse().unwrap());
+        let rule = |cidr: &str| {
+            let from = Some(cidr.parse().unwrap());
             Object::Rule(Rule { from, ..Rule::lookup(1537, 2) })
         };
         assert_eq!(ops, [Op::Add(rule("100.64.0.48/28")), Op::Remove(rule("100.64.0.16/28"))]);

@@ -23,7 +23,7 @@ pub struct Firewall {
     pub primary_link: String,
     /// The primary interface's primary address.
     pub primary: Ipv4Addr,
-    /// Blocks that pods reach with their own addresses: the VPC's, and those excluded by a setting.
+    /// CIDRs that pods reach with their own addresses: the VPC's, and those excluded by a setting.
     pub direct: Vec<Ipv4Network>,
     /// Marks connections that must leave by the primary interface.
     pub mark: u32,
@@ -224,12 +224,12 @@ impl Firewall {
         )
     }
 
-    /// One rule for each block and no set: while a table is replaced, a packet meets all of the old
+    /// One rule for each CIDR and no set: while a table is replaced, a packet meets all of the old
     /// rules or all of the new ones, but a set that may have no elements any more, or none yet.
     /// Measured: of 160,000 flows between pods during 200 replacements, 135 were translated.
     fn write_direct(&self, text: &mut String) -> Result {
-        for block in &self.direct {
-            writeln!(text, "    ip daddr {block} return")?;
+        for cidr in &self.direct {
+            writeln!(text, "    ip daddr {cidr} return")?;
         }
         Ok(())
     }
@@ -327,7 +327,7 @@ mod tests {
         Firewall {
             primary_link: "ens5".into(),
             primary: [10, 0, 0, 140].into(),
-            direct: ["10.0.0.0/16", "100.64.0.0/16"].map(|block| block.parse().unwrap()).into(),
+            direct: ["10.0.0.0/16", "100.64.0.0/16"].map(|cidr| cidr.parse().unwrap()).into(),
             mark: 0x80,
             tables: TableMarks::beside(0x80),
             interfaces: [(2, 7)].into(),

@@ -12,7 +12,7 @@ pub const TO_POD: u32 = 512;
 /// Priority of the rule that sends marked traffic out by the primary interface (same source).
 pub const MARKED: u32 = 1024;
 
-/// Priority of rules to blocks that are always reached by the primary interface (same source).
+/// Priority of rules to CIDRs that are always reached by the primary interface (same source).
 pub const EXTERNAL: u32 = 1535;
 
 /// The device group of every link that nobody put into another.
@@ -31,7 +31,7 @@ pub struct Host {
     pub mark: Option<u32>,
     /// Which rules there are to pods.
     pub layout: Layout,
-    /// Blocks that are always reached by the primary interface.
+    /// CIDRs that are always reached by the primary interface.
     pub external: Vec<Ipv4Network>,
 }
 
@@ -61,7 +61,7 @@ impl Host {
         let external = self
             .external
             .iter()
-            .map(|block| Rule { to: Some(*block), ..Rule::lookup(EXTERNAL, MAIN_TABLE) });
+            .map(|cidr| Rule { to: Some(*cidr), ..Rule::lookup(EXTERNAL, MAIN_TABLE) });
         to_pods.into_iter().chain(marked).chain(external).collect()
     }
 }
@@ -80,11 +80,11 @@ mod tests {
 
     #[test]
     fn external_blocks_are_looked_up_in_the_main_table_before_rules_from_pods() {
-        let block = "192.0.2.0/24".parse().unwrap();
+        let cidr = "192.0.2.0/24".parse().unwrap();
 
-        let rules = Host { external: vec![block], ..host() }.rules();
+        let rules = Host { external: vec![cidr], ..host() }.rules();
 
-        let want = Rule { to: Some(block), ..Rule::lookup(1535, MAIN_TABLE) };
+        let want = Rule { to: Some(cidr), ..Rule::lookup(1535, MAIN_TABLE) };
         assert!(rules.contains(&want), "{rules:?}");
     }
 

@@ -1,7 +1,7 @@
 //! Rules of ours that nothing needs any more: of another layout, of pods that are gone.
 
 use crate::plan::{
-    eni::{FROM_BLOCK, MARKED_TABLE},
+    eni::{FROM_CIDR, MARKED_TABLE},
     host::{EXTERNAL, MARKED, TO_POD},
     op::{MAIN_TABLE, Object, Op, Rule},
     pod::FROM_POD,
@@ -43,7 +43,7 @@ impl Needed {
             (EXTERNAL, None, Some(_), None, None) => to_main,
             (MARKED_TABLE, None, None, Some(_), None) => !self.coming.contains(&rule.table),
             (FROM_POD, Some(pod), None, None, None) => self.is_over_pod(pod),
-            (FROM_BLOCK, Some(_), None, None, None) => !self.coming.contains(&rule.table),
+            (FROM_CIDR, Some(_), None, None, None) => !self.coming.contains(&rule.table),
             _ => false,
         }
     }
@@ -73,7 +73,7 @@ mod tests {
             to(POD),
             from(POD, 2),
             mark(2),
-            block(2),
+            cidr(2),
             Rule { suppress_group: Some(0), ..Rule::lookup(512, 254) },
         ];
 
@@ -95,8 +95,8 @@ mod tests {
     fn rules_of_an_interface_whose_device_is_not_there_yet_stay() {
         let needed = Needed { coming: [2].into(), ..needed() };
 
-        assert!(!goes(&mark(2), &needed) && !goes(&block(2), &needed));
-        assert!(goes(&mark(3), &needed) && goes(&block(3), &needed));
+        assert!(!goes(&mark(2), &needed) && !goes(&cidr(2), &needed));
+        assert!(goes(&mark(3), &needed) && goes(&cidr(3), &needed));
     }
 
     #[test]
@@ -136,7 +136,7 @@ mod tests {
         Rule { mark: Some((table, 0x7f)), ..Rule::lookup(1536, table) }
     }
 
-    fn block(table: u32) -> Rule {
+    fn cidr(table: u32) -> Rule {
         Rule { from: Some("100.64.0.16/28".parse().unwrap()), ..Rule::lookup(1537, table) }
     }
 }

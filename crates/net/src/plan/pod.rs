@@ -1,7 +1,7 @@
 //! A pod's network as changes: a veth pair, and what routes to and from the pod's address.
 
 use crate::plan::{
-    eni::FROM_BLOCK,
+    eni::FROM_CIDR,
     host::TO_POD,
     layout::{EgressSelector, POD_GROUP},
     op::{LinkChange, MAIN_TABLE, Mac, Object, Op, Route, Rule, Veth, VethPeer, rp_filter},
@@ -93,7 +93,7 @@ impl Pod {
         // setting for all links does not undo that: on a link without an address it is as strict.
         let strict = LinkChange { link: host, ipv4: vec![rp_filter(1)], ..LinkChange::default() };
         let mut ops =
-            vec![Op::Change(strict), Op::Add(Object::Route(Route::on_link(self.block(), host)))];
+            vec![Op::Change(strict), Op::Add(Object::Route(Route::on_link(self.cidr(), host)))];
         ops.extend(self.rules().into_iter().map(Object::Rule).map(Op::Add));
         ops
     }
@@ -120,7 +120,7 @@ impl Pod {
         let all = Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 0).expect("0 is a prefix length");
         vec![
             Op::Change(up),
-            Op::Add(Object::Address { link: pod, address: IpNetwork::V4(self.block()) }),
+            Op::Add(Object::Address { link: pod, address: IpNetwork::V4(self.cidr()) }),
             Op::Add(Object::Route(Route::on_link(Ipv4Network::from(POD_GATEWAY), pod))),
             Op::Add(Object::Route(Route { onlink: false, ..Route::via(all, POD_GATEWAY, pod) })),
             Op::Add(Object::Neighbour { link: pod, address: POD_GATEWAY, mac: self.host_mac() }),
@@ -129,7 +129,7 @@ impl Pod {
 
     /// What stops traffic to and from the address at once; the pair itself may go later.
     pub fn unroute(&self, host: Option<u32>) -> Vec<Op> {
-        let route = host.map(|host| Object::Route(Route::on_link(self.block(), host)));
+        let route = host.map(|host| Object::Route(Route::on_link(self.cidr(), host)));
         let rules = self.rules().into_iter().map(Object::Rule);
         route.into_iter().chain(rules).map(Op::Remove).collect()
     }
@@ -169,18 +169,18 @@ impl Pod {
         Mac([0x0e, end, a, b, c, d])
     }
 
-    fn block(&self) -> Ipv4Network {
+    fn cidr(&self) -> Ipv4Network {
         Ipv4Network::from(self.address)
     }
 
     /// Rules of its own: none, but for the peer's layout and for tables that no mark can name.
     pub fn rules(&self) -> Vec<Rule> {
-        let block = Some(self.block());
-        let to = Rule { to: block, ..Rule::lookup(TO_POD, MAIN_TABLE) };
-        let from = |priority| Rule { from: block, ..Rule::lookup(priority, self.table) };
+        let cidr = Some(self.cidr());
+        let to = Rule { to: cidr, ..Rule::lookup(TO_POD, MAIN_TABLE) };
+        let from = |priority| Rule { from: cidr, ..Rule::lookup(priority, self.table) };
         match self.egress {
             EgressSelector::Main | EgressSelector::Marked | EgressSelector::Block => vec![],
-            EgressSelector::Own => vec![from(FROM_BLOCK)],
+            EgressSelector::Own => vec![from(FROM_CIDR)],
             // Pods of the primary interface leave by the main table without a rule.
             EgressSelector::Peer if self.table == MAIN_TABLE => vec![to],
             EgressSelector::Peer => vec![to, from(FROM_POD)],
