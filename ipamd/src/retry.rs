@@ -20,7 +20,7 @@ where
             Ok(done) => return done,
             Err(error) => {
                 let error: anyhow::Error = error.into();
-                warn!(error = format!("{error:#}"), retry_in = ?pause, "{what}");
+                warn!(error = format!("{error:#}"), retry_in = ?pause, "failed to {what}");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

@@ -5,15 +5,21 @@ pub(crate) mod imds;
 pub(crate) mod limits;
 
 use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
 use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use record::Identity;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// One connection attempt to EC2; the network is near or broken.
 const CONNECT: Duration = Duration::from_secs(2);
 /// One attempt of a call: the slowest that were seen take ten seconds (`facts/ec2-facts.md` §1.6).
 const ATTEMPT: Duration = Duration::from_secs(10);
+
+/// A time as EC2 writes it.
+pub(crate) fn rfc3339(time: SystemTime) -> anyhow::Result<String> {
+    Ok(DateTime::from(time).fmt(DateTimeFormat::DateTime)?)
+}
 
 /// What every client of AWS speaks HTTP with.
 pub(crate) fn http_client() -> SharedHttpClient {

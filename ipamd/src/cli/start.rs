@@ -5,15 +5,14 @@ use crate::{
     aws::{self, ec2::Ec2, imds::Imds, limits},
     evidence::cloud,
     execute::{Executor, reconcile},
-    follow::{self, vpc_blocks},
+    follow::{self, vpc_cidrs},
     http,
     kernel::{
-        desired::{self, HostNetwork},
         repair,
         sync::{self, primary_link},
     },
-    node::{self, Attached, Node, now},
-    pods::{orphans, wire},
+    node::{self, Attached, HostNetwork, Node, now},
+    pods::{orphans, restore, teardown, wire},
     retry::patiently,
     settings::{Networking, Settings},
     tell::metrics,
@@ -65,21 +64,21 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let before = repair::Before::see(&mut kernel)?;
     let host = HostNetwork::of(&settings, &identity, &primary, &link);
     kernel.apply(&host.ops()).context("set up the node's rules")?;
-    desired::warn_without_forwarding();
+    sync::warn_without_forwarding();
     let mut pool = Pool::new(settings.targets, limits, source(&settings, &journal, &primary));
     restore(&mut pool, &journal);
     let recorded_interfaces = journal.snapshot().interfaces.clone().into_iter();
     let attached =
         recorded_interfaces.map(|(id, record)| (EniId(id), Attached::new(record))).collect();
-    let (reaper, leaving) = node::queue();
+    let (reaper, ended_links) = node::reaper_queue();
     let state = (pool, journal, attached);
     let primary_groups = primary.groups.into_iter().collect();
     let node = Arc::new(Node::new(settings, identity, primary_groups, host, state, kernel, reaper));
-    node.start_reaper(leaving)?;
+    teardown::start(&node, ended_links)?;
     orphans::start(node.clone())?;
-    node.hold_leaving_back();
+    node.store.state().hold_releasing_back();
 
-    node.set_cluster_size(1);
+    follow::set_cluster_size(&node, 1);
     let executor = Executor::new(node.clone(), ec2, imds);
     sync_kernel(&executor).await?;
     repair::start(node.clone(), before, recorded.is_some())?;
@@ -89,7 +88,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     tell_serving(&node, began);
     http::metrics::start(&node);
     follow::start(&node)?;
-    tokio::spawn(vpc_blocks::follow(node.clone(), executor.imds.clone()));
+    tokio::spawn(vpc_cidrs::follow(node.clone(), executor.imds.clone()));
     tokio::spawn(async move {
         if recorded.is_some() {
             patiently("compare the record with what is attached", || cloud::compare(&executor))
@@ -112,7 +111,7 @@ async fn begin_record(journal: &mut Journal, imds: &Imds, identity: &Identity) -
 
 /// Gives the kernel everything that is wanted.
 async fn sync_kernel(executor: &Executor) -> Result<()> {
-    sync::pods(&executor.node)?;
+    restore::restore(&executor.node)?;
     executor.make_ready().await;
     sync::finish(&executor.node)
 }
@@ -140,7 +139,7 @@ fn restore(pool: &mut Pool, journal: &Journal) {
     for attachment in journal.snapshot().attachments.values() {
         if let Err(twice) = pool.restore(attachment.owner(), attachment.allocation(), now()) {
             // Two pods with one address: neither can be told apart by us, so both stay as they are.
-            error!(error = %twice, pod = attachment.pod_name, "restore an attachment");
+            error!(error = %twice, pod = attachment.pod_name, "failed to restore an attachment");
         }
     }
     for (address, since) in &journal.snapshot().cooling {

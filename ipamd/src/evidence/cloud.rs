@@ -29,13 +29,13 @@ pub(crate) async fn compare(executor: &Executor) -> Result<()> {
     let shown = executor.imds.interfaces_of(&identity).await?;
     let shown: BTreeMap<EniId, Interface> = shown.into_iter().filter_map(from_shown).collect();
     let recorded: BTreeMap<EniId, Interface> = {
-        let state = node.state();
+        let state = node.store.state();
         state.attached.iter().map(|(id, eni)| (id.clone(), eni.record.clone())).collect()
     };
     let same = |(id, record): (&EniId, &Interface)| {
         shown.get(id).is_some_and(|shown| shown.blocks() == record.blocks())
     };
-    let open = node.state().journal.snapshot().recent.values().any(|it| it.asked.is_some());
+    let open = node.store.state().journal.snapshot().recent.values().any(|it| it.asked.is_some());
     if !open && recorded.len() == shown.len() && recorded.iter().all(same) {
         return Ok(());
     }
@@ -57,14 +57,14 @@ fn take_over(
     for eni in described {
         let Some((attachment, device_index)) = &eni.attachment else { continue };
         let id = EniId(eni.id.clone());
-        let recent = node.recent(&id);
+        let recent = node.store.recent(&id);
         listed.insert(id.clone());
         if recent.presence(true, shown.contains_key(&id), at) == Presence::Releasing {
             continue;
         }
         let instance = &node.identity.instance;
         let mut record = execute::interface(eni, attachment, *device_index, instance);
-        let known = node.interface(&id);
+        let known = node.store.interface(&id);
         let recorded = known.as_ref().map(|known| known.record.blocks()).unwrap_or_default();
         let merged = recent.blocks(&recorded, &record.blocks(), at);
         record.addresses.clear();
@@ -84,9 +84,9 @@ fn take_over(
             executor.mark_outcome_unknown(&id);
         }
     }
-    let known: Vec<EniId> = node.state().attached.keys().cloned().collect();
+    let known: Vec<EniId> = node.store.state().attached.keys().cloned().collect();
     for id in known.iter().filter(|id| !listed.contains(id)) {
-        match node.recent(id).presence(false, shown.contains_key(id), at) {
+        match node.store.recent(id).presence(false, shown.contains_key(id), at) {
             Presence::Gone => {
                 info!(eni = %id, "neither EC2 nor the instance metadata knows this interface any more");
                 node.drop_interface(id);

@@ -25,11 +25,11 @@ impl Executor {
         if self.resolve_outcome(id).await? > 0 {
             return Ok(());
         }
-        self.node.note_call(id, |recent, now| recent.ask(now))?;
+        self.node.store.note_call(id, |recent, now| recent.ask(now))?;
         let assigned = self.ec2.assign(&id.0, amount).await;
         match &assigned {
             Ok(blocks) => {
-                self.node.note_answer(id, |it, now| it.changed(Change::Added, blocks, now))
+                self.node.store.note_answer(id, |it, now| it.changed(Change::Added, blocks, now))
             }
             Err(refused) if is_unanswered(refused) || refused.code == MORE_THAN_KNOWN => {
                 self.mark_outcome_unknown(id);
@@ -54,7 +54,7 @@ impl Executor {
         if self.resolve_outcome(id).await? > 0 {
             return Ok(());
         }
-        self.node.note_call(id, |recent, now| {
+        self.node.store.note_call(id, |recent, now| {
             recent.changed(Change::Removed, blocks, now);
             recent.ask(now);
         })?;
@@ -63,18 +63,20 @@ impl Executor {
         match &gone {
             Ok(()) => {
                 self.node
+                    .store
                     .note_answer(id, |recent, now| recent.changed(Change::Removed, blocks, now));
                 self.answered(id);
                 info!(eni = %id, count = blocks.len(), "gave back");
             }
             Err(refused) if is_unanswered(refused) => {
                 self.node
+                    .store
                     .note_answer(id, |recent, now| recent.changed(Change::Removed, blocks, now));
                 self.mark_outcome_unknown(id);
             }
             Err(_) => {
                 self.node.change_interface(id, |eni| eni.record.add(blocks.iter().copied()));
-                self.node.note_answer(id, |recent, _| recent.stay(blocks));
+                self.node.store.note_answer(id, |recent, _| recent.stay(blocks));
                 self.answered(id);
             }
         }
@@ -84,7 +86,7 @@ impl Executor {
     /// EC2 has answered. A call before this one may still be open.
     fn answered(&self, id: &EniId) {
         if !self.outcome_unknown().contains(id) {
-            self.node.note_answer(id, |recent, _| recent.answered());
+            self.node.store.note_answer(id, |recent, _| recent.answered());
         }
     }
 
@@ -96,7 +98,7 @@ impl Executor {
         }
         let at = now();
         let described = self.ec2.one(&id.0).await?;
-        let recent = self.node.recent(id);
+        let recent = self.node.store.recent(id);
         let mut added = 0;
         if let Some(described) = &described {
             self.node.change_interface(id, |eni| {
@@ -106,7 +108,7 @@ impl Executor {
             info!(eni = %id, added, "took over what EC2 says after a call that it did not answer");
         }
         // It may have been given back meanwhile.
-        if recent.is_conclusive(at) || self.node.interface(id).is_none() {
+        if recent.is_conclusive(at) || self.node.store.interface(id).is_none() {
             self.outcome_unknown().remove(id);
             self.answered(id);
         }
@@ -115,7 +117,7 @@ impl Executor {
 
     /// Notes that it is not known what became of a call, and sees to it that EC2 is asked.
     pub(crate) fn mark_outcome_unknown(&self, id: &EniId) {
-        self.node.note_answer(id, |recent, now| recent.ask(now));
+        self.node.store.note_answer(id, |recent, now| recent.ask(now));
         if self.outcome_unknown().insert(id.clone()) {
             tokio::spawn(self.clone().resolve(id.clone()));
         }
@@ -127,7 +129,7 @@ impl Executor {
         while self.outcome_unknown().contains(&id) {
             tokio::time::sleep(pause).await;
             if let Err(error) = self.resolve_outcome(&id).await {
-                warn!(eni = %id, error = format!("{error:#}"), "ask what became of a call");
+                warn!(eni = %id, error = format!("{error:#}"), "failed to ask what became of a call");
             }
             pause = (pause * 2).min(CONSISTENCY_WINDOW);
         }

@@ -1,12 +1,14 @@
 //! A new interface: on record first, then Create and Attach.
 
-use super::{Executor, origin, refusal};
+use super::{Executor, origin, origin::INSTANCE_TAG, refusal};
 use crate::{
-    aws::ec2::{Described, NewEni, Refused},
+    aws::{
+        self,
+        ec2::{Described, NewEni, Refused},
+    },
     node::{Attached, now},
 };
 use anyhow::Result;
-use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
 use pool::{Action, Amount, Cause, Change, EniId, Presence};
 use record::{Intent, Interface};
 use sha1::{Digest, Sha1};
@@ -16,9 +18,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tracing::{info, warn};
-
-/// Says for which instance an interface was made (`facts/peer-ipamd.md` §3.12).
-pub(super) const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
 
 /// Says when.
 const CREATED_TAG: &str = "node.k8s.amazonaws.com/createdAt";
@@ -41,13 +40,14 @@ impl Executor {
     /// everything else. If nobody wants them any more, the plan gives them back.
     pub(crate) fn resume(&self) {
         let intents: Vec<Intent> =
-            self.node.state().journal.snapshot().intents.values().cloned().collect();
+            self.node.store.state().journal.snapshot().intents.values().cloned().collect();
         for intent in intents {
             let action = intent.action();
-            self.node.state().pool.started(&action);
+            self.node.store.state().pool.started(&action);
             tokio::spawn(self.clone().finish(intent, action));
         }
-        for id in self.node.leaving() {
+        let releasing = self.node.store.state().releasing();
+        for id in releasing {
             tokio::spawn(self.clone().finish_release(id));
         }
     }
@@ -57,17 +57,24 @@ impl Executor {
     async fn finish(self, intent: Intent, action: Action) {
         let mut pause = FIRST_PAUSE;
         while let Err(error) = self.attach(&intent, Time::Again).await {
-            let what = "finish an interface that the last daemon began";
+            let what = "failed to finish an interface that the last daemon began";
             warn!(error = format!("{error:#}"), retry_in = ?pause, "{what}");
-            let open =
-                self.node.state().journal.snapshot().intents.get(&intent.device_index).cloned();
+            let open = self
+                .node
+                .store
+                .state()
+                .journal
+                .snapshot()
+                .intents
+                .get(&intent.device_index)
+                .cloned();
             if open.as_ref() != Some(&intent) {
-                return self.node.ended(&action, Some(refusal(&error, "")));
+                return self.node.store.ended(&action, Some(refusal(&error, "")));
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        self.node.ended(&action, None);
+        self.node.store.ended(&action, None);
     }
 
     pub(super) async fn attach_new(
@@ -90,11 +97,11 @@ impl Executor {
         groups: &BTreeSet<String>,
         amount: Amount,
     ) -> Result<(Time, Intent)> {
-        let mut state = self.node.state();
+        let mut state = self.node.store.state();
         if let Some(intent) = state.journal.snapshot().intents.get(&device_index) {
             return Ok((Time::Again, intent.clone()));
         }
-        let created_at = DateTime::from(SystemTime::now()).fmt(DateTimeFormat::DateTime)?;
+        let created_at = aws::rfc3339(SystemTime::now())?;
         let seed = format!("{} {created_at} {device_index}", self.node.identity.instance);
         let (addresses, prefixes) = match amount {
             Amount::Addresses(count) => (count, 0),
@@ -126,12 +133,12 @@ impl Executor {
         info!(eni = %id, device_index = intent.device_index, blocks = eni.blocks.len(), "attached");
         // When this is a repetition, pods may have addresses of it already, or it was found in a list
         // and given back since.
-        let there = self.node.recent(&id).presence(true, true, now()) == Presence::Attached;
-        if there && self.node.interface(&id).is_none() {
+        let there = self.node.store.recent(&id).presence(true, true, now()) == Presence::Attached;
+        if there && self.node.store.interface(&id).is_none() {
             let instance = &self.node.identity.instance;
             let mut record = interface(&eni, &attachment, intent.device_index, instance);
-            record.subnet_cidr = self.node.subnet_cidr(&record.subnet);
-            self.node.note_answer(&id, |recent, now| {
+            record.subnet_cidr = self.node.store.subnet_cidr(&record.subnet);
+            self.node.store.note_answer(&id, |recent, now| {
                 recent.eni = Some((Change::Added, now));
                 recent.changed(Change::Added, &record.blocks(), now);
             });
@@ -147,7 +154,7 @@ impl Executor {
         if refused.is_some_and(|refused| !is_final(refused)) {
             return Ok(());
         }
-        self.node.state().journal.intent(intent.device_index, None)
+        self.node.store.state().journal.intent(intent.device_index, None)
     }
 
     async fn create_and_attach(
@@ -205,12 +212,13 @@ impl Executor {
             let id = EniId(eni.id.clone());
             let Some((attachment, device_index)) = eni.attachment.clone() else { continue };
             // What was given back may be listed for a while.
-            let there = self.node.recent(&id).presence(true, true, now()) == Presence::Attached;
-            if there && self.node.interface(&id).is_none() {
+            let there =
+                self.node.store.recent(&id).presence(true, true, now()) == Presence::Attached;
+            if there && self.node.store.interface(&id).is_none() {
                 info!(eni = %id, device_index, "take over an interface that EC2 says is attached");
                 let instance = &self.node.identity.instance;
                 let mut record = interface(&eni, &attachment, device_index, instance);
-                record.subnet_cidr = self.node.subnet_cidr(&record.subnet);
+                record.subnet_cidr = self.node.store.subnet_cidr(&record.subnet);
                 self.node.keep_interface(id, Attached::new(record));
             }
         }

@@ -65,10 +65,11 @@ impl Executor {
         let refusal = done.err().map(|error| {
             let refusal = refusal(&error, &target);
             metrics::refused(report::step(&action), refusal.cause);
-            warn!(cause = ?refusal.cause, message = refusal.message, "refused");
+            let (cause, answer) = (refusal.cause, &refusal.message);
+            warn!(?action, ?cause, answer, "failed to change what EC2 has");
             refusal
         });
-        self.node.ended(&action, refusal);
+        self.node.store.ended(&action, refusal);
     }
 
     /// Where an action works, to put before what EC2 answered.
@@ -80,13 +81,15 @@ impl Executor {
             | Action::DeleteEni { eni }
             | Action::SetGroups { eni, .. }
             | Action::EndWithInstance { eni }
-            | Action::Inspect { eni } => self.node.interface(eni).map(|eni| eni.record.subnet),
+            | Action::Inspect { eni } => {
+                self.node.store.interface(eni).map(|eni| eni.record.subnet)
+            }
             Action::CountFree { subnets } => {
                 Some(subnets.iter().cloned().collect::<Vec<_>>().join(", "))
             }
         };
         let subnet = subnet.unwrap_or_default();
-        match self.node.state().pool.source() {
+        match self.node.store.state().pool.source() {
             Source::Node(_) => format!("subnet {subnet} of the node: "),
             Source::EniConfig { name, .. } => format!("ENIConfig {name}, subnet {subnet}: "),
             Source::Missing { .. } => String::new(),
@@ -102,7 +105,7 @@ impl Executor {
 
     /// Lets EC2 delete an interface when the instance ends.
     async fn end_with_instance(&self, id: &EniId) -> Result<()> {
-        let Some(eni) = self.node.interface(id) else { return Ok(()) };
+        let Some(eni) = self.node.store.interface(id) else { return Ok(()) };
         let attachment = match eni.record.attachment {
             Some(attachment) => attachment,
             None => {
@@ -122,7 +125,7 @@ impl Executor {
         // What EC2 does not list has none for us.
         let missing = subnets.iter().filter(|it| !free.iter().any(|(subnet, _)| subnet == *it));
         let all: Vec<_> = missing.map(|it| (it.clone(), 0)).chain(free.iter().cloned()).collect();
-        self.node.state().pool.note_room(all, now());
+        self.node.store.state().pool.note_room(all, now());
         Ok(())
     }
 }

@@ -1,11 +1,14 @@
 //! Who attached an interface: what its tags say.
 
-use super::{Executor, attach::INSTANCE_TAG};
+use super::Executor;
 use crate::{aws::ec2::Described, node::now};
 use anyhow::{Context, Result};
 use pool::{EniId, Time};
 use record::Origin;
 use tracing::info;
+
+/// Says for which instance an interface was made (`facts/peer-ipamd.md` §3.12).
+pub(super) const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
 
 /// Says, with the value `true`, that an interface is not to be touched.
 const NO_MANAGE_TAG: &str = "node.k8s.amazonaws.com/no_manage";
@@ -34,7 +37,7 @@ impl Executor {
     /// Notes whose an interface is, as EC2 listed it then.
     pub(super) fn take_tags(&self, id: &EniId, described: &Described, at: Time) {
         let instance = &self.node.identity.instance;
-        let recent = self.node.recent(id);
+        let recent = self.node.store.recent(id);
         self.node.change_interface(id, |eni| {
             eni.record.origin = origin(described, eni.record.device_index, instance);
             eni.record.outlives_instance = !described.ends_with_instance;

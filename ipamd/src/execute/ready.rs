@@ -15,7 +15,7 @@ impl Executor {
     /// Sets up every interface whose device has appeared. Whether some have not yet.
     pub(crate) async fn make_ready(&self) -> bool {
         let coming: Vec<(EniId, Attached)> = {
-            let state = self.node.state();
+            let state = self.node.store.state();
             let coming = state
                 .attached
                 .iter()
@@ -35,7 +35,7 @@ impl Executor {
                 }
                 Err(error) => {
                     missing = true;
-                    warn!(eni = %id, error = format!("{error:#}"), "set up an interface");
+                    warn!(eni = %id, error = format!("{error:#}"), "failed to set up an interface");
                 }
             }
         }
@@ -43,7 +43,10 @@ impl Executor {
             && let Err(error) = self.let_pods_use(ready)
         {
             missing = true;
-            warn!(error = format!("{error:#}"), "have the filter rules know an interface");
+            warn!(
+                error = format!("{error:#}"),
+                "failed to have the filter rules know an interface"
+            );
         }
         missing
     }
@@ -51,7 +54,7 @@ impl Executor {
     /// Filter rules first: pods of an interface that these do not know leave by the wrong one.
     fn let_pods_use(&self, ready: Vec<(EniId, net::eni::Eni)>) -> Result<()> {
         for (id, kernel) in &ready {
-            self.node.note_set_up(id, kernel.clone());
+            self.node.store.state().note_set_up(id, kernel.clone());
         }
         self.node.renew_firewall()?;
         for (id, kernel) in ready {
@@ -85,7 +88,7 @@ impl Executor {
                 .settings
                 .table_marks()
                 .and_then(|marks| Some((marks.of(eni.record.table())?, marks.mask()))),
-            cidrs: self.node.blocks_with_rules(&eni.record),
+            cidrs: self.node.cidrs_with_rules(&eni.record),
         };
         self.node.kernel().apply(&kernel.ops())?;
         Ok(Some(kernel))

@@ -28,7 +28,7 @@ pub(crate) async fn run(node: Arc<Node>, executor: Executor) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         let coming = executor.make_ready().await;
-        let plan = node.begin();
+        let plan = node.store.begin();
         report.plan(&plan);
         for action in plan.actions {
             let (executor, places) = (executor.clone(), places.clone());
@@ -47,8 +47,8 @@ pub(crate) async fn run(node: Arc<Node>, executor: Executor) {
         };
         tokio::select! {
             () = asleep => {}
-            () = node.wake.notified() => {
-                if !node.is_waited_for() {
+            () = node.store.wake.notified() => {
+                if !node.store.is_waited_for() {
                     tokio::time::sleep(GATHER).await;
                 }
             }

@@ -31,7 +31,7 @@ const GONE: &str = "InvalidNetworkInterfaceID.NotFound";
 impl Executor {
     /// Detaches and deletes an interface without pods.
     pub(super) async fn release(&self, id: &EniId) -> Result<()> {
-        let Some(eni) = self.node.interface(id) else { return Ok(()) };
+        let Some(eni) = self.node.store.interface(id) else { return Ok(()) };
         let at = now();
         let described = self.ec2.one(&id.0).await?;
         let instance = &self.node.identity.instance;
@@ -44,9 +44,9 @@ impl Executor {
             return Ok(());
         }
         // A daemon before this one may have asked.
-        let asked = matches!(self.node.recent(id).eni, Some((Change::Removed, _)));
+        let asked = matches!(self.node.store.recent(id).eni, Some((Change::Removed, _)));
         // On record first: the next daemon must not hand out what goes.
-        self.node.note_call(id, |recent, now| {
+        self.node.store.note_call(id, |recent, now| {
             recent.eni = Some((Change::Removed, now));
             recent.ask(now);
         })?;
@@ -58,7 +58,7 @@ impl Executor {
         self.node.change_interface(id, |eni| eni.leaving = true);
         if let Some(kernel) = &eni.kernel {
             let removed = self.node.kernel().apply_each(&kernel.leftovers());
-            let what = "remove what a detached interface left";
+            let what = "failed to remove what a detached interface left";
             match removed {
                 Ok(failures) => {
                     for failure in failures {
@@ -70,13 +70,13 @@ impl Executor {
         }
         // No error ends this here: pods must not get addresses of what is detached.
         if let Err(error) = self.vanished(eni.record.mac).await {
-            warn!(eni = %id, error = format!("{error:#}"), "look whether a device is gone");
+            warn!(eni = %id, error = format!("{error:#}"), "failed to look whether a device is gone");
         }
         self.delete(&id.0).await;
         // Not before: EC2 counts it, and its device index is taken, until it is detached.
         self.node.drop_interface(id);
         // Lists may show it for a while.
-        self.node.note_answer(id, |recent, now| recent.eni = Some((Change::Removed, now)));
+        self.node.store.note_answer(id, |recent, now| recent.eni = Some((Change::Removed, now)));
         self.node.renew_firewall()?;
         Ok(())
     }
@@ -96,7 +96,7 @@ impl Executor {
                     if is_unanswered(&refused) || (open && !self.is_conclusive(id, at)) =>
                 {
                     open = true;
-                    warn!(eni = %id, error = %refused, again_in = ?pause, "detach an interface");
+                    warn!(eni = %id, error = %refused, again_in = ?pause, "failed to detach an interface");
                 }
                 Err(refused) => {
                     self.stays(id);
@@ -116,12 +116,12 @@ impl Executor {
 
     /// Whether lists of a time tell what became of a call.
     fn is_conclusive(&self, id: &EniId, at: Time) -> bool {
-        self.node.recent(id).is_conclusive(at)
+        self.node.store.recent(id).is_conclusive(at)
     }
 
     /// An interface that was to be given back is not.
     fn stays(&self, id: &EniId) {
-        self.node.note_answer(id, |recent, _| {
+        self.node.store.note_answer(id, |recent, _| {
             recent.eni = None;
             recent.answered();
         });
@@ -133,15 +133,15 @@ impl Executor {
         let action = Action::DeleteEni { eni: id.clone() };
         let mut pause = FIRST_QUESTION;
         while let Err(error) = self.release(&id).await {
-            let what = "give back an interface that the last daemon was giving back";
+            let what = "failed to give back an interface that the last daemon was giving back";
             warn!(eni = %id, error = format!("{error:#}"), retry_in = ?pause, "{what}");
-            if !self.node.leaving().contains(&id) {
-                return self.node.ended(&action, Some(refusal(&error, "")));
+            if !self.node.store.state().releasing().contains(&id) {
+                return self.node.store.ended(&action, Some(refusal(&error, "")));
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(CONSISTENCY_WINDOW);
         }
-        self.node.ended(&action, None);
+        self.node.store.ended(&action, None);
     }
 
     /// Waits until a device is gone, or long enough.
@@ -163,10 +163,14 @@ impl Executor {
                     tokio::time::sleep(DELETE_PAUSE).await;
                 }
                 Err(refused) => {
-                    return warn!(eni, error = %refused, "delete an interface; it is left over");
+                    return warn!(eni, error = %refused, "failed to delete an interface; it is left over");
                 }
             }
         }
-        warn!(eni, tries = DELETE_TRIES, "delete an interface that stays in use; it is left over");
+        warn!(
+            eni,
+            tries = DELETE_TRIES,
+            "failed to delete an interface that stays in use; it is left over"
+        );
     }
 }

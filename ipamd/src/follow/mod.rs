@@ -2,11 +2,11 @@
 
 mod eniconfig;
 mod pods;
-pub(crate) mod vpc_blocks;
+pub(crate) mod vpc_cidrs;
 
 use eniconfig::{EniConfig, Keys, choose};
 
-use crate::{node::Node as Daemon, settings::Networking};
+use crate::{node::Node as Daemon, settings::Networking, tell::events};
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Node;
@@ -33,9 +33,9 @@ pub(crate) fn start(node: &Arc<Daemon>) -> Result<()> {
     let node = node.clone();
     tokio::spawn(async move {
         if let Err(error) = follow(node.clone(), name).await {
-            warn!(error = format!("{error:#}"), "follow Kubernetes");
+            warn!(error = format!("{error:#}"), "failed to follow Kubernetes");
             if node.settings.networking == Networking::Custom {
-                node.draw_from(pool::Source::Missing { why: format!("{error:#}") });
+                node.store.draw_from(pool::Source::Missing { why: format!("{error:#}") });
             }
         }
     });
@@ -73,10 +73,10 @@ async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
         .map_ok(|event| (Kind::Configs, matches!(event, watcher::Event::InitDone)));
     let mut changes = std::pin::pin!(futures::stream::select(node_events, config_events));
     tokio::spawn(pods::follow(daemon.clone(), client.clone(), name.clone()));
-    tokio::spawn(crate::tell::events::tell(daemon.clone(), client.clone(), name.clone()));
+    tokio::spawn(events::tell(daemon.add_failure.subscribe(), client.clone(), name.clone()));
     match count_nodes(&Api::all(client.clone())).await {
-        Ok(count) => daemon.set_cluster_size(count),
-        Err(error) => warn!(error = &error as &dyn std::error::Error, "count the nodes"),
+        Ok(count) => set_cluster_size(&daemon, count),
+        Err(error) => warn!(error = &error as &dyn std::error::Error, "failed to count the nodes"),
     }
     let mut listed = BTreeSet::new();
     while let Some(event) = changes.next().await {
@@ -85,16 +85,27 @@ async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
                 if done {
                     listed.insert(kind);
                 }
-                daemon.set_max_pods(max_pods(&nodes, &name));
+                let pods = max_pods(&nodes, &name);
+                daemon.store.update(|state| state.pool.set_max_pods(pods));
                 // Half a list says nothing about what is missing.
                 if listed.len() == 2 && daemon.settings.networking == Networking::Custom {
-                    daemon.draw_from(source(&daemon, &nodes, &configs, &keys, &name));
+                    daemon.store.draw_from(source(&daemon, &nodes, &configs, &keys, &name));
                 }
             }
-            Err(error) => warn!(error = &error as &dyn std::error::Error, "watch Kubernetes"),
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "failed to watch Kubernetes")
+            }
         }
     }
     Ok(())
+}
+
+/// Notes how many nodes share the account's budget of calls with this one.
+pub(crate) fn set_cluster_size(daemon: &Daemon, nodes: u32) {
+    let instance = daemon.identity.instance.bytes();
+    // A number of this instance's own, for pauses that differ from node to node.
+    let seed = instance.fold(0, |seed: u64, byte| seed.rotate_left(7) ^ u64::from(byte));
+    daemon.store.state().pool.set_jitter(pool::Jitter { nodes, seed });
 }
 
 /// How many nodes there are: their calls share one budget. One object is read, and the count of

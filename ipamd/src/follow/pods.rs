@@ -29,7 +29,7 @@ pub(super) async fn follow(daemon: Arc<Node>, client: Client, name: String) {
             match next {
                 Some(Ok(event)) => take(&mut pods, &mut listed, event),
                 Some(Err(error)) => {
-                    warn!(error = &error as &dyn std::error::Error, "watch pending pods");
+                    warn!(error = &error as &dyn std::error::Error, "failed to watch pending pods");
                 }
                 None => return,
             }
@@ -38,7 +38,8 @@ pub(super) async fn follow(daemon: Arc<Node>, client: Client, name: String) {
                 Err(_quiet) => break,
             }
         }
-        daemon.set_pending(pods.clone());
+        let pending = pods.clone();
+        daemon.store.update(|state| state.set_pending(pending));
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn start(node: &Arc<Node>) {
         let mut page = metrics::page();
         let now = now();
         let (counts, reason) = {
-            let state = node.state();
+            let state = node.store.state();
             (state.pool.counts(now), state.pool.plan(now).reason)
         };
         report::show(&mut page, &counts, &reason);
@@ -87,7 +87,7 @@ where
                 });
             }
             Err(error) => {
-                warn!(error = %error, "accept a connection for metrics");
+                warn!(error = %error, "failed to accept a connection for metrics");
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -1,5 +1,5 @@
-//! What the kernel of this node must have, and how it keeps that.
+//! What the kernel of this node must have: brought about at the start, and kept.
 
-pub(crate) mod desired;
+mod leftovers;
 pub(crate) mod repair;
 pub(crate) mod sync;

@@ -1,11 +1,11 @@
 //! Brings the kernel in line with the record, at the start.
 
+use super::leftovers;
 use crate::{
     node::Node,
-    pods::{self, orphans},
     retry::{FIRST_PAUSE, LONGEST_PAUSE},
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use net::{Link, Netlink};
 use record::Identity;
 use tracing::warn;
@@ -23,44 +23,6 @@ pub(crate) async fn primary_link(kernel: &mut Netlink, identity: &Identity) -> R
     }
 }
 
-/// Brings the kernel in line with the record: pods that ended while no daemon ran go, and what
-/// routes to those that live is there.
-pub(crate) fn pods(node: &Node) -> Result<()> {
-    for (path, request) in record::spool::drain(&node.settings.run_dir)? {
-        let reply = pods::handle(node, request, &|| false);
-        if reply.exit_code != 0 {
-            warn!(path = %path.display(), answer = reply.stdout, "carry out a DEL from the spool");
-        } else {
-            std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
-        }
-    }
-    node.reap_leftovers()?;
-    node.choose_egress()?;
-    for attachment in node.desired().pods {
-        let pod = attachment.pod();
-        let link = node
-            .kernel()
-            .link_by_name(&pod.host_name)?
-            .filter(|link| link.mac == Some(pod.host_mac()));
-        match link {
-            Some(link) => {
-                if let Err(error) = node.kernel().apply(&pod.on_host(link.index)) {
-                    warn!(error = %error, pod = attachment.pod_name, "route to a pod");
-                }
-            }
-            None if orphans::has_ended(node, &attachment)? => orphans::end(node, &attachment)?,
-            // Its DEL will come, or its namespace will go; until then the address is not given to
-            // anybody.
-            None => warn!(
-                pod = attachment.pod_name,
-                host_name = pod.host_name,
-                "a pod without its veth"
-            ),
-        }
-    }
-    Ok(())
-}
-
 /// After new rules of pods and interfaces are there: filter rules that rely on them, the groups that
 /// these rely on, and last what nothing relies on any more. A pod finds its way at every step, also
 /// when the setting of the layout is another than before.
@@ -74,8 +36,20 @@ pub(crate) fn finish(node: &Node) -> Result<()> {
             && link.group != pod.group()
             && let Err(error) = kernel.apply(&[pod.regroup(link.index)])
         {
-            warn!(error = %error, pod = attachment.pod_name, "group a pod's link");
+            warn!(error = %error, pod = attachment.pod_name, "failed to group a pod's link");
         }
     }
-    node.remove_leftovers()
+    leftovers::remove(node)
+}
+
+/// Says so when the node does not pass on packets of pods: that is set by its image, not by us.
+pub(crate) fn warn_without_forwarding() {
+    const SETTING: &str = "/proc/sys/net/ipv4/ip_forward";
+    match std::fs::read_to_string(SETTING) {
+        Ok(value) if value.trim() == "0" => {
+            warn!("net.ipv4.ip_forward is 0: pods reach nothing beyond this node. Set it to 1")
+        }
+        Ok(_) => {}
+        Err(error) => warn!(error = %error, "failed to read {SETTING}"),
+    }
 }

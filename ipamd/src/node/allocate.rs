@@ -1,13 +1,16 @@
 //! An address for an attachment: from the pool, after a wait if need be, and on record.
 
-use super::{AddFailure, Node, State, now};
-use crate::tell::{metrics, report};
+use super::{Node, State, now};
+use crate::tell::{
+    metrics,
+    report::{self, AddFailure},
+};
 use net::{EgressSelector, op::MAIN_TABLE};
 use pool::{Allocation, NoAddress, Owner, Pool, Reason, Time};
 use record::Attachment;
 use std::{sync::MutexGuard, time::Instant};
 
-/// Why no address could be allocation.
+/// Why no address could be allocated.
 #[derive(Debug)]
 pub(crate) enum AllocateError {
     /// There is none, and none came in time.
@@ -37,14 +40,14 @@ pub(crate) struct Patience<'a> {
 impl Node {
     /// Gives an attachment an address and puts that on record. Waits for one with patience.
     ///
-    /// `attach` makes the attachment of what the pool allocation.
+    /// `attach` makes the attachment of what the pool allocates.
     pub(crate) fn allocate(
         &self,
         owner: &Owner,
         patience: Patience<'_>,
         attach: impl FnOnce(&Allocation, u32, EgressSelector) -> Attachment,
     ) -> Result<Attachment, AllocateError> {
-        let mut state = self.state();
+        let mut state = self.store.state();
         if let Some(known) = state.journal.snapshot().attachments.get(owner) {
             return Ok(known.clone());
         }
@@ -52,18 +55,18 @@ impl Node {
             Ok(allocation) => allocation,
             Err(none) => {
                 let since = Instant::now();
-                self.count_waiting(&mut state, 1);
-                self.wake.notify_one();
+                state.begins_to_wait();
+                self.store.wake.notify_one();
                 let (woken, allocation) = self.wait_for_address(state, owner, patience, none);
                 state = woken;
-                self.count_waiting(&mut state, -1);
+                state.waits_no_more();
                 metrics::waited(since.elapsed());
                 allocation?
             }
         };
         let table =
             state.attached.get(&allocation.eni).map_or(MAIN_TABLE, |eni| eni.record.table());
-        let egress = self.egress(&state, &allocation, table);
+        let egress = state.egress(&self.settings, &allocation, table);
         let attachment = attach(&allocation, table, egress);
         if let Err(error) = state.journal.allocated(attachment.clone()) {
             state.pool.release(owner, now());
@@ -72,25 +75,8 @@ impl Node {
         state.count_demand();
         drop(state);
         // One free address fewer: perhaps below the target.
-        self.wake.notify_one();
+        self.store.wake.notify_one();
         Ok(attachment)
-    }
-
-    /// How a pod with an address finds the table of the interface that it belongs to.
-    pub(crate) fn egress(
-        &self,
-        state: &State,
-        allocation: &Allocation,
-        table: u32,
-    ) -> EgressSelector {
-        let interface = state.attached.get(&allocation.eni);
-        let in_prefix = interface.is_some_and(|eni| eni.record.is_in_prefix(allocation.address));
-        EgressSelector::of(self.settings.layout, self.settings.table_marks(), table, in_prefix)
-    }
-
-    fn count_waiting(&self, state: &mut State, change: isize) {
-        state.waiting = state.waiting.saturating_add_signed(change);
-        state.count_demand();
     }
 
     fn wait_for_address<'a>(
@@ -108,7 +94,7 @@ impl Node {
                 let late = self.no_address(&state.pool, none);
                 return (state, Err(late));
             }
-            state = self.wait(state, patience.deadline);
+            state = self.store.wait(state, patience.deadline);
             match state.pool.allocate(owner.clone(), now()) {
                 Ok(allocation) => return (state, Ok(allocation)),
                 Err(still) => none = still,

@@ -6,15 +6,7 @@ use super::{
     now,
 };
 use pool::Owner;
-use std::{
-    sync::{MutexGuard, TryLockError},
-    thread,
-    time::{Duration, Instant},
-};
-
-/// How often to look whether the state can be had: nobody holds it for longer than a write to the
-/// record takes.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+use std::time::Instant;
 
 /// What comes of an ADD that comes now.
 #[derive(Debug)]
@@ -31,7 +23,7 @@ impl Node {
     /// What a pod that came now would be told; `None` when that cannot be message before the deadline.
     /// Changes nothing.
     pub(crate) fn forecast(&self, deadline: Instant) -> Option<AddForecast> {
-        let state = self.state_until(deadline)?;
+        let state = self.store.state_until(deadline)?;
         let cut_off = cut_off(&state);
         let waiting = state.waiting;
         // A copy, on which can be tried what shall not happen.
@@ -46,18 +38,6 @@ impl Node {
             allocate::no_address(&pool, none)
         });
         Some(AddForecast { address, full, cut_off })
-    }
-
-    /// The state, locked; `None` when somebody else holds it until the deadline.
-    fn state_until(&self, deadline: Instant) -> Option<MutexGuard<'_, State>> {
-        loop {
-            match self.state.try_lock() {
-                Ok(state) => return Some(state),
-                Err(TryLockError::Poisoned(whole)) => return Some(whole.into_inner()),
-                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return None,
-                Err(TryLockError::WouldBlock) => thread::sleep(LOOK_EVERY),
-            }
-        }
     }
 }
 

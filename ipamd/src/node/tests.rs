@@ -1,9 +1,17 @@
 //! A node without a network: what happens to an address behind a DEL, and what STATUS is told.
 
 use super::*;
-use pool::{Allocation, Limits};
-use record::Interface;
-use std::{fs, path::PathBuf, process, thread};
+use crate::pods::teardown;
+use pool::{Allocation, Limits, Owner, Source};
+use record::{Attachment, Interface, Origin};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::Ipv4Addr,
+    path::PathBuf,
+    process, thread,
+    time::{Duration, Instant},
+};
 
 /// An address of the node.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
@@ -15,10 +23,10 @@ fn an_address_is_nobodys_until_its_link_is_gone_even_without_a_cooldown() {
     let (first, second) = (owner("first"), owner("second"));
     allocate(&node, &first).unwrap();
 
-    node.release(&first, Some(Leaving { pod: pod(), host: 7 })).unwrap();
+    teardown::release(&node, &first, Some(EndedLink { pod: pod(), host: 7 })).unwrap();
     let before = allocate(&node, &second);
     // The kernel of this test has no such link: to the reaper it is gone already.
-    node.start_reaper(leaving).unwrap();
+    teardown::start(&node, leaving).unwrap();
     let patience = Instant::now() + Duration::from_secs(30);
     let after = loop {
         match allocate(&node, &second) {
@@ -36,7 +44,7 @@ fn an_address_without_a_link_is_free_at_once_without_a_cooldown() {
     let (node, _leaving, _folder) = node("free", 1);
     allocate(&node, &owner("first")).unwrap();
 
-    node.release(&owner("first"), None).unwrap();
+    teardown::release(&node, &owner("first"), None).unwrap();
 
     assert_eq!(allocate(&node, &owner("second")), Some(ADDRESS));
 }
@@ -45,7 +53,7 @@ fn an_address_without_a_link_is_free_at_once_without_a_cooldown() {
 #[test]
 fn status_does_not_wait_for_who_holds_the_state() {
     let (node, _leaving, _folder) = node("held", 1);
-    let held = node.state();
+    let held = node.store.state();
 
     let forecast = thread::scope(|scope| scope.spawn(|| node.forecast(Instant::now())).join());
 
@@ -60,15 +68,15 @@ fn to_look_ahead_changes_nothing() {
     let forecast = node.forecast(Instant::now()).unwrap();
 
     assert!(forecast.address.is_ok() && !forecast.full);
-    assert_eq!(node.state().pool.allocations().count(), 0);
-    assert_eq!(node.attachments(), []);
+    assert_eq!(node.store.state().pool.allocations().count(), 0);
+    assert_eq!(node.store.attachments(), []);
 }
 
 /// CNI requirement 47.
 #[test]
 fn a_node_with_as_many_pods_as_kubelet_allows_is_full() {
     let (node, _leaving, _folder) = node("full", 1);
-    node.set_max_pods(Some(1));
+    node.store.state().pool.set_max_pods(Some(1));
     allocate(&node, &owner("first")).unwrap();
 
     let forecast = node.forecast(Instant::now()).unwrap();
@@ -90,7 +98,7 @@ fn pods_of_an_interface_that_is_not_set_up_are_cut_off() {
 }
 
 /// A node with so many addresses, none of which cools for any time.
-fn node(name: &str, addresses: u8) -> (std::sync::Arc<Node>, leaving::Queue, Folder) {
+fn node(name: &str, addresses: u8) -> (std::sync::Arc<Node>, ReaperQueue, Folder) {
     let folder = Folder(std::env::temp_dir().join(format!("ipamd-node-{}-{name}", process::id())));
     let environment = [("IP_COOLDOWN_PERIOD", "0"), ("WARM_ENI_TARGET", "0")];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -133,7 +141,7 @@ fn node(name: &str, addresses: u8) -> (std::sync::Arc<Node>, leaving::Queue, Fol
     };
     let host = HostNetwork::of(&settings, &identity, &record, &link);
     let attached = BTreeMap::from([(EniId("eni-1".into()), Attached::new(record))]);
-    let (reaper, leaving) = queue();
+    let (reaper, leaving) = reaper_queue();
     let kernel = Netlink::open().unwrap();
     let state = (pool, journal, attached);
     let node = Node::new(settings, identity, vec![], host, state, kernel, reaper);

@@ -1,6 +1,6 @@
 //! ADD: an address, a veth pair, and what routes between them.
 
-use super::{LOCK_WAIT, busy, internal, no_address, owner, result::result};
+use super::{LOCK_WAIT, busy, internal, no_address, owner, result::result, teardown};
 use crate::node::{Node, Patience};
 use cni::{AddResult, Code, Error};
 use net::{
@@ -32,8 +32,8 @@ pub(super) fn add(
     let mut inside =
         Netlink::over(socket).map_err(|error| internal("use the pod's netlink socket", error))?;
     let owner = owner(request);
-    let _lock = node.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
-    let known = node.attachment(&owner).is_some();
+    let _lock = node.store.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
+    let known = node.store.attachment(&owner).is_some();
     let patience = Patience { deadline: Instant::now() + node.settings.add_wait, caller_gone };
     let attachment = node
         .allocate(&owner, patience, |allocation, table, egress| {
@@ -44,10 +44,10 @@ pub(super) fn add(
     if let Err(error) = wire(node, &mut inside, &pod, netns.as_raw_fd()) {
         // What was there before this request is left to the DEL that follows.
         if known {
-            node.suspect_orphan(&owner);
+            node.orphans.suspect(&owner);
         } else {
-            node.release(&owner, None).map_err(|error| {
-                node.suspect_orphan(&owner);
+            teardown::release(node, &owner, None).map_err(|error| {
+                node.orphans.suspect(&owner);
                 internal("note the released address", error)
             })?;
         }
@@ -164,9 +164,9 @@ fn unwire(node: &Node, pod: &Pod, host: u32) {
     match node.kernel().apply_each(&ops) {
         Ok(failures) => {
             for failure in failures {
-                tracing::warn!(error = %failure, "undo a failed ADD");
+                tracing::warn!(error = %failure, "failed to undo a failed ADD");
             }
         }
-        Err(error) => tracing::warn!(error = %error, "undo a failed ADD"),
+        Err(error) => tracing::warn!(error = %error, "failed to undo a failed ADD"),
     }
 }

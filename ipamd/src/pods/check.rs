@@ -33,8 +33,8 @@ pub(super) fn check(
     let mut inside =
         Netlink::over(socket).map_err(|error| internal("use the pod's netlink socket", error))?;
     let owner = owner(request);
-    let _lock = node.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
-    let Some(attachment) = node.attachment(&owner) else {
+    let _lock = node.store.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
+    let Some(attachment) = node.store.attachment(&owner) else {
         let msg = format!(
             "no ADD of {} is on record: its address may be another pod's; delete the pod",
             pod_name(request)

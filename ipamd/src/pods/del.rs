@@ -1,7 +1,7 @@
 //! DEL: nothing routes to or from the address any more, and the address cools.
 
-use super::{LOCK_WAIT, busy, internal, owner, unrecorded};
-use crate::node::{Leaving, Node};
+use super::{LOCK_WAIT, busy, internal, owner, teardown, unrecorded};
+use crate::node::{EndedLink, Node};
 use cni::Error;
 use record::Attachment;
 use std::time::Instant;
@@ -10,10 +10,10 @@ use tracing::warn;
 /// Takes a container's interface away. What is not there is no error.
 pub(super) fn del(node: &Node, request: &cni::Request) -> Result<(), Error> {
     let owner = owner(request);
-    let _lock = node.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
+    let _lock = node.store.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
     // CNI 1.1.0, "DEL": plugins should generally complete without error even if some resources are
     // missing.
-    match (node.attachment(&owner), &request.config.prev_result) {
+    match (node.store.attachment(&owner), &request.config.prev_result) {
         (Some(attachment), _) => {
             remove(node, &attachment).map_err(|error| internal("remove the pod's network", error))
         }
@@ -31,8 +31,8 @@ pub(crate) fn remove(node: &Node, attachment: &Attachment) -> anyhow::Result<()>
     let link = kernel.link_by_name(&pod.host_name)?.filter(|link| link.mac == Some(pod.host_mac()));
     let host = link.map(|link| link.index);
     for failure in kernel.apply_each(&pod.unroute(host))? {
-        warn!(error = %failure, "remove what routes to a pod");
+        warn!(error = %failure, "failed to remove what routes to a pod");
     }
     drop(kernel);
-    node.release(&attachment.owner(), host.map(|host| Leaving { pod, host }))
+    teardown::release(node, &attachment.owner(), host.map(|host| EndedLink { pod, host }))
 }

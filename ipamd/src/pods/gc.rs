@@ -23,7 +23,7 @@ pub(super) fn gc(node: &Node, request: &cni::Request) -> Result<(), Error> {
     };
     let valid: BTreeSet<(&str, &str)> =
         valid.iter().map(|it| (it.container_id.as_str(), it.ifname.as_str())).collect();
-    let all = node.attachments();
+    let all = node.store.attachments();
     let mut failures = vec![];
     for attachment in all.iter().filter(|it| is_stale(it, network, &valid)) {
         // CNI 1.1.0, "GC": a plugin should report errors, and continue with the rest.
@@ -44,8 +44,8 @@ fn remove(node: &Node, attachment: &Attachment) -> Result<()> {
     let owner = attachment.owner();
     let Attachment { pod_name: pod, address, netns, .. } = attachment;
     // An ADD or a DEL that is at work on it is newer than the list.
-    let Some(_lock) = node.lock_attachment(&owner, Instant::now()) else { return Ok(()) };
-    if node.attachment(&owner).as_ref() != Some(attachment) {
+    let Some(_lock) = node.store.lock_attachment(&owner, Instant::now()) else { return Ok(()) };
+    if node.store.attachment(&owner).as_ref() != Some(attachment) {
         return Ok(());
     }
     if !has_ended(node, attachment)? {

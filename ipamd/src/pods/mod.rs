@@ -5,12 +5,12 @@ mod check;
 mod del;
 mod gc;
 pub(crate) mod orphans;
+pub(crate) mod restore;
 mod result;
 mod status;
+pub(crate) mod teardown;
 mod unrecorded;
 pub(crate) mod wire;
-
-pub(crate) use del::remove;
 
 use crate::{
     node::{AllocateError, Node},
@@ -55,7 +55,7 @@ pub(crate) fn handle(node: &Node, request: Request, caller_gone: &dyn Fn() -> bo
                 took_ms,
                 error = error.msg,
                 details = error.details,
-                "failed"
+                "failed to answer a request"
             );
             refusal(&error, Some(version))
         }

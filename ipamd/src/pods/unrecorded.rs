@@ -27,7 +27,7 @@ pub(super) fn clear(node: &Node, request: &cni::Request, result: &AddResult) -> 
     for remains in peer::remains(result, namespace, pod) {
         // Locked first: whoever gets the address from here on has its routes made afterwards.
         let mut kernel = node.kernel();
-        if node.holder(remains.address).is_some() {
+        if node.store.holder(remains.address).is_some() {
             info!(address = %remains.address, pod, "leave the routes of an address that another pod has");
             continue;
         }

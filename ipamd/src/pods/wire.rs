@@ -94,7 +94,7 @@ impl Workers {
             let connection = match self.listener.accept() {
                 Ok(connection) => connection,
                 Err(error) => {
-                    warn!(error = %error, "accept a connection of the plugin");
+                    warn!(error = %error, "failed to accept a connection of the plugin");
                     thread::sleep(PAUSE);
                     continue;
                 }
@@ -102,7 +102,7 @@ impl Workers {
             if self.count().busy()
                 && let Err(error) = spawn(self)
             {
-                warn!(error = %error, "start a thread for requests; they wait for those that are");
+                warn!(error = %error, "failed to start a thread for requests; they wait for those that are");
             }
             let guard = LostOnPanic(self);
             answer(&self.node, connection);
@@ -142,15 +142,15 @@ fn answer(node: &Node, connection: Connection) {
         Ok(peer) => {
             return warn!(uid = peer.uid, pid = peer.pid, "refuse a client that is not root");
         }
-        Err(error) => return warn!(error = %error, "ask who the client is"),
+        Err(error) => return warn!(error = %error, "failed to ask who the client is"),
     }
     let reply = match connection.receive(RECEIVE) {
         Ok(request) => pods::handle(node, request, &|| connection.caller_left()),
-        Err(error) => return warn!(error = %error, "receive a request"),
+        Err(error) => return warn!(error = %error, "failed to receive a request"),
     };
     if let Err(error) = connection.reply(&reply) {
         // Killed in the middle: the DEL that the runtime sends next cleans up.
-        warn!(error = %error, "send an answer");
+        warn!(error = %error, "failed to send an answer");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Events of the Node: that pods get no address, and why, for whoever looks with kubectl.
 
-use crate::node::{AddFailure, Node as Daemon};
+use super::report::AddFailure;
 use k8s_openapi::api::core::v1::{Node, ObjectReference};
 use kube::{
     Api, Client,
@@ -8,9 +8,9 @@ use kube::{
 };
 use std::{
     collections::BTreeMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::sync::watch;
 use tracing::warn;
 
 /// Events of one reason are so far apart, however many pods fail: enough to see that it lasts.
@@ -19,11 +19,14 @@ const PAUSE: Duration = Duration::from_secs(300);
 /// Kubernetes takes no longer note.
 const LONGEST_NOTE: usize = 1024;
 
-/// Tells of every add_failure, for ever.
-pub(crate) async fn tell(daemon: Arc<Daemon>, client: Client, name: String) {
+/// Writes an event for every ADD that failed for want of an address, for ever.
+pub(crate) async fn tell(
+    mut failures: watch::Receiver<Option<AddFailure>>,
+    client: Client,
+    name: String,
+) {
     let reporter = Reporter { controller: "aws-node".into(), instance: Some(name.clone()) };
     let recorder = Recorder::new(client.clone(), reporter);
-    let mut failures = daemon.add_failure.subscribe();
     let mut told: BTreeMap<&'static str, Instant> = BTreeMap::new();
     while failures.changed().await.is_ok() {
         let Some(AddFailure { reason, message }) = failures.borrow_and_update().clone() else {
@@ -42,7 +45,11 @@ pub(crate) async fn tell(daemon: Arc<Daemon>, client: Client, name: String) {
         };
         let node = reference(&client, &name).await;
         if let Err(error) = recorder.publish(&event, &node).await {
-            warn!(error = &error as &dyn std::error::Error, message, "write an event");
+            warn!(
+                error = &error as &dyn std::error::Error,
+                note = message,
+                "failed to write an event"
+            );
             told.remove(reason);
         }
     }

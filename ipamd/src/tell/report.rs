@@ -7,6 +7,15 @@ use pool::{Action, Counts, NoAddress, Plan, REASONS, Reason, Time};
 use std::fs;
 use tracing::info;
 
+/// Why a pod got no address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AddFailure {
+    /// The word for the pool's reason.
+    pub reason: &'static str,
+    /// What the pod was told.
+    pub message: String,
+}
+
 /// Tells of plans.
 #[derive(Debug, Default)]
 pub(crate) struct Report {

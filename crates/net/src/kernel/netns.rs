@@ -1,8 +1,10 @@
 //! Network namespaces: made with a name, entered by a thread, removed.
 
 use nix::{
+    errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
+    sys::statfs::{FsType, statfs},
 };
 use std::{
     fs::{self, File, OpenOptions},
@@ -13,6 +15,9 @@ use std::{
 
 /// Where `ip netns` and the container runtimes keep names of namespaces (`ip-netns(8)`).
 pub const FOLDER: &str = "/run/netns";
+
+/// What files of namespaces lie on (`NSFS_MAGIC` of `linux/magic.h`).
+const NSFS: FsType = FsType(0x6e73_6673);
 
 /// The path of the namespace with this name.
 pub fn path(name: &str) -> PathBuf {
@@ -78,4 +83,49 @@ pub fn within<T: Send>(path: &Path, act: impl FnOnce() -> io::Result<T> + Send) 
 fn on_thread<T: Send>(act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     thread::scope(|scope| scope.spawn(act).join())
         .unwrap_or_else(|_| Err(io::Error::other("a thread inside a namespace panicked")))
+}
+
+/// Whether a namespace is there, as far as this process can see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Namespace {
+    /// It is there.
+    There,
+    /// It is gone: its file is, or is one that an unmounted namespace left.
+    Gone,
+    /// Nothing is known: the folder of its file is not there either. So it is in a container into
+    /// which the node's folder is not mounted, and for `/proc/PID/ns/net`, where the folder goes with
+    /// the process, and the number means another one in a container.
+    Unseen,
+}
+
+impl Namespace {
+    /// Looks at the file of a namespace.
+    pub fn at(path: &Path) -> Self {
+        match statfs(path) {
+            Ok(found) if found.filesystem_type() == NSFS => Self::There,
+            Ok(_) => Self::Gone,
+            Err(Errno::ENOENT) if path.parent().is_some_and(Path::is_dir) => Self::Gone,
+            Err(_) => Self::Unseen,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_gone_when_its_folder_is_there_and_it_is_not() {
+        for (path, want) in [
+            ("/proc/self/ns/net", Namespace::There),
+            // As a file that an unmounted namespace left.
+            ("/proc/self/status", Namespace::Gone),
+            ("/proc/self/nonexistent", Namespace::Gone),
+            ("/nonexistent/netns/a", Namespace::Unseen),
+            ("/proc/0/ns/net", Namespace::Unseen),
+            ("", Namespace::Unseen),
+        ] {
+            assert_eq!(Namespace::at(Path::new(path)), want, "{path}");
+        }
+    }
 }

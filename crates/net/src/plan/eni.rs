@@ -50,7 +50,7 @@ pub struct Eni {
 
 impl Eni {
     /// Everything that lets pods leave by this interface. Run again it changes nothing: no address
-    /// or route is taken away on the egress, so running pods do not notice.
+    /// or route is taken away on the way, so running pods do not notice.
     pub fn ops(&self) -> Vec<Op> {
         let gateway = gateway(self.subnet);
         let all = Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 0).expect("0 is a prefix length");

@@ -11,11 +11,12 @@ mod tell;
 
 pub(crate) use start::{Before, start};
 
-use crate::{kernel::desired::Desired, node::Node, pods::orphans::Namespace, tell::metrics};
+use crate::{node::Desired, node::Node, tell::metrics};
 use anyhow::{Context, Result};
 use net::{
     LinkState, Netlink, Op,
     found::{Found, Kind, missing},
+    netns::Namespace,
     watch::{Change, Event, Watch, Who},
 };
 use pace::Pace;
@@ -104,7 +105,7 @@ impl Repairer {
 
     /// What is missed meanwhile may be anything.
     fn subscribe_again(&mut self, error: &std::io::Error) {
-        warn!(error = %error, "listen to changes of the network; subscribe again");
+        warn!(error = %error, "failed to listen to changes of the network; subscribe again");
         std::thread::sleep(PAUSE);
         if let Ok(watch) = Watch::open(net::firewall::TABLE) {
             self.watch = watch;
@@ -118,7 +119,7 @@ impl Repairer {
         // In this order: a pod that is on record by now, and not at work a moment later, is wired.
         let desired = self.node.desired();
         let (busy, devices) = {
-            let state = self.node.state();
+            let state = self.node.store.state();
             let ready = state.attached.values();
             let ready = ready.filter_map(|eni| Some((eni.record.mac, eni.kernel.as_ref()?.link)));
             (state.busy().clone(), ready.collect())
@@ -141,7 +142,7 @@ impl Repairer {
         }
         metrics::looked();
         if let Err(error) = self.repair(&kinds, &by) {
-            warn!(error = format!("{error:#}"), "repair the network; try again");
+            warn!(error = format!("{error:#}"), "failed to repair the network; try again");
             self.pending.look_again(kinds);
         }
     }
@@ -150,11 +151,11 @@ impl Repairer {
     fn wake_for_device(&self, event: &Event) {
         let Event::Link(LinkState { link, .. }) = event else { return };
         let coming = link.mac.is_some_and(|mac| {
-            let state = self.node.state();
+            let state = self.node.store.state();
             state.attached.values().any(|eni| !eni.ready && eni.record.mac == mac)
         });
         if coming {
-            self.node.wake.notify_one();
+            self.node.store.wake.notify_one();
         }
     }
 
@@ -178,7 +179,7 @@ impl Repairer {
     ) -> Result<()> {
         // In this order: the link of a pod that is on record, and not at work a moment later, is there.
         let desired = self.node.desired();
-        let busy = self.node.state().busy().clone();
+        let busy = self.node.store.state().busy().clone();
         let links = self.kernel.link_states().context("look at links")?;
         self.follow_devices(&links);
         let ends = HostEnds::among(&links);
@@ -197,7 +198,7 @@ impl Repairer {
     /// its DEL may be taking away what is missing.
     fn put_back(&mut self, lost: Vec<Part>, busy: &BTreeSet<Owner>, loss: &mut Loss) -> Result<()> {
         let node = self.node.clone();
-        let (mut turns, mut ops) = (vec![], vec![]);
+        let (mut locks, mut ops) = (vec![], vec![]);
         let mut kernel = node.kernel();
         for part in lost {
             let still = match &part.whose {
@@ -207,14 +208,15 @@ impl Repairer {
                 Whose::Pod(pod) => {
                     let owner = pod.owner();
                     let at_rest = !busy.contains(&owner);
-                    let Some(turn) =
-                        at_rest.then(|| node.lock_attachment(&owner, Instant::now())).flatten()
+                    let Some(lock) = at_rest
+                        .then(|| node.store.lock_attachment(&owner, Instant::now()))
+                        .flatten()
                     else {
                         self.pending.look_again(part.ops.iter().map(Kind::of));
                         continue;
                     };
-                    turns.push(turn);
-                    node.attachment(&owner).as_ref() == Some(&**pod)
+                    locks.push(lock);
+                    node.store.attachment(&owner).as_ref() == Some(&**pod)
                 }
             };
             if still {
@@ -234,7 +236,7 @@ impl Repairer {
         let by_mac: BTreeMap<_, u32> =
             links.values().filter_map(|it| Some((it.link.mac?, it.link.index))).collect();
         let moved: Vec<_> = {
-            let state = self.node.state();
+            let state = self.node.store.state();
             let moved = state.attached.iter().filter(|(_, eni)| {
                 let known = eni.kernel.as_ref().map(|kernel| kernel.link);
                 !eni.leaving && known.is_some() && by_mac.get(&eni.record.mac).copied() != known
@@ -248,7 +250,7 @@ impl Repairer {
                 eni.ready = false;
                 eni.since = Instant::now();
             });
-            self.node.wake.notify_one();
+            self.node.store.wake.notify_one();
         }
         let host = self.node.host_network();
         let name = links.get(&host.host.primary).map(|it| it.link.name.clone());
@@ -258,7 +260,7 @@ impl Repairer {
                 to = name,
                 "the primary interface has a new name"
             );
-            self.node.rename_primary(name);
+            self.node.host.rename_primary(name);
             self.pending.look_again([Kind::Firewall]);
         }
     }
@@ -278,10 +280,10 @@ impl Repairer {
             desired.pods.iter().filter(gone).map(|pod| (pod.owner(), pod)).collect();
         self.without_link.retain(|owner| gone.contains_key(owner));
         for (owner, pod) in gone {
-            let ends_now = self.node.attachment(&owner).is_none()
+            let ends_now = self.node.store.attachment(&owner).is_none()
                 || Namespace::at(Path::new(&pod.netns)) == Namespace::Gone;
-            // Its DEL may be on its egress, or nobody may know that the pod is gone.
-            self.node.suspect_orphan(&owner);
+            // Its DEL may be on its way, or nobody may know that the pod is gone.
+            self.node.orphans.suspect(&owner);
             if !ends_now && self.without_link.insert(owner) {
                 warn!(
                     pod = format!("{}/{}", pod.pod_namespace, pod.pod_name),

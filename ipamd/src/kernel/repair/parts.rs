@@ -1,6 +1,6 @@
 //! What is wanted, in parts that are put back on their own: the node's, each interface's, each pod's.
 
-use crate::kernel::desired::Desired;
+use crate::node::Desired;
 use net::{
     LinkState, Mac, Op,
     found::{Kind, Ours},
@@ -169,7 +169,7 @@ impl Concern {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::desired::HostNetwork;
+    use crate::node::HostNetwork;
     use net::{
         EgressSelector, Layout, Link,
         firewall::{Firewall, Metadata, NodePort, Snat},

@@ -1,7 +1,12 @@
 //! The VPC's CIDRs, which an operator may add to while nodes run.
 
-use crate::{aws::imds::Imds, node::Node};
+use crate::{
+    aws::imds::Imds,
+    node::{Node, direct},
+};
+use anyhow::Result;
 use ipnetwork::Ipv4Network;
+use record::Identity;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tracing::{info, warn};
 
@@ -18,20 +23,25 @@ pub(crate) async fn follow(node: Arc<Node>, imds: Imds) {
             Ok(cidrs) => {
                 let cidrs = as_set(&cidrs);
                 if is_believed(&cidrs, &last, &known) {
-                    match node.note_vpc(&cidrs) {
+                    match note(&node, &cidrs) {
                         Ok(()) => {
                             info!(?cidrs, "the VPC has other cidrs now");
                             known = cidrs.clone();
                         }
                         // Not known as done: it is tried again.
                         Err(error) => {
-                            warn!(error = format!("{error:#}"), "follow the cidrs of the VPC");
+                            warn!(
+                                error = format!("{error:#}"),
+                                "failed to follow the CIDRs of the VPC"
+                            );
                         }
                     }
                 }
                 last = cidrs;
             }
-            Err(error) => warn!(error = format!("{error:#}"), "ask for the cidrs of the VPC"),
+            Err(error) => {
+                warn!(error = format!("{error:#}"), "failed to ask for the CIDRs of the VPC")
+            }
         }
         tokio::time::sleep(INTERVAL).await;
     }
@@ -51,6 +61,15 @@ fn is_believed(
 /// The service lists CIDRs in no particular order.
 fn as_set(cidrs: &[Ipv4Network]) -> BTreeSet<Ipv4Network> {
     cidrs.iter().copied().collect()
+}
+
+/// Notes the CIDRs that the VPC has now, and has the filter rules follow.
+fn note(node: &Node, cidrs: &BTreeSet<Ipv4Network>) -> Result<()> {
+    let vpc_cidrs = cidrs.iter().copied().collect();
+    let identity = Identity { vpc_cidrs, ..node.identity.clone() };
+    node.store.state().journal.identity(&identity)?;
+    node.host.set_direct(direct(&node.settings, cidrs));
+    node.renew_firewall().map(drop)
 }
 
 #[cfg(test)]

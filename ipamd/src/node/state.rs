@@ -1,0 +1,142 @@
+//! What one lock guards: the pool, the record of it, and this node's interfaces.
+
+use super::{Attached, now};
+use crate::settings::Settings;
+use anyhow::Result;
+use net::EgressSelector;
+use pool::{Action, Allocation, Change, Eni, EniId, Lifetime, Owner, Ownership, Pool};
+use record::{Journal, Origin};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+/// What one lock guards. Nothing waits for anything else while it is held.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// Which addresses there are, and whose they are.
+    pub pool: Pool,
+    /// The record of it.
+    pub journal: Journal,
+    /// Interfaces of this node.
+    pub attached: BTreeMap<EniId, Attached>,
+    /// Pods that wait for an address.
+    pub(super) waiting: usize,
+    /// Pods of this node that Kubernetes calls pending: namespace and name.
+    pub(super) pending: BTreeSet<(String, String)>,
+    /// Attachments that a verb is working on.
+    pub(super) busy: BTreeSet<Owner>,
+}
+
+impl State {
+    /// Attachments that a verb is working on.
+    pub(crate) fn busy(&self) -> &BTreeSet<Owner> {
+        &self.busy
+    }
+
+    /// Tells the pool what is attached.
+    pub(crate) fn observe(&mut self) {
+        let eni = |it: &Attached| Eni {
+            device_index: it.record.device_index,
+            subnet: it.record.subnet.clone(),
+            groups: it.record.groups.clone(),
+            blocks: it.record.blocks(),
+            readiness: it.readiness(),
+            ownership: match it.record.origin {
+                Origin::Ours => Ownership::Ours,
+                Origin::Foreign => Ownership::Foreign,
+                Origin::Unmanaged => Ownership::Unmanaged,
+                Origin::Unknown => Ownership::Unknown,
+            },
+            lifetime: if it.record.outlives_instance { Lifetime::Own } else { Lifetime::Instance },
+        };
+        // Pods get addresses of the first card only, as without the peer's ENABLE_MULTI_NIC.
+        let first = self.attached.iter().filter(|(_, it)| it.record.card == 0);
+        let seen = first.map(|(id, it)| (id.clone(), eni(it))).collect();
+        self.pool.observe(seen, now());
+    }
+
+    /// Tells the pool how many pods have no address and want one. A pod that is pending waits for an
+    /// address, is about to ask for one, or has one and waits for its images.
+    pub(crate) fn count_demand(&mut self) {
+        self.pool.set_waiting(self.waiting);
+        let served: BTreeSet<(&str, &str)> = if self.pending.is_empty() {
+            BTreeSet::new()
+        } else {
+            let attachments = self.journal.snapshot().attachments.values();
+            attachments.map(|it| (it.pod_namespace.as_str(), it.pod_name.as_str())).collect()
+        };
+        let without = |(namespace, name): &&(String, String)| {
+            !served.contains(&(namespace.as_str(), name.as_str()))
+        };
+        let pending = self.pending.iter().filter(without).count();
+        self.pool.set_expected(pending.saturating_sub(self.waiting));
+    }
+
+    /// Which pods of this node Kubernetes calls pending.
+    pub(crate) fn set_pending(&mut self, pods: BTreeSet<(String, String)>) {
+        self.pending = pods;
+        self.count_demand();
+    }
+
+    /// Notes how an interface is set up, before pods can use it.
+    pub(crate) fn note_set_up(&mut self, id: &EniId, kernel: net::eni::Eni) {
+        if let Some(eni) = self.attached.get_mut(id) {
+            eni.kernel = Some(kernel);
+        }
+    }
+
+    /// One pod more waits for an address.
+    pub(super) fn begins_to_wait(&mut self) {
+        self.waiting += 1;
+        self.count_demand();
+    }
+
+    /// One pod less waits for an address.
+    pub(super) fn waits_no_more(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
+        self.count_demand();
+    }
+
+    /// Takes back an address of the pool and of the record. `quarantine`: a link still has it.
+    ///
+    /// # Errors
+    /// It cannot be put on record.
+    pub(crate) fn release(&mut self, owner: &Owner, quarantine: Option<Ipv4Addr>) -> Result<()> {
+        let now = now();
+        // A crash from here on is no loss: the next daemon finds the link of an address that cools.
+        self.journal.released(owner, now)?;
+        self.pool.release(owner, now);
+        if let Some(address) = quarantine {
+            self.pool.quarantine(address);
+        }
+        self.count_demand();
+        Ok(())
+    }
+
+    /// Interfaces that are on record and being given back.
+    pub(crate) fn releasing(&self) -> Vec<EniId> {
+        let recent = self.journal.snapshot().recent.iter();
+        let removed = recent.filter(|(_, it)| matches!(it.eni, Some((Change::Removed, _))));
+        removed.map(|(id, _)| id.clone()).filter(|id| self.attached.contains_key(id)).collect()
+    }
+
+    /// Keeps pods off what the last daemon was giving back, from before the first one asks.
+    pub(crate) fn hold_releasing_back(&mut self) {
+        for eni in self.releasing() {
+            self.pool.started(&Action::DeleteEni { eni });
+        }
+    }
+
+    /// How a pod with an address finds the table of the interface that it belongs to.
+    pub(crate) fn egress(
+        &self,
+        settings: &Settings,
+        allocation: &Allocation,
+        table: u32,
+    ) -> EgressSelector {
+        let interface = self.attached.get(&allocation.eni);
+        let in_prefix = interface.is_some_and(|eni| eni.record.is_in_prefix(allocation.address));
+        EgressSelector::of(settings.layout, settings.table_marks(), table, in_prefix)
+    }
+}

@@ -1,0 +1,58 @@
+//! The start: DELs that came meanwhile, pods that ended, and routes to those that live.
+
+use super::{handle, orphans, teardown};
+use crate::node::Node;
+use anyhow::{Context, Result};
+use record::Attachment;
+use tracing::warn;
+
+/// Brings the kernel in line with the record: pods that ended while no daemon ran go, and what
+/// routes to those that live is there.
+pub(crate) fn restore(node: &Node) -> Result<()> {
+    for (path, request) in record::spool::drain(&node.settings.run_dir)? {
+        let reply = handle(node, request, &|| false);
+        if reply.exit_code != 0 {
+            warn!(path = %path.display(), answer = reply.stdout, "failed to carry out a DEL from the spool");
+        } else {
+            std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+    }
+    teardown::reap_leftovers(node)?;
+    choose_egress(node)?;
+    for attachment in node.desired().pods {
+        let pod = attachment.pod();
+        let link = node
+            .kernel()
+            .link_by_name(&pod.host_name)?
+            .filter(|link| link.mac == Some(pod.host_mac()));
+        match link {
+            Some(link) => {
+                if let Err(error) = node.kernel().apply(&pod.on_host(link.index)) {
+                    warn!(error = %error, pod = attachment.pod_name, "failed to route to a pod");
+                }
+            }
+            None if orphans::has_ended(node, &attachment)? => orphans::end(node, &attachment)?,
+            // Its DEL will come, or its namespace will go; until then the address is not given to
+            // anybody.
+            None => warn!(
+                pod = attachment.pod_name,
+                host_name = pod.host_name,
+                "a pod without its veth"
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// Notes for every pod how it finds its table under the settings in force.
+fn choose_egress(node: &Node) -> Result<()> {
+    let mut state = node.store.state();
+    let known: Vec<Attachment> = state.journal.snapshot().attachments.values().cloned().collect();
+    for attachment in known {
+        let egress = state.egress(&node.settings, &attachment.allocation(), attachment.table);
+        if attachment.egress != egress {
+            state.journal.allocated(Attachment { egress, ..attachment })?;
+        }
+    }
+    Ok(())
+}
