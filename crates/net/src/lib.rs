@@ -12,6 +12,7 @@ pub use kernel::{
     found, netns, nft,
     others::Neighbour,
     query::{Link, LinkState},
+    trace::{PodLink, Traces},
     watch,
 };
 pub use plan::{

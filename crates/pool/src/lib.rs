@@ -14,6 +14,7 @@
 //!
 //! Between turns, [`Pool::allocate`] and [`Pool::release`] serve pods from memory.
 
+pub mod adopt;
 mod backoff;
 mod choose;
 mod count;

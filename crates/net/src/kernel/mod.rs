@@ -12,3 +12,4 @@ mod nftables;
 pub(crate) mod others;
 mod ports;
 pub(crate) mod query;
+pub mod trace;
