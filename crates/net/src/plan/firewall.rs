@@ -13,7 +13,7 @@ use std::{
 /// table as it left it.
 pub const TABLE: &str = "eni-cni";
 
-/// Where an instance asks who it is (`facts/ec2-facts.md` §2).
+/// Where an instance asks who it is (`docs/references.md#imds-address`).
 const METADATA_SERVICE: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// What the rules are made of.

@@ -9,7 +9,7 @@ pub enum Layout {
     /// costs does not grow with the number of pods.
     Flat,
     /// One rule to each pod and one from each pod of a secondary interface, exactly as the peer
-    /// makes them (`facts/peer-datapath.md` §1.6).
+    /// makes them (`docs/references.md#peer-pod-rules`).
     Peer,
 }
 

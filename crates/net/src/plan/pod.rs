@@ -13,7 +13,7 @@ use std::{net::Ipv4Addr, os::fd::RawFd};
 pub const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
 /// Priority of the peer's rules that send what a pod sends to the table of its interface
-/// (`facts/peer-datapath.md` §2.1).
+/// (`docs/references.md#peer-priorities`).
 pub const FROM_POD: u32 = 1536;
 
 /// Added to a number made of the pod's address, for the index of the host end: far above those that
