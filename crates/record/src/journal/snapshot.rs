@@ -40,7 +40,7 @@ pub struct Attachment {
     pub mtu: u32,
 }
 
-/// EC2 assigns prefixes of this length (`facts/ec2-facts.md` §1.5).
+/// EC2 assigns prefixes of this length (`docs/references.md#ec2-prefixes`).
 pub(super) const PREFIX_LENGTH: u8 = 28;
 
 /// [`net::EgressSelector`] as it is in a record.
