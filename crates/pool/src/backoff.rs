@@ -3,7 +3,8 @@
 use crate::{Amount, Time};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-/// Why EC2 refused an action; the classes call for different patience (`facts/ec2-facts.md` §5.4).
+/// Why EC2 refused an action; the classes call for different patience
+/// (`docs/references.md#ec2-errors`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
     /// Too many calls of this account: nothing is wrong, everybody has to wait.
@@ -62,7 +63,7 @@ fn pauses(cause: Cause) -> (Duration, Duration) {
         Cause::Unavailable => (SECOND, MINUTE),
         // Addresses come back when pods elsewhere end.
         Cause::NoAddresses => (SECOND.saturating_mul(10), MINUTE.saturating_mul(5)),
-        // A fragmented subnet stays so for long (`facts/ec2-facts.md` §5.4, rule 5).
+        // A fragmented subnet stays so for long (`docs/references.md#ec2-prefixes`).
         Cause::NoPrefixes => (MINUTE.saturating_mul(2), MINUTE.saturating_mul(30)),
         // Somebody has to repair these; a change that we see ends the pause at once.
         Cause::Wrong => (SECOND, MINUTE.saturating_mul(5)),
@@ -117,7 +118,7 @@ pub struct Jitter {
 }
 
 /// Calls that the tightest of EC2's buckets, that of Attach, holds when it is full
-/// (`facts/ec2-facts.md` §1.8).
+/// (`docs/references.md#ec2-throttling`).
 const BUCKET: u32 = 50;
 
 /// Calls a second that it refills.

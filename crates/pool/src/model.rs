@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-/// Addresses in a prefix: a /28 (`facts/ec2-facts.md` §1.5).
+/// Addresses in a prefix: a /28 (`docs/references.md#ec2-prefixes`).
 pub const PREFIX_SIZE: usize = 16;
 
 /// Name of a network interface in EC2, `eni-0123…`.
@@ -223,7 +223,7 @@ pub enum Mode {
     Prefixes,
 }
 
-/// What the operator asked for (`facts/peer-ipamd.md` §3.5).
+/// What the operator asked for (`docs/references.md#peer-targets`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Targets {
     /// Addresses or prefixes.

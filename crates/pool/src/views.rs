@@ -7,7 +7,7 @@ use std::{
 };
 
 /// How long EC2's lists and the instance metadata may show what was before a change, on bad days
-/// (`facts/ec2-facts.md` §1.6).
+/// (`docs/references.md#ec2-consistency`).
 pub const CONSISTENCY_WINDOW: Duration = Duration::from_secs(60);
 
 /// Which way something changed.
