@@ -112,7 +112,7 @@ impl Imds {
         Ok(Shown {
             id: self.text(&of("interface-id")).await?,
             mac,
-            // Instances with one card do not say which (`facts/ec2-facts.md` §2).
+            // Instances with one card do not say which (`docs/references.md#imds-network-card`).
             card: match self.value(&of("network-card")).await {
                 Err(error) if is_absent(&error) => 0,
                 card => card?,
@@ -130,7 +130,7 @@ impl Imds {
     }
 
     /// One key. The service drops packets of an instance that asks much, and cuts answers short
-    /// (`facts/ec2-facts.md` §2), so that one failure says little.
+    /// (`docs/references.md#imds-throttling`), so that one failure says little.
     async fn text(&self, key: &str) -> Result<String> {
         let path = format!("/latest/meta-data/{key}");
         let mut attempt = 1;

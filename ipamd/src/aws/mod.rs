@@ -12,7 +12,8 @@ use std::time::Duration;
 
 /// One connection attempt to EC2; the network is near or broken.
 const CONNECT: Duration = Duration::from_secs(2);
-/// One attempt of a call: the slowest that were seen take ten seconds (`facts/ec2-facts.md` §1.6).
+/// One attempt of a call: the slowest that were seen take ten seconds
+/// (`docs/references.md#ec2-latency`).
 const ATTEMPT: Duration = Duration::from_secs(10);
 
 /// What every client of AWS speaks HTTP with.

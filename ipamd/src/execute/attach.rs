@@ -17,7 +17,7 @@ use std::{
 };
 use tracing::{info, warn};
 
-/// Says for which instance an interface was made (`facts/peer-ipamd.md` §3.12).
+/// Says for which instance an interface was made (`docs/references.md#peer-tags`).
 pub(super) const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
 
 /// Says when.

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 /// How often to look for a device that EC2 has attached: it takes from a fraction of a second to
-/// several (`facts/ec2-facts.md` §1.6), and only then is this done at all.
+/// several (`docs/references.md#ec2-latency`), and only then is this done at all.
 const DEVICE_POLL: Duration = Duration::from_millis(100);
 
 /// Actions at once: one on each interface that an instance type can have on a card, and more than

@@ -19,7 +19,7 @@ const VANISH_WAIT: Duration = Duration::from_secs(30);
 const VANISH_POLL: Duration = Duration::from_millis(200);
 
 /// Tries to delete an interface that EC2 still calls in use, a second apart: detaching takes three
-/// to six seconds, rarely thirty (`facts/ec2-facts.md` §1.6).
+/// to six seconds, rarely thirty (`docs/references.md#ec2-latency`).
 const DELETE_TRIES: u32 = 30;
 
 /// The pause between them.

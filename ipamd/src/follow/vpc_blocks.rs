@@ -5,8 +5,8 @@ use ipnetwork::Ipv4Network;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tracing::{info, warn};
 
-/// How often the metadata service is asked, as by the peer (`facts/peer-datapath.md` §2.5). It is on
-/// the node's own host: this costs nobody else anything.
+/// How often the metadata service is asked: as often as the peer asks
+/// (`docs/references.md#peer-cidr-refresh`). The service is on the node's own host, so nobody else pays.
 const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Has the filter rules follow the VPC's CIDRs, for ever.
