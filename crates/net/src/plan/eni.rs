@@ -49,8 +49,8 @@ pub struct Eni {
 }
 
 impl Eni {
-    /// Everything that lets pods leave by this interface. Run again it changes nothing: no address
-    /// or route is taken away on the egress, so running pods do not notice.
+    /// Everything that lets pods leave by this interface. Applied again it changes nothing, and no
+    /// address or route is removed in between, so that running pods are not interrupted.
     pub fn ops(&self) -> Vec<Op> {
         let gateway = gateway(self.subnet);
         let all = Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 0).expect("0 is a prefix length");
@@ -101,7 +101,7 @@ impl Eni {
         new.chain(self.cidrs.difference(cidrs).map(rule).map(Op::Remove)).collect()
     }
 
-    /// What stays behind when the device vanishes: rules name tables, not links.
+    /// What the kernel keeps when the device vanishes: rules name tables, not links.
     pub fn leftovers(&self) -> Vec<Op> {
         self.rules().into_iter().map(Object::Rule).map(Op::Remove).collect()
     }
