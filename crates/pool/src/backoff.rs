@@ -1,4 +1,4 @@
-//! What EC2 refused, and how long that is left alone: per cause, and per subnet.
+//! What EC2 refused, and how long it is not asked for again: by cause, and by subnet.
 
 use crate::{Amount, Time};
 use std::{collections::BTreeMap, fmt, time::Duration};
@@ -17,7 +17,7 @@ pub enum Cause {
     Limit,
     /// This node's role may not do that.
     Denied,
-    /// EC2 was not reached, or message that it failed.
+    /// EC2 was not reached, or answered that it failed.
     Unavailable,
     /// What was asked for cannot be: a subnet or group that does not exist, the wrong zone.
     Wrong,
@@ -43,7 +43,7 @@ impl Cause {
 pub struct Refusal {
     /// Its class.
     pub cause: Cause,
-    /// What EC2 message, and about what.
+    /// What EC2 answered, and about what.
     pub message: String,
 }
 
@@ -95,7 +95,7 @@ struct Pause {
 /// of a subnet for an interface with fifteen, within the time that an ADD waits.
 const LESS: usize = 4;
 
-/// Everything that is left alone for now.
+/// The pauses in force.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Backoff {
     /// Causes that lie in the action itself.
@@ -185,7 +185,7 @@ impl Backoff {
         }
     }
 
-    /// What is wanted has changed: causes that lay in it may be gone.
+    /// The source has changed: the causes of refusals may be gone.
     pub(crate) fn forget(&mut self) {
         self.by_kind.clear();
         self.by_subnet.clear();

@@ -1,4 +1,4 @@
-//! How many addresses pods used lately: what is given back is measured by the peak, not the moment.
+//! How many addresses pods used lately: what is released is measured by the peak, not the moment.
 
 use crate::Time;
 use std::{collections::VecDeque, time::Duration};
