@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 }
 
 fn written(result: io::Result<()>, exit_code: u8) -> ExitCode {
-    // Standard output is closed: only the exit status can still report that.
+    // Nobody reads the output: only the exit status can still report that.
     if result.is_ok() { exit_code.into() } else { ExitCode::FAILURE }
 }
 

@@ -1,4 +1,4 @@
-//! A daemon behind a recording proxy: interfaces, addresses, a restart, another ENIConfig.
+//! A daemon behind a recording proxy: interfaces, addresses, a restart, an edited ENIConfig.
 
 use crate::python;
 use std::{
