@@ -1,4 +1,4 @@
-//! What a fault does when it acts, made from what a person wrote.
+//! What a fault does when it acts, made from its description.
 
 use super::spec::{FaultError, FaultSpec, Kind, Span};
 use crate::error::Ec2Error;
