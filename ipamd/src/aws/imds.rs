@@ -89,8 +89,8 @@ impl Imds {
         Ok(shown)
     }
 
-    /// Every interface that is shown, the primary one among them: a list without it is not worth
-    /// listening to.
+    /// Every interface that is shown, the primary one among them: a list without it counts as an
+    /// error.
     pub(crate) async fn interfaces_of(&self, identity: &Identity) -> Result<Vec<Shown>> {
         let shown = self.interfaces().await?;
         let primary = shown.iter().any(|eni| eni.mac == identity.mac && !eni.addresses.is_empty());

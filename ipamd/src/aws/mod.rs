@@ -1,4 +1,4 @@
-//! The only folder that knows the AWS SDK: EC2, the instance metadata service, limits of types.
+//! The only folder that calls AWS: EC2, the instance metadata service, limits of instance types.
 
 pub(crate) mod ec2;
 pub(crate) mod imds;

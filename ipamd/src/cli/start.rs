@@ -1,4 +1,4 @@
-//! From nothing to serving: who am I, what is attached, who holds what.
+//! Start-up: who this node is, what is attached, who holds what, then serve.
 
 use super::install;
 use crate::{
@@ -110,7 +110,7 @@ async fn begin_record(journal: &mut Journal, imds: &Imds, identity: &Identity) -
     journal.identity(identity)
 }
 
-/// Gives the kernel everything that is wanted.
+/// Gives the kernel everything that is desired.
 async fn sync_kernel(executor: &Executor) -> Result<()> {
     sync::pods(&executor.node)?;
     executor.make_ready().await;
@@ -139,7 +139,7 @@ fn source(settings: &Settings, journal: &Journal, primary: &Interface) -> Source
 fn restore(pool: &mut Pool, journal: &Journal) {
     for attachment in journal.snapshot().attachments.values() {
         if let Err(twice) = pool.restore(attachment.owner(), attachment.allocation(), now()) {
-            // Two pods with one address: neither can be told apart by us, so both stay as they are.
+            // Two pods with one address: it is unknown which one has it, so both stay as they are.
             error!(error = %twice, pod = attachment.pod_name, "restore an attachment");
         }
     }

@@ -1,4 +1,4 @@
-//! More addresses on an interface, and fewer; and what became of a call that was not answered.
+//! Assigns and unassigns addresses, and resolves the outcome of calls that were not answered.
 
 use super::Executor;
 use crate::{aws::ec2::Refused, node::now};

@@ -1,4 +1,4 @@
-//! Observe, plan, carry out, sleep: the daemon's only loop.
+//! The daemon's loop: observe, plan, execute, sleep.
 
 use crate::{
     execute::Executor,
@@ -13,8 +13,8 @@ use tokio::sync::Semaphore;
 /// several (`docs/references.md#ec2-latency`), and only then is this done at all.
 const DEVICE_POLL: Duration = Duration::from_millis(100);
 
-/// Actions at once: one on each interface that an instance type can have on a card, and more than
-/// EC2 likes from one instance.
+/// Concurrent actions: one for each interface that an instance type can have on a card, and more
+/// than EC2's buckets serve from one instance.
 const AT_ONCE: usize = 16;
 
 /// How long changes are gathered before the next plan, while no pod waits for an address: a plan for

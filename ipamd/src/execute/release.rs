@@ -1,4 +1,4 @@
-//! An interface goes: detached, its device gone, deleted.
+//! Deletes an interface: detach, wait for the device to vanish, delete.
 
 use super::{Executor, addresses::is_unanswered, origin, refusal};
 use crate::{aws::ec2::Refused, node::now};
@@ -68,7 +68,7 @@ impl Executor {
                 Err(error) => warn!(eni = %id, error = %error, "{what}"),
             }
         }
-        // No error ends this here: pods must not get addresses of what is detached.
+        // No error may end this: pods must not get addresses of a detached interface.
         if let Err(error) = self.vanished(eni.record.mac).await {
             warn!(eni = %id, error = format!("{error:#}"), "look whether a device is gone");
         }

@@ -37,8 +37,8 @@ pub(crate) async fn follow(node: Arc<Node>, imds: Imds) {
     }
 }
 
-/// Whether an answer is other than what is known, and to be believed. The service cuts answers short
-/// at times: that a CIDR is gone it must say twice in a row, and a VPC has at least one.
+/// Whether an answer differs from what is known and may be acted on. The service cuts answers short
+/// at times: a CIDR is gone only when two answers in a row lack it, and a VPC has at least one.
 fn is_believed(
     cidrs: &BTreeSet<Ipv4Network>,
     last: &BTreeSet<Ipv4Network>,

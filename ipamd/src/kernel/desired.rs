@@ -1,4 +1,4 @@
-//! What the kernel must have on this node, as values: at the start, after a change, and for repair.
+//! The desired state of this node's kernel, as values: for the start, changes, and repair.
 
 use crate::{node::Node, settings::Settings};
 use anyhow::{Context, Result};

@@ -1,4 +1,4 @@
-//! What the kernel of this node must have, and how it keeps that.
+//! The desired state of this node's kernel, and its repair.
 
 pub(crate) mod desired;
 pub(crate) mod repair;

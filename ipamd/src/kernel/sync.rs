@@ -23,8 +23,8 @@ pub(crate) async fn primary_link(kernel: &mut Netlink, identity: &Identity) -> R
     }
 }
 
-/// Brings the kernel in line with the record: pods that ended while no daemon ran go, and what
-/// routes to those that live is there.
+/// Brings the kernel in line with the record: removes pods that ended while no daemon ran, and
+/// restores what routes to those that live.
 pub(crate) fn pods(node: &Node) -> Result<()> {
     for (path, request) in record::spool::drain(&node.settings.run_dir)? {
         let reply = pods::handle(node, request, &|| false);
@@ -61,9 +61,9 @@ pub(crate) fn pods(node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// After new rules of pods and interfaces are there: filter rules that rely on them, the groups that
-/// these rely on, and last what nothing relies on any more. A pod finds its way at every step, also
-/// when the setting of the layout is another than before.
+/// Once the new rules of pods and interfaces are there: the filter rules that depend on them, the
+/// groups that those depend on, and last the removal of stale rules. A pod's packets are routed at
+/// every step, also when the layout is another than before.
 pub(crate) fn finish(node: &Node) -> Result<()> {
     node.renew_firewall()?;
     for attachment in node.desired().pods {

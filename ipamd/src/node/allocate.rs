@@ -1,4 +1,4 @@
-//! An address for an attachment: from the pool, after a wait if need be, and on record.
+//! Allocates an address to an attachment: from the pool, after a wait if need be, and on record.
 
 use super::{AddFailure, Node, State, now};
 use crate::tell::{metrics, report};
@@ -7,7 +7,7 @@ use pool::{Allocation, NoAddress, Owner, Pool, Reason, Time};
 use record::Attachment;
 use std::{sync::MutexGuard, time::Instant};
 
-/// Why no address could be allocation.
+/// Why no address could be allocated.
 #[derive(Debug)]
 pub(crate) enum AllocateError {
     /// There is none, and none came in time.
@@ -19,7 +19,7 @@ pub(crate) enum AllocateError {
         /// When this was said.
         at: Time,
     },
-    /// Nobody waits for the answer any more.
+    /// The caller is gone: nobody waits for the answer.
     CallerLeft,
     /// It could not be put on record.
     Journal(anyhow::Error),
@@ -37,7 +37,7 @@ pub(crate) struct Patience<'a> {
 impl Node {
     /// Gives an attachment an address and puts that on record. Waits for one with patience.
     ///
-    /// `attach` makes the attachment of what the pool allocation.
+    /// `attach` makes the attachment from the pool's allocation.
     pub(crate) fn allocate(
         &self,
         owner: &Owner,

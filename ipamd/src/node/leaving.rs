@@ -1,4 +1,4 @@
-//! Links that go behind a DEL: until the kernel reports one gone, its address is nobody's.
+//! Links that are removed after a DEL: until one is gone, its address is quarantined.
 
 use super::{Node, now};
 use anyhow::{Context, Result};
@@ -92,7 +92,7 @@ impl Node {
         Ok(())
     }
 
-    /// Removes links behind the back of those who asked for it, on a thread of its own.
+    /// Removes links on a thread of its own, after the DELs have answered.
     pub(crate) fn start_reaper(self: &Arc<Self>, queue: Queue) -> Result<()> {
         let mut kernel = Netlink::open().context("open a netlink socket")?;
         let node = self.clone();

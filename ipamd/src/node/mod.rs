@@ -1,4 +1,4 @@
-//! What the daemon knows: one lock around the pool and the journal, and a way into the kernel.
+//! The daemon's state: one lock around pool and journal, and the netlink socket of the node.
 
 mod allocate;
 mod attached;
@@ -110,7 +110,7 @@ pub(crate) struct Node {
     /// An address may have become free, or a verb has finished.
     changed: Condvar,
     kernel: Mutex<Netlink>,
-    /// Links to remove behind the back of a DEL.
+    /// Removes links after their DEL has answered.
     reaper: Reaper,
     /// Attachments whose pods may be gone.
     pub orphans: Orphans,
@@ -198,8 +198,8 @@ impl Node {
         self.renew_firewall().map(drop)
     }
 
-    /// Has the kernel's filter rules match what is wanted now, in one transaction if they do not.
-    /// Whether they did not.
+    /// Makes the kernel's filter rules match what is desired now, in one transaction if they do
+    /// not. Returns whether they did not.
     pub(crate) fn renew_firewall(&self) -> Result<bool> {
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = self.host_network().firewall.keep().context("set up the filter rules")?;

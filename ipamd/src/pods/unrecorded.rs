@@ -1,5 +1,5 @@
-//! What a pod left that is not on record: one that the peer's plugin made, or one of ours whose
-//! record is lost. Its result says what routes it.
+//! Remains of a pod that is not on record: one of the peer's, or one of ours whose record is lost.
+//! The result that the runtime kept names its routes and rules.
 
 use crate::node::Node;
 use anyhow::{Context, Result};

@@ -1,4 +1,4 @@
-//! Every setting that there is, and whether it works: for the log, the README and `ipamd settings`.
+//! Every setting, and whether it works: for the log, the README and `ipamd settings`.
 
 use std::collections::BTreeMap;
 

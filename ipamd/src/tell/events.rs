@@ -1,4 +1,4 @@
-//! Events of the Node: that pods get no address, and why, for whoever looks with kubectl.
+//! Events of the Node that say why pods get no address.
 
 use crate::node::{AddFailure, Node as Daemon};
 use k8s_openapi::api::core::v1::{Node, ObjectReference};
@@ -13,13 +13,13 @@ use std::{
 };
 use tracing::warn;
 
-/// Events of one reason are so far apart, however many pods fail: enough to see that it lasts.
+/// The shortest time between two events of one reason, however many pods fail.
 const PAUSE: Duration = Duration::from_secs(300);
 
-/// Kubernetes takes no longer note.
+/// The longest note that Kubernetes takes.
 const LONGEST_NOTE: usize = 1024;
 
-/// Tells of every add_failure, for ever.
+/// Writes an event for each failed ADD, for ever.
 pub(crate) async fn tell(daemon: Arc<Daemon>, client: Client, name: String) {
     let reporter = Reporter { controller: "aws-node".into(), instance: Some(name.clone()) };
     let recorder = Recorder::new(client.clone(), reporter);

@@ -1,4 +1,4 @@
-//! Every metric that there is: its name, its kind, its labels, and what it says.
+//! Every metric: its name, kind, labels and meaning.
 //!
 //! Names that begin with `awscni_` are the peer's and mean what they mean there
 //! (`docs/references.md#peer-metrics`), so that its dashboards and its metrics helper go on working;
