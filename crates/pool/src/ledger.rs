@@ -127,7 +127,7 @@ impl Ledger {
         self.quarantined.insert(address);
     }
 
-    /// Lets a quarantined address rest: whoever may have held it is gone since now.
+    /// Ends a quarantine: whoever may have held the address is gone, and it cools from now on.
     pub(crate) fn unquarantine(&mut self, address: Ipv4Addr, now: Time) {
         if self.quarantined.remove(&address) {
             self.cool(address, now);
