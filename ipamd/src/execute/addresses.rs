@@ -88,8 +88,8 @@ impl Executor {
         }
     }
 
-    /// Where EC2 did not answer the last time, asks what an interface has, and takes over what is
-    /// believed of that. How many blocks are new.
+    /// Where EC2 did not answer the last time, asks what an interface has, and takes over what
+    /// recent calls do not contradict. Returns how many blocks are new.
     async fn resolve_outcome(&self, id: &EniId) -> Result<usize> {
         if !self.outcome_unknown().contains(id) {
             return Ok(0);
