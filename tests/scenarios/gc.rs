@@ -8,7 +8,7 @@ use tests::{
     world::{World, ZONES, address},
 };
 
-/// One interface, no rest for an address, and an answer soon when there is none.
+/// One interface, no cooldown of addresses, and a short wait when there is none.
 const TIGHT: &[&str] = &["MAX_ENI=1", "IP_COOLDOWN_PERIOD=0", "ENI_CNI_ADD_WAIT=1"];
 
 /// What a file on that disk grows by.

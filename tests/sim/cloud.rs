@@ -1,4 +1,4 @@
-//! EC2 as a node meets it: the rules of the simulated VPC, calls that take time, and bad days.
+//! EC2 as a node meets it: the rules of the simulated VPC, calls that take time, and faults.
 
 use crate::{
     dice::Dice,
