@@ -16,7 +16,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench soak image clean
 
-help: ## list what can be made
+help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 # Every build is of the whole workspace with what the tests enable (examples are built with that
@@ -24,7 +24,7 @@ help: ## list what can be made
 BUILD := cargo build --quiet --workspace --bins --examples
 WAIT := echo "building; the first time takes minutes, most of them for aws-sdk-ec2" >&2
 
-demo: ## run a simulated VPC on this machine, from the first ENI to pods that talk (needs root)
+demo: ## enable custom networking in a simulated cluster with running pods, with checks (needs root)
 	@scripts/need root cargo cc nft
 	@$(WAIT)
 	@$(BUILD)
@@ -54,7 +54,7 @@ bench: ## measure pods' start and end, a packet's cost, a cluster's calls, the s
 	"$${CARGO_TARGET_DIR:-target}"/measure/pod-start "$$(scripts/plugin)"
 
 SECONDS ?= 600
-soak: ## run new histories of simulated nodes for SECONDS=600; a failing one prints itself
+soak: ## randomised simulation for SECONDS=600; a failing history is minimised and printed
 	@scripts/need cargo cc
 	SIM_SECONDS=$(SECONDS) cargo test --quiet --package tests --test sim
 

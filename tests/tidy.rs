@@ -96,6 +96,32 @@ fn a_document_names_paths_in_backquotes() {
 }
 
 #[test]
+fn every_reference_that_a_file_cites_exists() {
+    let text = read("docs/references.md");
+    let anchors: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+
+    assert!(anchors.contains("ec2-throttling"), "{anchors:?}");
+    let cited = files().into_iter().flat_map(|(path, text)| {
+        let cited: BTreeSet<_> = cited(&text).into_iter().map(ToOwned::to_owned).collect();
+        cited.into_iter().map(move |anchor| (path.clone(), anchor))
+    });
+    let gone = cited.filter(|(_, anchor)| !anchors.contains(anchor.as_str()));
+    check(gone.map(|(path, anchor)| {
+        format!("{path} cites {anchor}, which docs/references.md does not have: add or correct it")
+    }));
+}
+
+#[test]
+fn a_citation_ends_with_its_anchor() {
+    let file = concat!("references.md", "#");
+
+    assert_eq!(
+        cited(&format!("(`docs/{file}vpc-router`), `{file}ab` {file}c2.")),
+        ["vpc-router", "ab", "c2"]
+    );
+}
+
+#[test]
 fn crates_depend_in_one_direction() {
     check(against_the_layers(&metadata(), LAYERS));
 }
@@ -210,6 +236,14 @@ fn shape(path: &str, text: &str) -> Vec<String> {
 fn quoted(text: &str) -> Vec<&str> {
     let prose = text.split("```").step_by(2);
     prose.flat_map(|prose| prose.split('`').skip(1).step_by(2)).collect()
+}
+
+/// The anchors of docs/references.md that a text cites.
+fn cited(text: &str) -> Vec<&str> {
+    // In pieces: this file is searched, too.
+    let citations = text.split(concat!("references.md", "#")).skip(1);
+    let end = |rest: &str| rest.find(|it: char| !(it.is_ascii_alphanumeric() || it == '-'));
+    citations.map(|rest| &rest[..end(rest).unwrap_or(rest.len())]).collect()
 }
 
 /// Whether a word is meant as a path from the root of the repository: its first folder is one of

@@ -16,7 +16,7 @@ use std::{
 fn main() -> ExitCode {
     let env = cni_variables();
     if env.get("CNI_COMMAND").is_none_or(String::is_empty) {
-        // As the reference library does for who runs a plugin by hand.
+        // As the reference library does when a plugin is run by hand.
         let spoken = Version::ALL.map(Version::as_str).join(", ");
         let version = env!("CARGO_PKG_VERSION");
         let about = format!("AWS CNI {version}\nCNI protocol versions supported: {spoken}\n");
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 }
 
 fn written(result: io::Result<()>, exit_code: u8) -> ExitCode {
-    // Nobody reads what we say: all that is left to tell is that it was not said.
+    // Nobody reads the output: only the exit status can still report that.
     if result.is_ok() { exit_code.into() } else { ExitCode::FAILURE }
 }
 
@@ -52,7 +52,8 @@ fn answer(env: BTreeMap<String, String>) -> Reply {
     result.unwrap_or_else(|error| refuse(&for_verb(command, error), &stdin))
 }
 
-/// What a DEL says must never read as if the pod were gone.
+/// The error of a DEL must never read as if the pod were gone: containerd would take it for
+/// success.
 fn for_verb(command: Command, error: Error) -> Error {
     if command == Command::Del { error.for_del() } else { error }
 }
@@ -66,7 +67,7 @@ fn refuse(error: &Error, stdin: &[u8]) -> Reply {
 fn cni_variables() -> BTreeMap<String, String> {
     env::vars_os()
         .map(|(name, value)| {
-            // What is no text turns into characters that every check refuses.
+            // Bytes that are not UTF-8 become characters that every check refuses.
             (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
         })
         .filter(|(name, _)| name.starts_with("CNI_"))

@@ -1,4 +1,4 @@
-//! What to tell the runtime when the daemon does not answer.
+//! The plugin's answers when the daemon does not answer.
 
 use cni::{Code, Command, Error};
 use record::spool;
@@ -36,8 +36,8 @@ pub(crate) fn error(command: Command, socket: &Path, cause: &CallError) -> Error
     Error::new(code, msg)
 }
 
-/// Keeps a DEL for the next daemon: the pod may go, and its address comes back when the daemon
-/// does. `call_again` is for a daemon that started, and read the spool, just before.
+/// Keeps a DEL in the spool for the next daemon, so that the pod can end now and its address is
+/// released once a daemon runs. `call_again` reaches a daemon that has read the spool just before.
 pub(crate) fn keep_del(
     run_dir: &Path,
     request: &Request,

@@ -1,4 +1,4 @@
-//! Tries again what must work before the daemon can go on.
+//! Retries, with growing pauses, what the start of the daemon depends on.
 
 use std::time::Duration;
 use tracing::warn;

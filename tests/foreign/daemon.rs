@@ -1,4 +1,4 @@
-//! A daemon's life behind a proxy that records it: interfaces, addresses, a restart, a move.
+//! A daemon behind a recording proxy: interfaces, addresses, a restart, an edited ENIConfig.
 
 use crate::python;
 use std::{

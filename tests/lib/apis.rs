@@ -1,4 +1,4 @@
-//! The APIs of a world, as somebody outside of the VPC uses them.
+//! The APIs of a world, as a client outside of the VPC uses them.
 
 use crate::{http, world::World};
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ impl World {
         body
     }
 
-    /// What a daemon shows in its metrics: lines by name and labels.
+    /// A daemon's metrics: values by name and labels.
     pub fn metrics(&self, node: &str) -> io::Result<BTreeMap<String, String>> {
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT));
         let (status, page) = net::netns::within(&self.namespace(node, None), || {

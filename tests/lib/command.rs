@@ -1,4 +1,4 @@
-//! Programs that are run to their end, which comes in any case.
+//! Runs programs to their end, each with a time limit.
 
 use std::{
     io::Write,
@@ -12,7 +12,7 @@ use std::{
 /// seconds for an address, its plugin 90 for the daemon.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What the world is given to become as expected.
+/// The longest that a world may take to become as expected.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often it is looked at.

@@ -1,4 +1,4 @@
-//! As much HTTP as a client needs that trusts nobody's timing.
+//! A minimal HTTP client with time limits.
 
 use std::{
     io::{self, Read, Write},

@@ -1,4 +1,4 @@
-//! What tests from outside share: the programs, a world and what can be done to it.
+//! Shared by tests from outside: the built programs, a simulated VPC, and what can be done to it.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 pub mod apis;

@@ -1,4 +1,4 @@
-//! What a node's kernel has that pods could have left there.
+//! Objects in a node's kernel that pods could have left there.
 
 use crate::{command::until, world::World};
 use std::{collections::BTreeSet, net::Ipv4Addr};
@@ -21,7 +21,7 @@ impl Traces {
         self.0.into_iter().filter(is_of_pod).collect()
     }
 
-    /// What translates for single pods.
+    /// Translation rules of single pods.
     pub fn translations(self) -> Self {
         Self(self.0.into_iter().filter(|trace| trace.contains("CNI-DN-")).collect())
     }
@@ -49,7 +49,7 @@ impl World {
         Traces(links.into_iter().chain(rest).collect())
     }
 
-    /// Waits until a node's kernel is as it was: links go behind the back of a DEL.
+    /// Waits until a node's kernel is as it was: links are removed after their DEL has answered.
     #[track_caller]
     pub fn as_before(&self, node: &str, before: &Traces) {
         until("nothing is left in the kernel", || {

@@ -1,4 +1,4 @@
-//! A world of one test: `vpc-sim` and what it is told, ended in any case.
+//! A simulated VPC of one test: `vpc-sim` and its commands, ended in any case.
 
 use crate::command::{outcome, run, until};
 use serde_json::Value;
@@ -33,10 +33,10 @@ pub const CUSTOM: &[&str] = &[
     "ENI_CONFIG_LABEL_DEF=topology.kubernetes.io/zone",
 ];
 
-/// What a daemon says when it serves.
+/// The log line of a daemon that serves.
 const SERVES: &str = ": serving interfaces=";
 
-/// The metric that says that a daemon has what it wants.
+/// The metric that says that the daemon's targets are met.
 const SATISFIED: &str = r#"eni_cni_pool_reason{reason="satisfied"}"#;
 
 /// A world. Dropping it ends it, and fails the test when a daemon logged an error.
@@ -113,7 +113,7 @@ impl World {
         &self.name
     }
 
-    /// Kills `vpc-sim` without a word.
+    /// Kills `vpc-sim` with SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();

@@ -1,4 +1,4 @@
-//! Plugins that we did not write, chained behind ours.
+//! Reference plugins chained after ours.
 
 use crate::{
     containerd::{Containerd, install_stock},
@@ -136,7 +136,7 @@ fn chain(list: &Value, version: &str, more: &[Value]) -> Value {
     list
 }
 
-/// Puts a list in its place, in the way that containerd notices.
+/// Replaces a network list by a rename, which containerd notices.
 fn put(folder: &Path, list: &Value) {
     fs::create_dir_all(folder).unwrap();
     let fresh = folder.join("fresh");

@@ -107,7 +107,7 @@ impl<'a> Containerd<'a> {
         until("containerd and its network are ready", || self.cri.is_ready());
     }
 
-    /// Kills it without a word. What it started lives on.
+    /// Kills it with SIGKILL. What it started lives on.
     pub(crate) fn kill(&mut self) {
         let socket = UnixStream::connect(&self.cri.socket).unwrap();
         let credentials = getsockopt(&socket, PeerCredentials).unwrap();

@@ -27,7 +27,7 @@ pub(crate) struct Cri {
     pub(crate) cgroup: String,
 }
 
-/// A pod that is wanted.
+/// The pod to start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wanted<'a> {
     pub(crate) name: &'a str,

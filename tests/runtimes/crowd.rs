@@ -1,4 +1,4 @@
-//! Many pods at once, also while the daemon goes away and comes back.
+//! Many pods at once, also while the daemon is killed and restarted.
 
 use crate::{
     containerd::{Containerd, install_stock},

@@ -6,11 +6,11 @@ use tests::{
     world::{CUSTOM, World, ZONES},
 };
 
-/// No rest for an address, and a short wait for one.
+/// No cooldown of addresses, and a short wait for one.
 pub(crate) const TIGHT: &[&str] = &["IP_COOLDOWN_PERIOD=0", "ENI_CNI_ADD_WAIT=5"];
 
-/// A world of one node with one address for pods, on a secondary interface and without rest, so that
-/// a leak of it is noticed. Its daemon has what it wants.
+/// A world of one node with one address for pods, on a secondary interface and without cooldown, so
+/// that a leak of it is noticed. Its daemon has what it wants.
 pub(crate) fn tight() -> World {
     let world = World::up();
     world.eniconfig_create(ZONES[0], "pods-a", &["pods"]);

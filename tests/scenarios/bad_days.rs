@@ -1,4 +1,4 @@
-//! Bad days of AWS: lost answers, throttling, denial, late devices, metadata that is wrong.
+//! Faults of AWS: lost answers, throttling, denial, late devices, wrong metadata.
 
 use tests::{
     command::until,

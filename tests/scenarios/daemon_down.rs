@@ -9,7 +9,7 @@ use tests::{
 /// A node with one address for pods, so that a leak of one is noticed.
 const ONE_ADDRESS: &[&str] = &["--type", "t3.nano"];
 
-/// One interface, and no rest for an address.
+/// One interface, and no cooldown of addresses.
 const TIGHT: &[&str] = &["MAX_ENI=1", "IP_COOLDOWN_PERIOD=0", "ENI_CNI_ADD_WAIT=20"];
 
 #[test]

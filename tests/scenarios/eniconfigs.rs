@@ -1,4 +1,5 @@
-//! ENIConfigs that are missing or wrong: the daemon stays, the pod's event says why, repair heals.
+//! ENIConfigs that are missing or wrong: the daemon keeps running, the pod's event says why, and a
+//! corrected object takes effect.
 
 use tests::{
     command::until,

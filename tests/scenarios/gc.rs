@@ -1,4 +1,4 @@
-//! GC: the runtime's list says whom to look at, the kernel says who is gone.
+//! GC: the runtime's list names candidates, the kernel tells which pods are gone.
 
 use serde_json::{Value, json};
 use std::{fs, io::Write, path::PathBuf, process::Command};
@@ -8,7 +8,7 @@ use tests::{
     world::{World, ZONES, address},
 };
 
-/// One interface, no rest for an address, and an answer soon when there is none.
+/// One interface, no cooldown of addresses, and a short wait when there is none.
 const TIGHT: &[&str] = &["MAX_ENI=1", "IP_COOLDOWN_PERIOD=0", "ENI_CNI_ADD_WAIT=1"];
 
 /// What a file on that disk grows by.
@@ -177,7 +177,8 @@ impl Disk {
     fn fill(&self) {
         // The last write fails.
         let _ = fs::write(self.0.join("filler"), vec![0; 1 << 20]);
-        // The record's last page still has room: leave some for half a line. Empty lines say nothing.
+        // The record's last page still has room: leave some for half a line. Empty lines say
+        // nothing.
         let journal = self.0.join("journal");
         let used = usize::try_from(fs::metadata(&journal).unwrap().len()).unwrap() % PAGE;
         let lines = vec![b'\n'; (PAGE - used).saturating_sub(HALF_A_LINE)];

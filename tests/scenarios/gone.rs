@@ -1,4 +1,4 @@
-//! Pods that end without a DEL, and pods that live although nothing of ours is left of them.
+//! Pods that end without a DEL, and pods that live although our objects are gone.
 
 use serde_json::json;
 use tests::{

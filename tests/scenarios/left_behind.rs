@@ -1,4 +1,4 @@
-//! What pods leave that are not on record, links that go behind their DEL, and ADDs that were killed.
+//! Remains of pods that are not on record, links that are removed after a DEL, and killed ADDs.
 
 use serde_json::{Value, json};
 use std::{fs, io::Write, process::Stdio, thread};

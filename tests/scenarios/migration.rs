@@ -1,4 +1,4 @@
-//! The story of the demo as assertions: a cluster moves to custom networking with its pods running.
+//! The demo as assertions: a cluster is moved to custom networking with its pods running.
 
 use crate::packets;
 use std::net::{IpAddr, Ipv4Addr};

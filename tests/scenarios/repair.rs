@@ -1,5 +1,5 @@
-//! Other programs take away, flush and change what is ours in the kernel: it is put back, and
-//! nothing of theirs is touched.
+//! Other programs remove, flush and change our objects in the kernel: the objects are restored, and
+//! nothing of the others is touched.
 
 use std::{
     collections::BTreeSet,
@@ -30,8 +30,8 @@ const FOREIGN: &[&str] = &[
     "nft add rule ip kube-proxy services ip daddr 10.9.9.9 dnat to 10.9.9.8",
 ];
 
-/// What other programs do to what is ours. `POD` is the pod's address, `VETH` its host end. Commands
-/// that also hit what is theirs put that back.
+/// What other programs do to what is ours. `POD` is the pod's address, `VETH` its host end.
+/// Commands that also hit what is theirs put that back.
 const DAMAGE: &[&str] = &[
     "ip rule del pref 512 lookup main",
     "ip rule del pref 1024",
@@ -264,7 +264,7 @@ fn repair_never_brings_back_what_a_del_takes_away() {
         over.store(true, Ordering::Relaxed);
     });
 
-    // What is put back after this is seen was wanted after the last DEL.
+    // What is restored after this look was desired after the last DEL.
     shell(&world, "ip rule del pref 1024");
     until("the rule is back", || {
         let rules = shell(&world, "ip rule show pref 1024");

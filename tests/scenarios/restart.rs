@@ -152,7 +152,7 @@ fn pods_can_be_deleted_by_the_daemon_that_did_not_make_them() {
     for pod in &pods {
         assert!(!routes.contains(&format!("{} dev", pod.address)), "{routes}");
     }
-    // Links go behind the back of a DEL, because that takes the kernel so long.
+    // Links are removed after their DEL has answered, because that takes the kernel so long.
     until("no link of a pod", || {
         let links = all(&["link", "show", "type", "veth"]);
         if links.contains(" eni") { Err(links) } else { Ok(()) }

@@ -33,7 +33,7 @@ fn the_peers_layout_has_exactly_the_peers_rules_and_routes() {
     world.pod_rm(&second);
     let without_second = ip(&world, &["rule"]);
 
-    // As in the lists of the peer: `facts/peer-datapath.md` §1.6 and §2.3.
+    // What the peer makes: `docs/references.md#peer-pod-rules`, `docs/references.md#peer-eni-rules`.
     let (one, two) = (first.address, second.address);
     let head = "0:\tfrom all lookup local";
     let tail = [

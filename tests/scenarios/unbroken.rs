@@ -1,5 +1,5 @@
 //! Traffic that goes on while the daemon is stopped, killed and started, and while its filter rules
-//! are replaced: nothing is lost, nothing takes another way.
+//! are replaced: nothing is lost, nothing takes another route.
 
 use crate::{
     kube_proxy::Mode,
@@ -124,7 +124,7 @@ struct Traffic {
     pods: Pods,
 }
 
-/// One way that traffic takes, and from where.
+/// One flow of traffic, and where it starts.
 type EgressSelector = (PathBuf, Target);
 
 impl Traffic {
@@ -139,7 +139,7 @@ impl Traffic {
         Self { cluster, pods }
     }
 
-    /// Lets traffic flow on every way while something is done; what each probe saw.
+    /// Lets all flows run while something is done; what each probe saw.
     fn while_doing(&self, act: impl FnOnce(&tests::world::World)) -> Vec<(String, Seen)> {
         // Those who answer end after those who ask, or the last question would have no answer.
         let (over, all_over) = (AtomicBool::new(false), AtomicBool::new(false));

@@ -1,4 +1,4 @@
-//! EC2 as a node meets it: the rules of the simulated VPC, calls that take time, and bad days.
+//! EC2 as a node meets it: the rules of the simulated VPC, calls that take time, and faults.
 
 use crate::{
     dice::Dice,
@@ -200,7 +200,7 @@ impl Cloud {
         name: &'static str,
     ) -> Result<(Course, Time), (Result<T, Refused>, Time)> {
         *self.calls.entry(name).or_default() += 1;
-        // `facts/ec2-facts.md` §1.6.
+        // `docs/references.md#ec2-latency`.
         let more = Duration::from_millis(self.dice.below(350));
         match self.vpc.admit(At(now.0), &node_name(node), &at_the_door(name)) {
             Ok(course) => {

@@ -1,4 +1,4 @@
-//! What must hold after every step, judged by what happened, not by what the pool believes.
+//! What must hold after every step, judged by what happened, not by the pool's own state.
 
 use crate::{
     cloud::Cloud,
@@ -76,7 +76,7 @@ impl OfNode {
         self.underway.insert(target(action), action.clone());
     }
 
-    /// What is wanted is another thing: pauses may end.
+    /// The source or the targets changed: pauses may end.
     pub(crate) fn changed(&mut self) {
         self.refused.clear();
     }

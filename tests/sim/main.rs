@@ -1,7 +1,7 @@
-//! Runs nodes with the real pool in a simulated VPC, many seeds, and judges every step.
+//! Runs nodes with the real pool in a simulated VPC, for many seeds, and judges every step.
 //!
-//! `SIM_SEEDS` runs so many seeds, `SIM_SECONDS` runs others each time for so long, `SIM_SEED` runs
-//! one, all instead of the number that is a constant below.
+//! `SIM_SEED` runs one seed, `SIM_SEEDS` that many, and `SIM_SECONDS` new ones for that long, each
+//! instead of the number in a constant below.
 
 mod cloud;
 mod dice;
@@ -70,7 +70,7 @@ fn check(kind: Kind, seeds: u64) {
     let seconds = number("SIM_SECONDS").map(Duration::from_secs);
     let seeds = number("SIM_SEEDS").unwrap_or(if seconds.is_some() { u64::MAX } else { seeds });
     let begin = Instant::now();
-    // Who asks for time wants to see what nobody has seen.
+    // With a time limit, each run draws seeds that no run has drawn.
     let epoch = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
     let first = if seconds.is_some() { epoch() << 24 } else { 0 };
     let (next, stop, failed) =

@@ -80,7 +80,7 @@ pub(crate) struct Node {
     /// The record is being compared with what is seen: nothing is planned before.
     pub(crate) comparing: bool,
     pub(crate) pods: BTreeMap<u32, Pod>,
-    /// What runs, whatever the daemon believes.
+    /// The pods that run, whatever the daemon has on record.
     pub(crate) live: BTreeMap<Owner, Allocation>,
     /// Devices appear to the daemon only then.
     pub(crate) late: BTreeMap<EniId, Time>,

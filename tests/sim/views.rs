@@ -1,4 +1,4 @@
-//! What a daemon believes of lists and metadata that may be late, as ours does.
+//! How a node merges lists and metadata that may be stale, as our daemon does.
 
 use crate::{
     cloud::{Cloud, Refused},

@@ -198,7 +198,7 @@ impl Node {
             self.begin(action, cloud, now);
         }
         for eni in self.leaving() {
-            // The call may have been made, or be on its way.
+            // The call may have been made, or be in flight.
             self.outcome_unknown.insert(eni.clone());
             self.begin(Action::DeleteEni { eni }, cloud, now);
         }

@@ -1,8 +1,9 @@
-//! What a packet costs on a node with 1 to 1,000 pods, in every way that packets of pods can go.
+//! Cost of a packet on a node with 1 to 1,000 pods, for every route that packets of pods take.
 //!
-//! Every node is made of the very changes that the daemon makes, in namespaces of its own. A send
-//! returns after the kernel has carried the packet all the egress, so its time is the packet's cost. The
-//! cells of the table take turns within one process, so that what else the machine does hits all.
+//! Every node is configured with the changes that the daemon makes, in namespaces of its own. A
+//! send returns once the kernel has delivered the packet, so its duration is the packet's cost. The
+//! cells of the table are interleaved within one process, so that other load affects all of them
+//! alike.
 #![expect(clippy::print_stdout, reason = "a table is what this program is for")]
 
 use ipnetwork::{IpNetwork, Ipv4Network};
@@ -37,10 +38,10 @@ const PODS: [u32; 4] = [1, 30, 250, 1_000];
 /// Packets between two looks at the clock: a look costs as much as a hundredth of a packet.
 const PACKETS: u32 = 50;
 
-/// Looks at the clock in one turn of a cell.
+/// Clock readings in one round of a cell.
 const LOOKS: u32 = 20;
 
-/// Turns of every cell, each in both directions.
+/// Rounds of every cell, each in both directions.
 const TURNS: u32 = 60;
 
 /// The mark of traffic that leaves the VPC.

@@ -77,7 +77,7 @@ impl Error {
         Self { details: details.into(), ..self }
     }
 
-    /// The same with a text that DEL may print: containerd takes a failed DEL for a success when
+    /// The same with a text that DEL may print: containerd treats a failed DEL as a success when
     /// its text contains "not found" or, without a namespace, "no such file or directory". The
     /// address would then be in use forever.
     #[must_use]

@@ -39,7 +39,7 @@ pub fn dummy(namespace: &str, pod: &str, device_number: u32) -> Interface {
     }
 }
 
-/// What a pod left, if its result says so: the peer's, or one of ours.
+/// What routes a pod, by its result: one of the peer's plugin, or one of ours.
 #[must_use]
 pub fn remains(result: &AddResult, namespace: &str, pod: &str) -> Vec<Remains> {
     let name = names::dummy(namespace, pod);

@@ -40,7 +40,7 @@ fn a_veth_is_born_with_its_peer_in_another_namespace() {
     assert_eq!(there, want("right", RIGHT, 0, false));
 }
 
-/// More than one queue makes the creation wait for the kernel (`facts/kernel-costs.md` §2.2).
+/// More than one queue makes the creation wait for the kernel (`docs/references.md#veth-queues`).
 #[test]
 fn both_ends_of_a_veth_have_one_queue() {
     let host = Namespace::new("queues");

@@ -1,4 +1,4 @@
-//! What other programs do to our part of the kernel: it is noticed, found missing, and put back.
+//! Changes of other programs to our objects in the kernel: noticed, found missing, restored.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod namespace;
@@ -237,7 +237,7 @@ fn nothing_is_missing_of_what_nobody_looked_at() {
 
 const TABLE: &str = "eni-cni";
 
-/// An interface, the node's rules and a pod, as they are wanted and as they are.
+/// An interface, the node's rules and a pod, desired and present.
 fn set_up(netlink: &mut Netlink) -> Vec<Op> {
     let links =
         [veth("eth1", 4242, Mac([2, 0, 0, 0, 0, 1]), 0), veth("pod", 4244, POD_MAC, POD_GROUP)];

@@ -277,6 +277,7 @@ mod tests {
     const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 6);
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one table")]
     fn what_everybody_says_makes_the_claim() {
         let journal = |pod| held(Witness::Journal, A, pod, 20);
         let checkpoint = |pod, at| held(Witness::Checkpoint, A, pod, at);

@@ -1,9 +1,10 @@
-//! What EC2 refused, and how long that is left alone: per cause, and per subnet.
+//! What EC2 refused, and how long it is not asked for again: by cause, and by subnet.
 
 use crate::{Amount, Time};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-/// Why EC2 refused an action; the classes call for different patience (`facts/ec2-facts.md` §5.4).
+/// Why EC2 refused an action; the classes call for different patience
+/// (`docs/references.md#ec2-errors`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
     /// Too many calls of this account: nothing is wrong, everybody has to wait.
@@ -16,7 +17,7 @@ pub enum Cause {
     Limit,
     /// This node's role may not do that.
     Denied,
-    /// EC2 was not reached, or message that it failed.
+    /// EC2 was not reached, or answered that it failed.
     Unavailable,
     /// What was asked for cannot be: a subnet or group that does not exist, the wrong zone.
     Wrong,
@@ -42,7 +43,7 @@ impl Cause {
 pub struct Refusal {
     /// Its class.
     pub cause: Cause,
-    /// What EC2 message, and about what.
+    /// What EC2 answered, and about what.
     pub message: String,
 }
 
@@ -62,7 +63,7 @@ fn pauses(cause: Cause) -> (Duration, Duration) {
         Cause::Unavailable => (SECOND, MINUTE),
         // Addresses come back when pods elsewhere end.
         Cause::NoAddresses => (SECOND.saturating_mul(10), MINUTE.saturating_mul(5)),
-        // A fragmented subnet stays so for long (`facts/ec2-facts.md` §5.4, rule 5).
+        // A fragmented subnet stays so for long (`docs/references.md#ec2-prefixes`).
         Cause::NoPrefixes => (MINUTE.saturating_mul(2), MINUTE.saturating_mul(30)),
         // Somebody has to repair these; a change that we see ends the pause at once.
         Cause::Wrong => (SECOND, MINUTE.saturating_mul(5)),
@@ -94,7 +95,7 @@ struct Pause {
 /// of a subnet for an interface with fifteen, within the time that an ADD waits.
 const LESS: usize = 4;
 
-/// Everything that is left alone for now.
+/// The pauses in force.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Backoff {
     /// Causes that lie in the action itself.
@@ -117,7 +118,7 @@ pub struct Jitter {
 }
 
 /// Calls that the tightest of EC2's buckets, that of Attach, holds when it is full
-/// (`facts/ec2-facts.md` §1.8).
+/// (`docs/references.md#ec2-throttling`).
 const BUCKET: u32 = 50;
 
 /// Calls a second that it refills.
@@ -184,7 +185,7 @@ impl Backoff {
         }
     }
 
-    /// What is wanted has changed: causes that lay in it may be gone.
+    /// The source has changed: the causes of refusals may be gone.
     pub(crate) fn forget(&mut self) {
         self.by_kind.clear();
         self.by_subnet.clear();

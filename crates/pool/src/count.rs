@@ -24,11 +24,11 @@ pub struct Counts {
     pub in_use_by_prefix: BTreeMap<Ipv4Addr, usize>,
     /// Addresses that a new pod may get now.
     pub free: usize,
-    /// Addresses that rest or are quarantined.
+    /// Addresses that are cooling or quarantined.
     pub idle: usize,
-    /// Addresses that are on their way.
+    /// Addresses that actions under way will bring.
     pub coming: usize,
-    /// Addresses that are missing to targets and waiting pods, and not on their way.
+    /// Addresses that targets and waiting pods lack, and no action under way will bring.
     pub short: usize,
     /// Pods that wait for an address.
     pub waiting: usize,

@@ -1,4 +1,4 @@
-//! What is missing, and where it is asked for.
+//! How many addresses are short, and which actions ask for them.
 
 use crate::{
     Action, Amount, Cause, Eni, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Reason, Refusal, Supply,
@@ -32,7 +32,7 @@ pub(crate) struct Stock {
     pub(crate) loose: usize,
     /// Addresses in all, used and free.
     pub(crate) held: usize,
-    /// Addresses that rest or are quarantined.
+    /// Addresses that are cooling or quarantined.
     pub(crate) idle: usize,
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn grow(pool: &Pool, supply: &Supply, now: Time) -> Growth {
 /// nodes take meanwhile shows as a refusal.
 const ROOM_KNOWN: Duration = Duration::from_secs(60);
 
-/// Addresses that are missing to the targets and to the pods that wait or are about to ask.
+/// Addresses that the targets and the pods that wait or are about to ask lack.
 pub(crate) fn short(pool: &Pool, now: Time) -> usize {
     let Stock { free, empty_prefixes, loose, held, idle } = stock(pool, now);
     let targets = &pool.targets;
@@ -157,8 +157,8 @@ impl Asking<'_> {
         }
     }
 
-    /// Asks whose the interfaces are that could serve pods and may not be for us to use. Whether
-    /// such a question is open.
+    /// Asks whose the interfaces are that could serve pods and may not be ours to use. Returns
+    /// whether such a question is open.
     fn inspect(&mut self) -> bool {
         let pool = self.pool;
         let unknown = pool.enis.iter().filter(|(_, eni)| {

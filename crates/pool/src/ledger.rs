@@ -1,4 +1,4 @@
-//! Who holds which address, which addresses rest, and which are nobody's to give.
+//! Who holds which address, and which addresses are cooling or quarantined.
 
 use crate::{Block, EniId, Time};
 use std::{
@@ -59,7 +59,7 @@ pub(crate) struct Ledger {
     on_eni: BTreeMap<EniId, usize>,
     /// Released addresses, and when.
     released: BTreeMap<Ipv4Addr, Time>,
-    /// Addresses that somebody may hold whom we do not know.
+    /// Addresses that an unknown holder may have.
     quarantined: BTreeSet<Ipv4Addr>,
 }
 
@@ -127,7 +127,7 @@ impl Ledger {
         self.quarantined.insert(address);
     }
 
-    /// Lets a quarantined address rest: whoever may have held it is gone since now.
+    /// Ends a quarantine: whoever may have held the address is gone, and it cools from now on.
     pub(crate) fn unquarantine(&mut self, address: Ipv4Addr, now: Time) {
         if self.quarantined.remove(&address) {
             self.cool(address, now);

@@ -1,8 +1,8 @@
 //! Decides which addresses this node should hold, and who holds them.
 //!
-//! [`Pool`] is a state machine without I/O: facts and the time come in as arguments, a [`Plan`]
-//! goes out. It never waits, never logs and never reads a clock, so the tests run weeks of it in
-//! seconds, and twice the same.
+//! [`Pool`] is a state machine without I/O: observations and the time come in as arguments, a
+//! [`Plan`] goes out. It never waits, never logs and never reads a clock, so that tests run weeks of
+//! it in seconds, and reproducibly.
 //!
 //! The caller drives it in a loop:
 //!
@@ -12,7 +12,7 @@
 //!    [`Pool::refused`];
 //! 4. sleep until [`Plan::wake_at`], or until something else changes.
 //!
-//! Between turns, [`Pool::allocate`] and [`Pool::release`] serve pods from memory.
+//! Between plans, [`Pool::allocate`] and [`Pool::release`] serve pods from memory.
 
 pub mod adopt;
 mod backoff;
@@ -149,7 +149,7 @@ impl Pool {
         &self.limits
     }
 
-    /// How this node's calls are jitter among those of its cluster.
+    /// How this node's calls are spread among those of its cluster.
     pub fn set_jitter(&mut self, jitter: Jitter) {
         self.backoff.set_jitter(jitter);
     }
@@ -210,7 +210,7 @@ impl Pool {
         self.ledger.cool(address, since);
     }
 
-    /// Gives an address to nobody until [`Pool::unquarantine`]: somebody may hold it whom we do not know.
+    /// Gives an address to nobody until [`Pool::unquarantine`]: an unknown holder may have it.
     pub fn quarantine(&mut self, address: Ipv4Addr) {
         self.ledger.quarantine(address);
     }

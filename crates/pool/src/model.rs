@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-/// Addresses in a prefix: a /28 (`facts/ec2-facts.md` §1.5).
+/// Addresses in a prefix: a /28 (`docs/references.md#ec2-prefixes`).
 pub const PREFIX_SIZE: usize = 16;
 
 /// Name of a network interface in EC2, `eni-0123…`.
@@ -101,7 +101,7 @@ pub enum Readiness {
 /// Who attached an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ownership {
-    /// We did, or nobody has message otherwise.
+    /// We did, or no tag says otherwise.
     Ours,
     /// Somebody else did: its addresses may be used, but it is never given back.
     Foreign,
@@ -109,7 +109,7 @@ pub enum Ownership {
     /// up a slot.
     Unmanaged,
     /// It was attached before this daemon was there, and nobody has looked at its tags. It is used
-    /// without a question where it was plainly made for pods: in the right subnet, with the right
+    /// without asking EC2 where it was plainly made for pods: in the right subnet, with the right
     /// groups, and with addresses of its own, as a launch template makes it.
     Unknown,
 }
@@ -117,7 +117,7 @@ pub enum Ownership {
 /// How long an interface lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// EC2 deletes it when the instance ends, or that is not for us to say.
+    /// EC2 deletes it when the instance ends, or it is not ours to change.
     Instance,
     /// It would stay when the instance ends: a leak.
     Own,
@@ -223,7 +223,7 @@ pub enum Mode {
     Prefixes,
 }
 
-/// What the operator asked for (`facts/peer-ipamd.md` §3.5).
+/// What the operator asked for (`docs/references.md#peer-targets`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Targets {
     /// Addresses or prefixes.

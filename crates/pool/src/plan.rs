@@ -74,7 +74,7 @@ impl Action {
             | Self::DeleteEni { eni }
             | Self::SetGroups { eni, .. }
             | Self::Inspect { eni } => Target::Eni(eni.clone()),
-            // It is in the way of nothing else.
+            // It conflicts with no other action.
             Self::EndWithInstance { eni } => Target::Lifetime(eni.clone()),
             Self::CountFree { .. } => Target::Subnets,
         }
@@ -114,7 +114,7 @@ pub enum Reason {
     Satisfied,
     /// Fewer free addresses than the targets and the waiting pods ask for; more are asked for now.
     Short(usize),
-    /// More were asked for, and are on their way.
+    /// More were asked for, and will come.
     Coming {
         /// Addresses that will come.
         addresses: usize,
@@ -124,14 +124,14 @@ pub enum Reason {
         /// Interfaces that are attached.
         enis: usize,
     },
-    /// EC2 refused what is needed a moment ago.
+    /// EC2 has refused what is needed, and a pause is in force.
     BackingOff {
         /// What it said.
         refusal: Refusal,
         /// When the next try is due.
         until: Time,
     },
-    /// Nobody message where addresses come from.
+    /// It is not known where addresses come from.
     NoSource {
         /// Why, and what to do.
         why: String,
@@ -237,7 +237,7 @@ pub(crate) fn plan(pool: &Pool, now: Time) -> Plan {
     Plan { actions, reason, wake_at: wake_at(pool, now) }
 }
 
-/// Nothing is missing that is not on its way.
+/// The reason when nothing is missing that no action under way will bring.
 fn nothing_missing(pool: &Pool) -> Reason {
     match grow::underway(pool).map(Amount::addresses).sum() {
         0 if pool.underway.is_empty() => Reason::Satisfied,

@@ -1,4 +1,4 @@
-//! What may be given back: never what is in use, cooling, quarantined or needed again soon.
+//! What may be released: never what is in use, cooling, quarantined or needed again soon.
 
 use crate::{
     Action, Block, Eni, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Readiness, Source, Time,
@@ -6,8 +6,8 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// Interfaces of ours in a subnet that is no longer wanted, without pods and cooling addresses; of
-/// those whose owner is not known it is asked first.
+/// Interfaces of ours outside of the source's subnets, without pods and cooling addresses. Those of
+/// unknown ownership are inspected first.
 pub(crate) fn leftovers(pool: &Pool, now: Time) -> Vec<Action> {
     if !matches!(pool.source, Source::EniConfig { .. }) || is_paused(pool, Kind::DeleteEni, now) {
         return vec![];
@@ -128,8 +128,8 @@ fn is_releasable(pool: &Pool, id: &EniId, eni: &Eni) -> bool {
         && pool.at_work_on(id).is_none()
 }
 
-/// Nobody has, had a moment ago or may have an address of an interface. What the ledger has is asked
-/// first: the observation may lack an address that a pod holds.
+/// No address of an interface is in use, cooling or quarantined. The ledger is asked first: the
+/// observation may lack an address that a pod holds.
 fn is_empty(pool: &Pool, id: &EniId, eni: &Eni, now: Time) -> bool {
     let mut addresses = eni.blocks.iter().flat_map(|block| block.addresses());
     !pool.ledger.uses(id) && addresses.all(|address| !pool.is_taken(address, now))

@@ -1,10 +1,10 @@
-//! How many addresses pods used lately: what is given back is measured by the peak, not the moment.
+//! How many addresses pods used lately: what is released is measured by the peak, not the moment.
 
 use crate::Time;
 use std::{collections::VecDeque, time::Duration};
 
 /// How long addresses stay that are more than the targets ask for: a cron job that comes every five
-/// minutes costs no call of EC2 (`facts/ec2-facts.md` §5.4, rule 10).
+/// minutes costs no call of EC2 (`docs/decisions.md`).
 pub const HOLD: Duration = Duration::from_secs(300);
 
 /// Changes within this time are one: it bounds the list.

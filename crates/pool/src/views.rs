@@ -1,4 +1,4 @@
-//! Whom to believe about an interface: what EC2 answered lately, or its lists, which may be older.
+//! Merges what EC2 answered lately about an interface with its lists, which may be older.
 
 use crate::{Block, time::Time};
 use std::{
@@ -7,10 +7,10 @@ use std::{
 };
 
 /// How long EC2's lists and the instance metadata may show what was before a change, on bad days
-/// (`facts/ec2-facts.md` §1.6).
+/// (`docs/references.md#ec2-consistency`).
 pub const CONSISTENCY_WINDOW: Duration = Duration::from_secs(60);
 
-/// Which way something changed.
+/// How something changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// EC2 answered that it is there.
@@ -20,7 +20,7 @@ pub enum Change {
 }
 
 /// What calls for one interface changed lately. It is on record, so that a daemon that was killed
-/// and is back at once does not believe lists that are older than the last one's calls.
+/// and is back at once does not act on lists that are older than the last one's calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecentCalls {
     /// When EC2 was asked for a change that it has not answered.
@@ -31,7 +31,7 @@ pub struct RecentCalls {
     pub blocks: BTreeMap<Block, (Change, Time)>,
 }
 
-/// What is believed of an interface.
+/// Where an interface is, by record, list and metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// It is attached.
@@ -42,7 +42,7 @@ pub enum Presence {
     Gone,
 }
 
-/// Which blocks of an interface are believed to be there.
+/// The blocks of an interface, merged from the record and a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Merged {
     /// The blocks.
@@ -127,7 +127,7 @@ impl RecentCalls {
 }
 
 /// Whether lists may not show yet what happened then. A clock that was set back a little is no
-/// reason to believe them.
+/// reason to act on them.
 fn is_young(at: Time, now: Time) -> bool {
     now.0.abs_diff(at.0) < CONSISTENCY_WINDOW
 }

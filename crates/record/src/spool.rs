@@ -1,7 +1,7 @@
 //! DELs that arrived while no daemon ran: kept in files until the next one starts.
 //!
 //! The daemon binds its socket, then drains the spool, then serves. A plugin that found nobody
-//! writes its file and tries the socket once more, so no file is left behind by that race.
+//! writes its file and tries the socket once more, so that the race leaves no file.
 
 use rpc::{MAX_STDIN, Request};
 use serde::{Deserialize, Serialize};
@@ -136,7 +136,7 @@ fn write_through(path: &Path, content: &[u8]) -> io::Result<()> {
 fn remove_abandoned(path: &Path) {
     let age = fs::metadata(path).and_then(|file| file.modified()).map(|time| time.elapsed());
     if matches!(age, Ok(Ok(age)) if age > ABANDONED) {
-        // If it stays it does no harm but take a place.
+        // A file that stays only counts towards the limit.
         let _ = fs::remove_file(path);
     }
 }

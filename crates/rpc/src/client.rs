@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Why there is no reply. The words are for operators; what to do with the request differs.
+/// Why there is no reply. The variants differ in whether the daemon may act on the request.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The request reached nobody.

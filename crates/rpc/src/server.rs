@@ -35,7 +35,7 @@ const REPLY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Listener {
     socket: OwnedFd,
-    /// Locked as long as we live, so that of two daemons that start at once one gives up.
+    /// Locked while the listener exists, so that of two daemons that start at once one gives up.
     _lock: File,
 }
 

@@ -4,6 +4,11 @@
 //! and addresses, looking at itself, and later going away. Nothing is throttled: it is the rules
 //! that are measured, not the waiting.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a measurement looks at the clock; the rules do not"
+)]
+
 use anyhow::{Context as _, Result, bail};
 use std::{
     io::Write as _,

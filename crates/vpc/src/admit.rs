@@ -1,4 +1,4 @@
-//! The way of a call into EC2, before its rules: who may call, how often, and what goes wrong.
+//! Admission of a call before EC2's rules apply: access keys, throttling, faults.
 
 use super::{
     Vpc,
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Who called when no instance did.
 pub const OUTSIDE: &str = "outside";
 
-/// How a call goes that is not refused at the door.
+/// How a call proceeds that is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Course {
     /// How long it takes.

@@ -21,7 +21,7 @@ const TOKEN_LENGTH: usize = 64;
 pub struct CreateInterface {
     /// The subnet.
     pub subnet_id: String,
-    /// Words for people.
+    /// Its description.
     pub description: String,
     /// Security groups; empty for the VPC's default group.
     pub groups: Vec<String>,
@@ -54,7 +54,7 @@ pub enum Attribute {
         /// What it shall be.
         value: bool,
     },
-    /// Whether traffic is held to its addresses.
+    /// The source/destination check.
     SourceDestCheck(bool),
     /// Its description.
     Description(String),
@@ -182,7 +182,7 @@ impl Vpc {
     /// `DeleteNetworkInterface`.
     ///
     /// # Errors
-    /// As EC2: not while it is attached or on its way in or out.
+    /// As EC2: not while it is attached, attaching or detaching.
     pub fn delete_network_interface(&mut self, now: Time, id: &str) -> Result<(), Ec2Error> {
         let interface = self.interface(id)?;
         if interface.attachment.is_some() {

@@ -56,14 +56,14 @@ pub struct Attachment {
     pub device_present: bool,
 }
 
-/// How far an attachment is.
+/// The status of an attachment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttachmentState {
-    /// On its way in.
+    /// `attaching`.
     Attaching,
-    /// There.
+    /// `attached`.
     Attached,
-    /// On its way out.
+    /// `detaching`.
     Detaching,
 }
 

@@ -338,7 +338,7 @@ impl Vpc {
         self.revision += 1;
     }
 
-    /// An interface is not what it was: wires and metadata must follow.
+    /// An interface has changed: wires and metadata must follow.
     fn interface_changed(&mut self, now: Time, id: &EniId) {
         self.changed();
         self.remember(now, id);

@@ -1,4 +1,4 @@
-//! What a world is made of, as a file or a test writes it down.
+//! The description of a VPC, in a world file or a test.
 
 use super::{access::AccessSpec, reservation::ReservationType, throttle::ThrottleSpec};
 use crate::topology::Protocol;

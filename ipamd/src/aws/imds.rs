@@ -89,8 +89,8 @@ impl Imds {
         Ok(shown)
     }
 
-    /// Every interface that is shown, the primary one among them: a list without it is not worth
-    /// listening to.
+    /// Every interface that is shown, the primary one among them: a list without it counts as an
+    /// error.
     pub(crate) async fn interfaces_of(&self, identity: &Identity) -> Result<Vec<Shown>> {
         let shown = self.interfaces().await?;
         let primary = shown.iter().any(|eni| eni.mac == identity.mac && !eni.addresses.is_empty());
@@ -112,7 +112,7 @@ impl Imds {
         Ok(Shown {
             id: self.text(&of("interface-id")).await?,
             mac,
-            // Instances with one card do not say which (`facts/ec2-facts.md` §2).
+            // Instances with one card do not say which (`docs/references.md#imds-network-card`).
             card: match self.value(&of("network-card")).await {
                 Err(error) if is_absent(&error) => 0,
                 card => card?,
@@ -130,7 +130,7 @@ impl Imds {
     }
 
     /// One key. The service drops packets of an instance that asks much, and cuts answers short
-    /// (`facts/ec2-facts.md` §2), so that one failure says little.
+    /// (`docs/references.md#imds-throttling`), so that one failure says little.
     async fn text(&self, key: &str) -> Result<String> {
         let path = format!("/latest/meta-data/{key}");
         let mut attempt = 1;

@@ -1,4 +1,4 @@
-//! The only folder that knows the AWS SDK: EC2, the instance metadata service, limits of types.
+//! The only folder that calls AWS: EC2, the instance metadata service, limits of instance types.
 
 pub(crate) mod ec2;
 pub(crate) mod imds;
@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime};
 
 /// One connection attempt to EC2; the network is near or broken.
 const CONNECT: Duration = Duration::from_secs(2);
-/// One attempt of a call: the slowest that were seen take ten seconds (`facts/ec2-facts.md` §1.6).
+/// One attempt of a call: the slowest that were seen take ten seconds
+/// (`docs/references.md#ec2-latency`).
 const ATTEMPT: Duration = Duration::from_secs(10);
 
 /// A time as EC2 writes it.

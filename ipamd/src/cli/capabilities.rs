@@ -1,4 +1,4 @@
-//! The one capability that the daemon needs: message at its start, not with the first pod.
+//! The one capability that the daemon needs, checked at its start instead of with the first pod.
 
 use anyhow::{Context, Result, bail};
 use std::fs;

@@ -1,4 +1,4 @@
-//! What the program can be asked for: the daemon itself, and tables for people.
+//! The command line: the daemon itself, and tables for people.
 
 mod capabilities;
 mod daemon;

@@ -1,4 +1,4 @@
-//! From nothing to serving: who am I, what is attached, who holds what.
+//! Start-up: who this node is, what is attached, who holds what, then serve.
 
 use super::install;
 use crate::{
@@ -109,7 +109,7 @@ async fn begin_record(journal: &mut Journal, imds: &Imds, identity: &Identity) -
     journal.identity(identity)
 }
 
-/// Gives the kernel everything that is wanted.
+/// Gives the kernel everything that is desired.
 async fn sync_kernel(executor: &Executor) -> Result<()> {
     restore::restore(&executor.node)?;
     executor.make_ready().await;
@@ -130,7 +130,7 @@ fn source(settings: &Settings, journal: &Journal, primary: &Interface) -> Source
             groups: primary.groups.clone(),
         }),
         Networking::Custom => journal.snapshot().source().unwrap_or_else(|| Source::Missing {
-            why: "custom networking is on, but the Kubernetes API has not message yet which ENIConfig this node uses".into(),
+            why: "custom networking is on, but the Kubernetes API has not said yet which ENIConfig this node uses".into(),
         }),
     }
 }

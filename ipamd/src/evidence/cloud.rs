@@ -1,4 +1,4 @@
-//! What is attached, seen by three: the record, the metadata service, and EC2 where they differ.
+//! What is attached, by the record, the metadata service, and EC2 where the two differ.
 
 use crate::{
     aws::{ec2::Described, imds::Shown},
@@ -45,7 +45,7 @@ pub(crate) async fn compare(executor: &Executor) -> Result<()> {
     Ok(())
 }
 
-/// Takes over what EC2 listed at a time, as far as that is believed; of the rest it is asked again.
+/// Takes over what EC2 listed, as far as recent calls do not contradict; asks again for the rest.
 fn take_over(
     executor: &Executor,
     described: &[Described],

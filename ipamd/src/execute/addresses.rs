@@ -1,4 +1,4 @@
-//! More addresses on an interface, and fewer; and what became of a call that was not answered.
+//! Assigns and unassigns addresses, and resolves the outcome of calls that were not answered.
 
 use super::Executor;
 use crate::{aws::ec2::Refused, node::now};
@@ -90,8 +90,8 @@ impl Executor {
         }
     }
 
-    /// Where EC2 did not answer the last time, asks what an interface has, and takes over what is
-    /// believed of that. How many blocks are new.
+    /// Where EC2 did not answer the last time, asks what an interface has, and takes over what
+    /// recent calls do not contradict. Returns how many blocks are new.
     async fn resolve_outcome(&self, id: &EniId) -> Result<usize> {
         if !self.outcome_unknown().contains(id) {
             return Ok(0);

@@ -1,4 +1,4 @@
-//! A new interface: on record first, then Create and Attach.
+//! Attaches a new interface: on record first, then Create and Attach.
 
 use super::{Executor, origin, origin::INSTANCE_TAG, refusal};
 use crate::{
@@ -52,8 +52,8 @@ impl Executor {
         }
     }
 
-    /// Repeats what is left to do for an interface until it is clear what became of it: nobody else
-    /// would, and it may exist.
+    /// Repeats what is left to do for an interface until its outcome is known: nothing else would,
+    /// and the interface may exist.
     async fn finish(self, intent: Intent, action: Action) {
         let mut pause = FIRST_PAUSE;
         while let Err(error) = self.attach(&intent, Time::Again).await {

@@ -72,7 +72,7 @@ impl Executor {
         self.node.store.ended(&action, refusal);
     }
 
-    /// Where an action works, to put before what EC2 answered.
+    /// What an action works on, as a prefix of what EC2 answered.
     fn target(&self, action: &Action) -> String {
         let subnet = match action {
             Action::AttachEni { subnet, .. } => Some(subnet.clone()),

@@ -1,4 +1,4 @@
-//! Who attached an interface: what its tags say.
+//! Who attached an interface, by its tags.
 
 use super::Executor;
 use crate::{aws::ec2::Described, node::now};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 /// How long a device may take to appear before that is worth a warning: the longest wait that was
-/// seen on healthy hosts (`facts/ec2-facts.md` §0.7).
+/// seen on healthy hosts (`docs/references.md#ec2-latency`).
 const DEVICE_WAIT: Duration = Duration::from_secs(150);
 
 impl Executor {

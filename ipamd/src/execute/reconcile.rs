@@ -1,4 +1,4 @@
-//! Observe, plan, carry out, sleep: the daemon's only loop.
+//! The daemon's loop: observe, plan, execute, sleep.
 
 use crate::{
     execute::Executor,
@@ -10,11 +10,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 /// How often to look for a device that EC2 has attached: it takes from a fraction of a second to
-/// several (`facts/ec2-facts.md` §1.6), and only then is this done at all.
+/// several (`docs/references.md#ec2-latency`), and only then is this done at all.
 const DEVICE_POLL: Duration = Duration::from_millis(100);
 
-/// Actions at once: one on each interface that an instance type can have on a card, and more than
-/// EC2 likes from one instance.
+/// Concurrent actions: one for each interface that an instance type can have on a card, and more
+/// than EC2's buckets serve from one instance.
 const AT_ONCE: usize = 16;
 
 /// How long changes are gathered before the next plan, while no pod waits for an address: a plan for

@@ -1,4 +1,4 @@
-//! An interface goes: detached, its device gone, deleted.
+//! Deletes an interface: detach, wait for the device to vanish, delete.
 
 use super::{Executor, addresses::is_unanswered, origin, refusal};
 use crate::{aws::ec2::Refused, node::now};
@@ -19,7 +19,7 @@ const VANISH_WAIT: Duration = Duration::from_secs(30);
 const VANISH_POLL: Duration = Duration::from_millis(200);
 
 /// Tries to delete an interface that EC2 still calls in use, a second apart: detaching takes three
-/// to six seconds, rarely thirty (`facts/ec2-facts.md` §1.6).
+/// to six seconds, rarely thirty (`docs/references.md#ec2-latency`).
 const DELETE_TRIES: u32 = 30;
 
 /// The pause between them.
@@ -68,7 +68,7 @@ impl Executor {
                 Err(error) => warn!(eni = %id, error = %error, "{what}"),
             }
         }
-        // No error ends this here: pods must not get addresses of what is detached.
+        // No error may end this: pods must not get addresses of a detached interface.
         if let Err(error) = self.vanished(eni.record.mac).await {
             warn!(eni = %id, error = format!("{error:#}"), "failed to look whether a device is gone");
         }

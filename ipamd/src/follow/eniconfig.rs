@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 
-/// A label that comes before all others (`facts/peer-ipamd.md` §2.1).
+/// A label that comes before all others (`docs/references.md#peer-eniconfig-selection`).
 const EXTERNAL_LABEL: &str = "vpc.amazonaws.com/externalEniConfig";
 
 /// The ENIConfig of a node that names none.

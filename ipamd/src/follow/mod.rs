@@ -1,4 +1,4 @@
-//! What we read from Kubernetes: this node's labels, the ENIConfig that they choose, pods to come.
+//! What is read from Kubernetes: this node's labels, the ENIConfig that they select, pending pods.
 
 mod eniconfig;
 mod pods;

@@ -1,4 +1,4 @@
-//! Pods that this node is about to start: their addresses are asked for before they are.
+//! Pending pods of this node: their addresses are asked for before the pods start.
 
 use crate::node::Node;
 use futures::StreamExt;
@@ -10,7 +10,7 @@ use kube::{
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tracing::warn;
 
-/// Pods that come within this time of each other are one demand, so that they cost one call.
+/// Pods that come within this time of each other are counted together, so that they cost one call.
 const BATCH: Duration = Duration::from_millis(50);
 
 /// The longest that a stream of them is taken for one.

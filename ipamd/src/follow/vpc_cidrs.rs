@@ -10,8 +10,8 @@ use record::Identity;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tracing::{info, warn};
 
-/// How often the metadata service is asked, as by the peer (`facts/peer-datapath.md` §2.5). It is on
-/// the node's own host: this costs nobody else anything.
+/// How often the metadata service is asked: as often as the peer asks
+/// (`docs/references.md#peer-cidr-refresh`). The service is on the node's own host, so nobody else pays.
 const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Has the filter rules follow the VPC's CIDRs, for ever.
@@ -25,7 +25,7 @@ pub(crate) async fn follow(node: Arc<Node>, imds: Imds) {
                 if is_believed(&cidrs, &last, &known) {
                     match note(&node, &cidrs) {
                         Ok(()) => {
-                            info!(?cidrs, "the VPC has other cidrs now");
+                            info!(?cidrs, "the VPC has other CIDRs now");
                             known = cidrs.clone();
                         }
                         // Not known as done: it is tried again.
@@ -47,8 +47,8 @@ pub(crate) async fn follow(node: Arc<Node>, imds: Imds) {
     }
 }
 
-/// Whether an answer is other than what is known, and to be believed. The service cuts answers short
-/// at times: that a CIDR is gone it must say twice in a row, and a VPC has at least one.
+/// Whether an answer differs from what is known and may be acted on. The service cuts answers short
+/// at times: a CIDR is gone only when two answers in a row lack it, and a VPC has at least one.
 fn is_believed(
     cidrs: &BTreeSet<Ipv4Network>,
     last: &BTreeSet<Ipv4Network>,

@@ -26,7 +26,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-/// The peer's port (`facts/peer-ipamd.md` §0); like the peer's it is on all addresses of the node.
+/// The peer's port, on all addresses of the node as the peer's is (`docs/references.md#peer-metrics`).
 pub(crate) const PORT: u16 = 61_678;
 
 /// A connection is closed after this, answered or not: the peer's limits.

@@ -1,4 +1,4 @@
-//! An address for an attachment: from the pool, after a wait if need be, and on record.
+//! Allocates an address to an attachment: from the pool, after a wait if need be, and on record.
 
 use super::{Node, State, now};
 use crate::tell::{
@@ -22,7 +22,7 @@ pub(crate) enum AllocateError {
         /// When this was said.
         at: Time,
     },
-    /// Nobody waits for the answer any more.
+    /// The caller is gone: nobody waits for the answer.
     CallerLeft,
     /// It could not be put on record.
     Journal(anyhow::Error),

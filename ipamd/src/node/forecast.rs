@@ -1,4 +1,4 @@
-//! What a pod that came now would be told, from memory.
+//! What an ADD would answer now, from memory.
 
 use super::{
     Node, State,
@@ -8,7 +8,7 @@ use super::{
 use pool::Owner;
 use std::time::Instant;
 
-/// What comes of an ADD that comes now.
+/// What an ADD would answer now.
 #[derive(Debug)]
 pub(crate) struct AddForecast {
     /// Whether there is an address for it, and why not.
@@ -20,13 +20,13 @@ pub(crate) struct AddForecast {
 }
 
 impl Node {
-    /// What a pod that came now would be told; `None` when that cannot be message before the deadline.
-    /// Changes nothing.
+    /// What an ADD would answer now; `None` when the state is locked until the deadline. Changes
+    /// nothing.
     pub(crate) fn forecast(&self, deadline: Instant) -> Option<AddForecast> {
         let state = self.store.state_until(deadline)?;
         let cut_off = cut_off(&state);
         let waiting = state.waiting;
-        // A copy, on which can be tried what shall not happen.
+        // On a copy of the pool, so that nothing is allocated.
         let mut pool = state.pool.clone();
         drop(state);
         let in_use = pool.allocations().count();

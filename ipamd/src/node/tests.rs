@@ -1,4 +1,4 @@
-//! A node without a network: what happens to an address behind a DEL, and what STATUS is told.
+//! A node without a network: what happens to an address after a DEL, and what STATUS answers.
 
 use super::*;
 use crate::pods::teardown;

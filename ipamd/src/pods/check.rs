@@ -1,4 +1,4 @@
-//! CHECK: is all that ADD made still there, in the pod, on the node and on record?
+//! CHECK: whether everything that ADD made is still there, in the pod, on the node and on record.
 
 use super::{LOCK_WAIT, busy, internal, owner, pod_name};
 use crate::node::Node;

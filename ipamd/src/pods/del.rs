@@ -1,4 +1,4 @@
-//! DEL: nothing routes to or from the address any more, and the address cools.
+//! DEL: removes the routes and rules of a pod, and releases its address.
 
 use super::{LOCK_WAIT, busy, internal, owner, teardown, unrecorded};
 use crate::node::{EndedLink, Node};
@@ -23,7 +23,7 @@ pub(super) fn del(node: &Node, request: &cni::Request) -> Result<(), Error> {
     }
 }
 
-/// Removes everything of an attachment; its link goes behind the caller's back.
+/// Removes everything of an attachment; its link is removed after this has returned.
 pub(crate) fn remove(node: &Node, attachment: &Attachment) -> anyhow::Result<()> {
     let pod = attachment.pod();
     let mut kernel = node.kernel();

@@ -1,4 +1,4 @@
-//! GC: the runtime's list says whom to look at, the kernel says who is gone.
+//! GC: the runtime's list names candidates, the kernel tells which pods are gone.
 
 use super::{del, internal};
 use crate::{node::Node, pods::orphans::has_ended};

@@ -1,4 +1,4 @@
-//! From a request of the runtime to what it is answered, one file per verb.
+//! Requests of the runtime and their answers, one file per verb.
 
 mod add;
 mod check;
@@ -28,7 +28,7 @@ use tracing::{info, warn};
 /// side, but a killed one may still be at work here.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
-/// Answers one request. `caller_gone` tells whether the caller is gone.
+/// Answers one request. `caller_gone` tells whether the caller has hung up.
 pub(crate) fn handle(node: &Node, request: Request, caller_gone: &dyn Fn() -> bool) -> Reply {
     let began = Instant::now();
     let parsed = match cni::Request::parse(&request.env, &request.stdin) {
@@ -81,7 +81,7 @@ fn answer(
     }
 }
 
-/// What a DEL says must never read as if the pod were gone.
+/// The error of a DEL must never read as if the pod were gone: containerd takes that for success.
 fn for_verb(request: &cni::Request, error: Error) -> Error {
     if request.command == Command::Del { error.for_del() } else { error }
 }
@@ -123,7 +123,7 @@ fn no_address(error: AllocateError) -> Error {
             details: String::new(),
         },
         AllocateError::CallerLeft => internal("wait for an address", "the caller left"),
-        AllocateError::Journal(error) => internal("note the allocation address", error),
+        AllocateError::Journal(error) => internal("put the address on record", error),
     }
 }
 

@@ -1,12 +1,14 @@
-//! Pods that end without a DEL: the kernel says that they are gone, and their addresses come back.
+//! Pods that end without a DEL: their addresses are released once their namespaces are gone.
 //!
 //! When an ADD has failed, and then its DEL too, containerd removes the namespace and asks no more
-//! (`facts/cni.md` §4.3); and a namespace can be removed by hand. Who finds an attachment on record
-//! without its link orphans it ([`Node::suspect_orphan`]). A thread looks at it after a while, and again as long
-//! as the link is missing; with nothing suspected it sleeps.
+//! (`docs/references.md#runtime-failed-del`); and a namespace can be removed by hand. Whoever finds
+//! an attachment on record without its link reports it ([`Node::suspect_orphan`]). A thread looks at
+//! the attachment after a while, and again as long as the link is missing; with nothing suspected
+//! the thread sleeps.
 //!
-//! Law of this daemon: an address stays with its pod until a DEL, or until the pod's namespace is seen
-//! to be gone. So a namespace that is there keeps its address, also when nothing of ours is in it.
+//! Law 1 (ARCHITECTURE.md): an address stays with its pod until a DEL, or until the pod's namespace
+//! is seen to be gone. So a namespace that is there keeps its address, also when nothing of ours is
+//! in it.
 
 use super::del;
 use crate::{node::Node, tell::metrics};

@@ -1,4 +1,4 @@
-//! What ADD answers: our interfaces, behind those of plugins before us.
+//! The result of an ADD: our interfaces, after those of plugins before ours.
 
 use cni::{AddResult, Interface, IpConfig, peer};
 use ipnetwork::{IpNetwork, Ipv4Network};

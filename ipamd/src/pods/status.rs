@@ -1,4 +1,4 @@
-//! STATUS: could an ADD be served now, or soon? From memory: nobody is asked, nothing is waited for.
+//! STATUS: whether an ADD could be served now or soon, from memory, without calls or waits.
 
 use super::no_address;
 use crate::node::{AddForecast, AllocateError, Node};

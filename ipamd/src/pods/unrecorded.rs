@@ -1,5 +1,5 @@
-//! What a pod left that is not on record: one that the peer's plugin made, or one of ours whose
-//! record is lost. Its result says what routes it.
+//! Remains of a pod that is not on record: one of the peer's, or one of ours whose record is lost.
+//! The result that the runtime kept names its routes and rules.
 
 use crate::node::Node;
 use anyhow::{Context, Result};
@@ -16,7 +16,8 @@ use net::{
 };
 use tracing::info;
 
-/// Priority of the rules of pods with security groups of their own (`facts/peer-datapath.md` §1.8).
+/// Priority of the rules of pods with security groups of their own
+/// (`docs/references.md#peer-branch-rules`).
 const VLAN_RULES: u32 = 10;
 
 /// Removes routes and rules of a pod that has ended, as its result names them. Those of an address
@@ -66,7 +67,7 @@ fn unlink(kernel: &mut Netlink, name: &str, right: impl Fn(&Link) -> bool) -> Re
     Ok(1)
 }
 
-/// Rules and routes of a pod, ours and the peer's (`facts/peer-datapath.md` §1.6 to §1.8).
+/// Rules and routes of a pod, ours and the peer's (`docs/references.md#peer-pod-rules`).
 fn routing(remains: &Remains) -> Vec<Object> {
     let address = Ipv4Network::from(remains.address);
     let route = Route { link: None, ..Route::on_link(address, 0) };

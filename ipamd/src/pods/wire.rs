@@ -1,4 +1,4 @@
-//! The socket that the plugin talks to: a bounded number of threads wait there, and answer.
+//! Serves the plugin's socket with a bounded number of worker threads.
 
 use crate::{node::Node, pods};
 use anyhow::Result;
@@ -19,7 +19,7 @@ const AT_ONCE: usize = 256;
 const RECEIVE: Duration = Duration::from_secs(5);
 
 /// How long to wait after the socket refused a connection, so that an error that stays (no
-/// descriptors caller_gone) does not become a busy loop.
+/// descriptors left) does not become a busy loop.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Threads that wait for requests while there are none. As many as runtimes start pods side by side
@@ -35,14 +35,14 @@ pub(crate) fn start(node: Arc<Node>, listener: Listener) -> Result<()> {
     Ok(())
 }
 
-/// Who answers.
+/// The worker threads, and what they share.
 struct Workers {
     node: Arc<Node>,
     listener: Listener,
     count: Mutex<Count>,
 }
 
-/// Threads of the workers.
+/// How many workers there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Count {
     all: usize,
@@ -60,19 +60,19 @@ enum Next {
 }
 
 impl Count {
-    /// One more waits.
+    /// One more worker, idle.
     fn spawned(&mut self) {
         self.all += 1;
         self.idle += 1;
     }
 
-    /// One of those that waited has a request. Whether another must be spawned, as nobody waits now.
+    /// An idle worker has a request. Returns whether another must be spawned, as none is idle now.
     fn busy(&mut self) -> bool {
         self.idle -= 1;
         self.idle == 0 && self.all < AT_ONCE
     }
 
-    /// One has answered.
+    /// A worker has answered.
     fn idle(&mut self) -> Next {
         if self.idle >= IDLE {
             self.all -= 1;

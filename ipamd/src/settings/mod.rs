@@ -188,7 +188,8 @@ impl Settings {
             run_dir: rpc::run_dir(),
             plugin: read.value("ENI_CNI_PLUGIN").map(Into::into),
             add_wait: read.seconds("ENI_CNI_ADD_WAIT", 30),
-            // kubelet repeats a DEL that failed at once, and again after 52 s (`facts/cni.md` §4.3).
+            // kubelet repeats a failed DEL at once, and again after 52 s
+            // (`docs/references.md#runtime-failed-del`).
             gone_after: read.seconds("ENI_CNI_GONE_AFTER", 60),
             metrics: if read.flag("DISABLE_METRICS", false) {
                 Metrics::Off

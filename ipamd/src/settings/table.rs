@@ -1,4 +1,4 @@
-//! Every setting that there is, and whether it works: for the log, the README and `ipamd settings`.
+//! Every setting, and whether it works: for the log, the README and `ipamd settings`.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ const fn line(name: &'static str, default: &'static str, support: Support) -> Li
     Line { name, default, support }
 }
 
-/// Every setting that we know, the peer's (`facts/peer-ipamd.md` §1) and ours (`ENI_CNI_…`).
+/// Every setting that we know, the peer's (`docs/references.md#peer-settings`) and ours (`ENI_CNI_…`).
 pub(crate) const TABLE: &[Line] = &[
     line("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "false", Support::Works),
     line("ENI_CONFIG_ANNOTATION_DEF", "k8s.amazonaws.com/eniConfig", Support::Works),

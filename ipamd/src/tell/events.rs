@@ -1,4 +1,4 @@
-//! Events of the Node: that pods get no address, and why, for whoever looks with kubectl.
+//! Events of the Node that say why pods get no address.
 
 use super::report::AddFailure;
 use k8s_openapi::api::core::v1::{Node, ObjectReference};
@@ -13,10 +13,10 @@ use std::{
 use tokio::sync::watch;
 use tracing::warn;
 
-/// Events of one reason are so far apart, however many pods fail: enough to see that it lasts.
+/// The shortest time between two events of one reason, however many pods fail.
 const PAUSE: Duration = Duration::from_secs(300);
 
-/// Kubernetes takes no longer note.
+/// The longest note that Kubernetes takes.
 const LONGEST_NOTE: usize = 1024;
 
 /// Writes an event for every ADD that failed for want of an address, for ever.

@@ -1,4 +1,4 @@
-//! What the daemon tells people: log lines and answers, metrics, events.
+//! What the daemon reports: log lines, answers, metrics, events.
 
 pub(crate) mod events;
 pub(crate) mod log;

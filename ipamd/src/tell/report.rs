@@ -1,6 +1,6 @@
-//! Why the pool is as it is: one line in the log, metrics, and what a pod without address is told.
+//! The reason of the pool's state: as a log line, as metrics, and as the error of a failed ADD.
 //!
-//! All three are made here, of the plan's reason and the pool's counts.
+//! All three are made here, from the plan's reason and the pool's counts.
 
 use crate::tell::metrics::{self, Page};
 use pool::{Action, Counts, NoAddress, Plan, REASONS, Reason, Time};
@@ -32,7 +32,7 @@ impl Report {
     }
 }
 
-/// What a pod is told that gets no address: how many there are, why there are no more, and when
+/// The error for a pod that gets no address: how many there are, why there are no more, and when
 /// that may change.
 pub(crate) fn no_address(none: &NoAddress, reason: &Reason, now: Time) -> String {
     let next_try = reason.retry_at().map(|at| at.0.saturating_sub(now.0).as_secs() + 1);

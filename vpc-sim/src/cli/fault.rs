@@ -1,4 +1,4 @@
-//! `fault`: what goes wrong, and for whom.
+//! `fault`: adds, lists and removes faults.
 
 use super::{examples, print};
 use crate::world::{
@@ -20,7 +20,7 @@ pub(super) enum FaultCommand {
     /// Add a fault and print its number
     #[command(after_help = examples::FAULT_ADD)]
     Add(FaultArgs),
-    /// Show the faults that can act still
+    /// Show the active faults
     #[command(after_help = examples::FAULT_LIST)]
     List {
         /// As JSON

@@ -72,10 +72,10 @@ enum Command {
     /// Add address blocks to the VPC
     #[command(subcommand)]
     Block(BlockCommand),
-    /// Let things go wrong
+    /// Inject faults
     #[command(subcommand)]
     Fault(FaultCommand),
-    /// Show the calls of EC2, counted by action and node
+    /// Show EC2 calls by action and node
     #[command(after_help = examples::CALLS)]
     Calls(CallsArgs),
     /// Print a script that completes this program's commands in a shell
@@ -153,13 +153,13 @@ enum DaemonCommand {
         #[command(flatten)]
         how: DaemonArgs,
     },
-    /// Ask it to end
+    /// Stop it with SIGTERM
     #[command(after_help = examples::DAEMON_STOP)]
     Stop {
         /// Name of the node
         node: String,
     },
-    /// Kill it
+    /// Kill it with SIGKILL
     #[command(after_help = examples::DAEMON_KILL)]
     Kill {
         /// Name of the node

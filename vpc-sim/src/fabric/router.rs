@@ -127,7 +127,7 @@ impl Router {
             Op::Add(internet),
             Op::Add(services),
             Op::Add(address(LOOPBACK, METADATA_SERVICE)),
-            // Link-local services that nobody serves are met with silence.
+            // Link-local services that nobody serves do not answer.
             Op::Add(Object::Route(Route::on_link(link_local, VOID))),
             neighbour(INTERNET, PLACE_HOP, PLACE_MAC),
             neighbour(SERVICES, PLACE_HOP, PLACE_MAC),

@@ -1,4 +1,4 @@
-//! One network namespace of a world, and our way into it.
+//! One network namespace of a world, and how to enter it.
 
 use super::names;
 use anyhow::{Context, Result};

@@ -1,7 +1,7 @@
 //! What the container runtime does for one pod's network: the conflist's chain, the kept result,
 //! and the DELs that containerd sends.
 //!
-//! Written after containerd 2, go-cni and libcni 1.3, with their habits that decide whether an
+//! Modelled after containerd 2, go-cni and libcni 1.3, with the behaviour that decides whether an
 //! address leaks.
 
 mod exec;

@@ -1,4 +1,4 @@
-//! The calls of a world, as the command line is told them.
+//! The log and the counts of EC2 calls, for the command line.
 
 use super::World;
 use anyhow::Result;

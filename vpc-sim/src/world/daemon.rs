@@ -83,7 +83,7 @@ impl World {
         Ok(())
     }
 
-    /// Kills the daemon of a node without a word. One that does not run has ended.
+    /// Kills the daemon of a node with SIGKILL. One that does not run has ended.
     ///
     /// # Errors
     /// There is no such node.

@@ -1,4 +1,4 @@
-//! Where in a world file the entry is that makes no VPC.
+//! Line and column of the entry in a world file that makes no VPC.
 
 use serde::Deserialize;
 use std::{collections::BTreeMap, ops::Range};

@@ -1,4 +1,4 @@
-//! The fabric in a world: one thread's work at a time, following what the VPC says.
+//! Keeps the fabric in step with the VPC, one change at a time.
 
 use crate::{api::cloud::Cloud, fabric::Fabric};
 use anyhow::{Context, Result, anyhow, bail};

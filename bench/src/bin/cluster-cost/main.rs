@@ -1,7 +1,7 @@
 //! What a cluster costs in EC2 calls and in time until pods can start: ours, the peer's, the bound.
 //!
 //! Virtual time. Our nodes are the real pool; the peer's are its calls, in its order, with its
-//! retries (`facts/ec2-facts.md` §5). Both meet the buckets of the simulated VPC.
+//! retries (`docs/references.md#peer-calls`). Both meet the buckets of the simulated VPC.
 
 mod peer;
 
@@ -82,7 +82,8 @@ impl Call {
         }
     }
 
-    /// Capacity of its bucket, and tokens a second, for the bound (`facts/ec2-facts.md` §1.8).
+    /// Capacity of its bucket, and tokens a second, for the bound
+    /// (`docs/references.md#ec2-throttling`).
     fn bucket(self) -> (f64, f64) {
         match self {
             Self::Create | Self::Modify | Self::Delete => (100.0, 5.0),
@@ -268,7 +269,7 @@ fn run<N: Node>(who: &'static str, mut nodes: Vec<N>) -> Row {
     Row { who, ec2, ready }
 }
 
-/// The time in which the buckets can serve every node (`facts/ec2-facts.md` §5.2).
+/// The time in which the buckets can serve every node (`docs/references.md#ec2-throttling`).
 fn bound(nodes: u64, calls: &[Call]) -> f64 {
     let need = |call: &Call| {
         let (capacity, refill) = call.bucket();

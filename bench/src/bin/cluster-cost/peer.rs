@@ -95,7 +95,7 @@ impl Node for Peer {
         }
         self.tries += 1;
         if self.tries < SDK_TRIES {
-            // botocore and the Go SDK: full jitter, from a second on.
+            // botocore and the Go SDK: full jitter, starting at one second.
             let pause = self.random(1_000 << (self.tries - 1));
             return (Some(now + LATENCY + pause), false);
         }

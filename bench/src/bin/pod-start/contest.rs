@@ -1,4 +1,4 @@
-//! Who is measured, in turns, and what was measured.
+//! The contestants, measured interleaved, and their latencies.
 
 use crate::{floor::Floor, node::BenchNode, run::Call};
 use std::{
@@ -72,7 +72,7 @@ pub(crate) fn quantile(sorted: &[Duration], part: f64) -> f64 {
     sorted[at.clamp(1, sorted.len()) - 1].as_secs_f64() * 1e6
 }
 
-/// What takes its turns.
+/// The contestants on one node, and what was measured.
 pub(crate) struct Contest<'a> {
     pub(crate) node: &'a BenchNode,
     stock: PathBuf,
@@ -111,7 +111,7 @@ impl<'a> Contest<'a> {
         &self.stock
     }
 
-    /// Everybody's turn: so many pods side by side are started, then stopped.
+    /// One round: each contestant starts that many pods concurrently, then stops them.
     pub(crate) fn round(&mut self, case: Case) {
         for who in Who::ALL {
             let calls: Vec<Call> = (0..case.at_once).map(|at| self.call(who, at)).collect();
@@ -187,7 +187,7 @@ impl<'a> Contest<'a> {
     }
 }
 
-/// The link of the pod before goes behind its DEL.
+/// The link of the previous pod is removed after its DEL has answered.
 fn wait_until_empty(slot: &Path) {
     let begun = Instant::now();
     let look = || net::Netlink::open()?.link_by_name("eth0");

@@ -12,8 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// First address of pods that only the kernel knows: none of the world's, and other last octets than
-/// those of the world's pods, so that no index of a link is taken.
+/// First address of pods that only the kernel knows: none of the world's, and other last octets
+/// than those of the world's pods, so that no index of a link is taken.
 const FIRST: u32 = u32::from_be_bytes([100, 65, 128, 1]);
 
 /// The routing table of the first interface for pods.
@@ -67,7 +67,7 @@ impl Floor {
         took
     }
 
-    /// What goes behind the caller's back.
+    /// Removes the link, which a DEL leaves to the reaper.
     pub(crate) fn end(&mut self) {
         self.host.apply(&[self.pod.unlink(self.ends.host)]).unwrap();
     }

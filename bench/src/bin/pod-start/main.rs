@@ -33,8 +33,8 @@ const AT_ONCE: [(usize, usize); 3] = [(1, 100), (8, 16), (30, 6)];
 /// For how long the daemon is watched while nobody asks it for anything.
 const WATCH: Duration = Duration::from_secs(10);
 
-/// Until what went on has ended: links that go behind the caller's back, addresses that rest.
-const CONSISTENCY_WINDOW: Duration = Duration::from_secs(4);
+/// Until pending work has ended: links that the reaper removes, addresses in cooldown.
+const QUIET: Duration = Duration::from_secs(4);
 
 /// A file system in memory, as `/var/run` of a real node is.
 const IN_MEMORY: &str = "/dev/shm";
@@ -55,7 +55,7 @@ fn main() -> io::Result<()> {
     let mut daemon = vec![];
     for pods in PODS {
         node.crowd(pods);
-        thread::sleep(CONSISTENCY_WINDOW);
+        thread::sleep(QUIET);
         daemon.push((pods, Memory::of(node.daemon()), Rest::watch(node.daemon(), WATCH)));
         for (at_once, all) in AT_ONCE {
             let case = Case { pods, at_once };
@@ -79,7 +79,7 @@ fn clean_up_on_panic(folder: PathBuf) {
     panic::set_hook(Box::new(move |panic| {
         tell(panic);
         let world = format!("t{}-0", process::id());
-        // What is left is message by the panic already.
+        // The panic has reported what is wrong already.
         let _ = Command::new(tests::binary("vpc-sim")).args(["--name", &world, "down"]).status();
         let _ = fs::remove_dir_all(&folder);
         process::abort();

@@ -14,12 +14,12 @@ use std::{
 };
 use tests::world::{CUSTOM, World, ZONES};
 
-/// Addresses on the node before anything is timed: for the pods that are just there, those that come
-/// and go, and those that rest after it.
+/// Addresses on the node before anything is timed: for the pods that are just there, those that
+/// come and go, and those in cooldown after it.
 const ADDRESSES: &str = "MINIMUM_IP_TARGET=1600";
 
-/// No call of EC2 while something is timed, and prefixes, as nodes with so many pods have. Addresses
-/// that rest longer would wake the daemon while it is watched.
+/// No call of EC2 while something is timed, and prefixes, as nodes with so many pods have.
+/// Addresses with a longer cooldown would wake the daemon while it is watched.
 const SETTINGS: [&str; 5] = [
     "IP_COOLDOWN_PERIOD=2",
     ADDRESSES,
@@ -44,7 +44,7 @@ pub(crate) struct BenchNode {
     run_dir: PathBuf,
     namespace: PathBuf,
     stdin: String,
-    /// Two sets of namespaces for each who makes links: a link may go behind the caller's back.
+    /// Two sets of namespaces per contestant: a link may be removed after its DEL has answered.
     slots: Mutex<Vec<PathBuf>>,
     turns: AtomicUsize,
     crowd: Mutex<usize>,
@@ -110,7 +110,7 @@ impl BenchNode {
             0 => self.turns.fetch_add(1, Ordering::Relaxed) + 1,
             _ => self.turns.load(Ordering::Relaxed),
         };
-        // Two turns of the same later: its links are gone for long.
+        // Two rounds of the same contestant later, its links are long gone.
         let set = turn / Who::ALL.len() % 2;
         let index = (at * Who::ALL.len() + who as usize) * 2 + set;
         let mut slots = self.slots.lock().unwrap();

@@ -44,7 +44,7 @@ pub(crate) struct Plugin {
     pub(crate) faults: u64,
 }
 
-/// Starts all of them in turns. `call` is an ADD of ours.
+/// Starts all of them, interleaved. `call` is an ADD of ours.
 pub(crate) fn measure(call: &Call, stock: &Path, folder: &Path) -> (Vec<Started>, Plugin) {
     let empty = folder.join("empty");
     empty::write(&empty).unwrap();

@@ -18,7 +18,7 @@ use std::{
 /// (measured: 500 do, 100 do not).
 const BATCH: usize = 64;
 
-/// A way into the kernel's network of one namespace.
+/// A netlink socket of one network namespace.
 #[derive(Debug)]
 pub struct Netlink {
     pub(crate) channel: Channel,
@@ -116,7 +116,7 @@ impl Netlink {
         Ok(failures)
     }
 
-    /// Best effort: an undo that fails leaves what the caller's error already speaks of.
+    /// Best effort: the caller's error already reports what an undo that fails leaves in place.
     fn undo(&mut self, made: &[&Op]) {
         let back: Vec<Op> = made.iter().rev().filter_map(|op| op.inverse()).collect();
         let _ = self.apply_each(&back);

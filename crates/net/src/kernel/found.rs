@@ -1,4 +1,4 @@
-//! What the kernel has of what is wanted: which changes are missing, and what may concern them.
+//! Compares the kernel with the desired changes: which are missing, and which events concern them.
 
 use crate::{
     kernel::{apply::Netlink, query::LinkState, watch::Event},
@@ -55,8 +55,8 @@ impl Kind {
     }
 }
 
-/// What the kernel has of the kinds that were looked at, as far as what was wanted speaks of them.
-/// Of others nothing is known, and nothing of them counts as missing.
+/// What the kernel has of the kinds that were listed, as far as the desired changes name them.
+/// Objects of other kinds are unknown, and never count as missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// Links by index.
@@ -70,7 +70,7 @@ pub struct Found {
 }
 
 impl Netlink {
-    /// Looks at kinds of things, as far as the wanted changes speak of them.
+    /// Lists these kinds, as far as the desired changes name them.
     pub fn look(&mut self, wanted: &[Op], kinds: &BTreeSet<Kind>) -> io::Result<Found> {
         let objects = || {
             wanted.iter().filter_map(|op| match op {
@@ -118,7 +118,7 @@ impl Netlink {
         Ok(found)
     }
 
-    /// Looks at everything there is.
+    /// Lists every kind.
     pub fn look_everywhere(&mut self) -> io::Result<Found> {
         Ok(Found {
             links: Some(self.link_states()?),
@@ -129,7 +129,7 @@ impl Netlink {
     }
 }
 
-/// What has to be changed so that the kernel has what is wanted, in the order in which it is wanted.
+/// The desired changes that the kernel lacks, in their order.
 ///
 /// A pair of links cannot be compared, nor a neighbour: they never count as missing. A change to a
 /// link that does not exist is left out, because it cannot be made.
@@ -183,7 +183,7 @@ fn differences(change: &LinkChange, state: &LinkState) -> Vec<Op> {
     [rest, name].into_iter().filter(|it| *it != keep).map(Op::Change).collect()
 }
 
-/// What is ours, quick to ask whether something that happened concerns it.
+/// An index of our objects that answers quickly whether an event concerns one of them.
 #[derive(Clone, Debug, Default)]
 pub struct Ours {
     links: BTreeMap<u32, Vec<LinkChange>>,
@@ -193,7 +193,7 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// An index of what is wanted.
+    /// Indexes the desired changes.
     pub fn of(wanted: &[Op]) -> Self {
         let mut ours = Self::default();
         for op in wanted {
@@ -229,8 +229,7 @@ impl Ours {
         }
     }
 
-    /// Which kinds have to be looked at because of something that happened; none if it is not about
-    /// anything of ours.
+    /// The kinds that an event makes necessary to list; none if it concerns nothing of ours.
     pub fn concerned(&self, event: &Event) -> BTreeSet<Kind> {
         // Routes vanish without a word when their link goes down or loses its last address.
         let down = || BTreeSet::from([Kind::Link, Kind::Address, Kind::Route]);

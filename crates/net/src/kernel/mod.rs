@@ -1,4 +1,4 @@
-//! Doing: netlink and `nft`, in batches; what there is, and what others change.
+//! The kernel side: applies changes by netlink and `nft`, lists objects, watches changes of others.
 
 pub mod found;
 pub mod netns;

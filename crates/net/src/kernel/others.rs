@@ -1,4 +1,5 @@
-//! What other programs put into the kernel: looked at, and removed whatever it is marked with.
+//! Objects of other programs in the kernel: listed, and removed whatever protocol they are marked
+//! with.
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "the kernel's lists are open: what we do not know we skip"

@@ -1,5 +1,5 @@
-//! Which netlink ports are ours: the kernel says by which port a change came, so that nobody has to
-//! look into changes that this process made itself.
+//! Which netlink ports are ours: the kernel names the port of each change, so that changes of this
+//! process need not be inspected.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

@@ -1,4 +1,4 @@
-//! What others change, as the kernel tells it: no polling, and nothing that we changed ourselves.
+//! Changes that others make, as notifications of the kernel: no polling, and none of our own.
 //!
 //! Notifications of links, IPv4 addresses, routes, rules and settings of links, and of one nftables
 //! table. Most are dropped here by a look at their headers; what is left may concern something of
@@ -71,7 +71,7 @@ const GATHER: Duration = Duration::from_millis(20);
 /// Datagrams that are read before the caller gets a look.
 const AT_ONCE: usize = 256;
 
-/// Something that another program, or the kernel by itself, did.
+/// A change by another program, or by the kernel itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// What.
@@ -111,7 +111,7 @@ pub enum Event {
     Settings(Option<u32>),
     /// Our nftables table was changed.
     Firewall,
-    /// More happened than there was room for: anything may have changed.
+    /// The socket's buffer overran: anything may have changed.
     Overrun,
 }
 

@@ -5,7 +5,7 @@ use ipnetwork::{IpNetwork, Ipv4Network};
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
 /// Priority of the rule that sends what an interface's primary address sends by that interface
-/// (`facts/peer-datapath.md` §2.1).
+/// (`docs/references.md#peer-priorities`).
 pub const FROM_ENI: u32 = 32_765;
 
 /// Priority of the rule that sends what is marked for an interface to its table: where the peer has
@@ -101,7 +101,7 @@ impl Eni {
         new.chain(self.cidrs.difference(cidrs).map(rule).map(Op::Remove)).collect()
     }
 
-    /// What stays behind when the device vanishes: rules name tables, not links.
+    /// What the kernel keeps when the device vanishes: rules name tables, not links.
     pub fn leftovers(&self) -> Vec<Op> {
         self.rules().into_iter().map(Object::Rule).map(Op::Remove).collect()
     }
@@ -116,7 +116,7 @@ impl Eni {
     }
 }
 
-/// The VPC router's address in a subnet: its base plus one (`facts/ec2-facts.md` §1.4).
+/// The VPC router's address in a subnet: its base plus one (`docs/references.md#vpc-router`).
 pub fn gateway(subnet: Ipv4Network) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(subnet.network()).saturating_add(1))
 }

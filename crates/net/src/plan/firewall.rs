@@ -1,5 +1,5 @@
-//! The node's filter rules as text: what pods may send, which traffic leaves by which interface, and
-//! what of it is translated.
+//! The node's filter rules as text: what pods may send, which traffic leaves by which interface,
+//! and what of it is translated.
 
 use crate::plan::layout::{self, TableMarks};
 use ipnetwork::Ipv4Network;
@@ -13,7 +13,7 @@ use std::{
 /// table as it left it.
 pub const TABLE: &str = "eni-cni";
 
-/// Where an instance asks who it is (`facts/ec2-facts.md` §2).
+/// Where an instance asks who it is (`docs/references.md#imds-address`).
 const METADATA_SERVICE: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// What the rules are made of.
@@ -52,10 +52,10 @@ pub enum Snat {
     External,
 }
 
-/// Whether NodePort traffic is looked after.
+/// Whether answers to NodePort traffic leave by the interface that it came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodePort {
-    /// Answers leave by the interface that the question came in by.
+    /// Answers leave by the interface that the request came in by.
     Supported,
     /// Answers leave by the pod's interface.
     Ignored,
@@ -115,8 +115,8 @@ impl Firewall {
         if let Some(how) = how {
             self.write_leave_vpc(text, how)?;
         }
-        // Pods have no IPv6 here: their router advertisements must not become the node's routes, nor
-        // their link-local addresses a way to its services.
+        // Pods have no IPv6 here: their router advertisements must not become the node's routes,
+        // and their link-local addresses must not reach its services.
         writeln!(
             text,
             "}}\ntable ip6 {TABLE} {{\n  chain from-pods {{ type filter hook prerouting priority raw;\n    \
@@ -125,8 +125,9 @@ impl Firewall {
         )
     }
 
-    /// A connection to the node itself by one of its interfaces: its answers go back by that one.
-    /// What answers the node comes to an address of it as well, and begins nothing.
+    /// A connection to the node itself by one of its interfaces: its answers leave by that
+    /// interface. Answers to the node come to one of its addresses as well, but begin no
+    /// connection.
     fn write_came_in(&self, text: &mut String) -> Result {
         let Self { primary_link, mark, .. } = self;
         writeln!(text, "  chain came-in {{ type filter hook prerouting priority mangle;")?;
@@ -145,10 +146,10 @@ impl Firewall {
         writeln!(text, "  }}")
     }
 
-    /// The mark of a packet says which way it goes: first by the pod's interface, which its device
-    /// group names; then as its connection says. Answers that do not come from a pod of this node are
-    /// those of services whose pod is elsewhere. After all others: the peer's chain, which is there
-    /// until the next boot after a change from it, sets the whole mark anew.
+    /// The mark selects the interface that a packet leaves by: that of the pod, which its device
+    /// group names, unless its connection is marked otherwise. Answers that do not come from a pod
+    /// of this node are those of services whose pod is elsewhere. This chain comes last: the peer's
+    /// chain, which stays until the next boot after a change-over, overwrites the whole mark.
     fn write_choice(&self, text: &mut String) -> Result {
         let (secondary, mask) = (self.secondary(), self.mask());
         if secondary.is_empty() && !self.marks() {
@@ -235,10 +236,10 @@ impl Firewall {
     }
 }
 
-/// A packet that begins something is dropped when its source is not routed back to the veth that it
-/// came by: what the kernel's strict setting of the veth does for every packet, for the case that
-/// somebody sets it to 0. Measured: for every packet this would cost a twelfth of what it costs to
-/// forward it. Neither does a pod reach what listens on the node's loopback only, whatever
+/// A packet that begins a connection is dropped when its source is not routed back to the veth that it
+/// came by. The kernel's strict setting of the veth does that for every packet; this rule is for the
+/// case that somebody sets it to 0. Measured: for every packet the rule would cost a twelfth of the
+/// cost of forwarding. It also keeps pods from what listens on the node's loopback only, whatever
 /// `route_localnet` is.
 fn write_spoofed(text: &mut String) -> Result {
     writeln!(
@@ -250,7 +251,7 @@ fn write_spoofed(text: &mut String) -> Result {
     )
 }
 
-/// After destination translation: whoever answers pods in the service's place stays reachable.
+/// After destination translation, so that a substitute for the service stays reachable.
 fn write_metadata(text: &mut String) -> Result {
     writeln!(
         text,

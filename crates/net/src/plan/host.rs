@@ -6,7 +6,7 @@ use crate::plan::{
 };
 use ipnetwork::Ipv4Network;
 
-/// Priority of the rules to pods (`facts/peer-datapath.md` §2.1).
+/// Priority of the rules to pods (`docs/references.md#peer-priorities`).
 pub const TO_POD: u32 = 512;
 
 /// Priority of the rule that sends marked traffic out by the primary interface (same source).

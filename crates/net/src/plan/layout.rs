@@ -9,7 +9,7 @@ pub enum Layout {
     /// costs does not grow with the number of pods.
     Flat,
     /// One rule to each pod and one from each pod of a secondary interface, exactly as the peer
-    /// makes them (`facts/peer-datapath.md` §1.6).
+    /// makes them (`docs/references.md#peer-pod-rules`).
     Peer,
 }
 
@@ -54,7 +54,7 @@ impl TableMarks {
 pub enum EgressSelector {
     /// The main table: the address is one of the primary interface.
     Main,
-    /// The device group of its veth says which table; filter rules make a mark of it, and the
+    /// The device group of its veth names the table; filter rules turn it into a mark, and the
     /// interface has a rule for that mark.
     Marked,
     /// The interface has a rule for the /28 that the address is in.
@@ -66,8 +66,8 @@ pub enum EgressSelector {
 }
 
 impl EgressSelector {
-    /// The way of a pod whose address belongs to the interface with this table. `in_prefix` tells
-    /// whether EC2 has assigned the address as part of a prefix.
+    /// The selector of a pod whose address belongs to the interface with this table. `in_prefix`:
+    /// EC2 has assigned the address as part of a prefix.
     pub fn of(layout: Layout, marks: Option<TableMarks>, table: u32, in_prefix: bool) -> Self {
         match layout {
             Layout::Peer => Self::Peer,

@@ -1,4 +1,4 @@
-//! Rules of ours that nothing needs any more: of another layout, of pods that are gone.
+//! Stale rules of ours: of another layout, and of pods that are gone.
 
 use crate::plan::{
     eni::{FROM_CIDR, MARKED_TABLE},
@@ -9,7 +9,7 @@ use crate::plan::{
 use ipnetwork::Ipv4Network;
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
-/// What tells rules that are over from those of others, and from those that are needed.
+/// What distinguishes stale rules from needed ones and from those of other programs.
 #[derive(Clone, Debug, Default)]
 pub struct Needed {
     /// Rules that must be there.
@@ -48,8 +48,8 @@ impl Needed {
         }
     }
 
-    /// A rule for one of our pods that is not needed is of another layout. A rule for an address that
-    /// is ours and that no pod has would lead its next pod astray.
+    /// A rule for one of our pods that is not needed is of another layout. A rule for an address
+    /// that is ours and that no pod has would misroute the next pod with that address.
     fn is_over_pod(&self, pod: Ipv4Network) -> bool {
         let address = pod.ip();
         pod.prefix() == 32

@@ -1,4 +1,4 @@
-//! Deciding: what the kernel must get for a node, an interface, a pod. Pure values.
+//! Which changes a node, an interface and a pod need, as pure values.
 
 pub mod eni;
 pub mod firewall;

@@ -13,11 +13,11 @@ use std::{net::Ipv4Addr, os::fd::RawFd};
 pub const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
 /// Priority of the peer's rules that send what a pod sends to the table of its interface
-/// (`facts/peer-datapath.md` §2.1).
+/// (`docs/references.md#peer-priorities`).
 pub const FROM_POD: u32 = 1536;
 
 /// Added to a number made of the pod's address, for the index of the host end: far above those that
-/// the kernel deals out by itself.
+/// the kernel assigns by itself.
 const FIRST_INDEX: u32 = 1 << 20;
 
 /// Index of the pod's end: the kernel's own choice in a namespace that has only its loopback.
@@ -34,7 +34,7 @@ pub struct Pod {
     pub address: Ipv4Addr,
     /// Routing table of the interface that holds the address; the main table for the primary one.
     pub table: u32,
-    /// How what it sends finds that table.
+    /// How its packets find that table.
     pub egress: EgressSelector,
     /// MTU of both ends.
     pub mtu: u32,
@@ -98,7 +98,7 @@ impl Pod {
         ops
     }
 
-    /// Puts the host end into the group that it would be born in now.
+    /// Puts the host end into the device group that it would be created in now.
     pub fn regroup(&self, host: u32) -> Op {
         Op::Change(LinkChange { link: host, group: Some(self.group()), ..LinkChange::default() })
     }

@@ -3,7 +3,7 @@
 use super::*;
 use std::{cmp::Reverse, collections::BTreeMap};
 
-/// Pods come and go and addresses rest, in the same way in every run.
+/// Pods come and go and addresses cool, the same in every run.
 #[test]
 fn the_address_that_a_pod_gets_is_the_best_of_all_that_are_free() {
     let (_, mut mixed) = prefixed(4, "subnet-node", 2);
@@ -37,7 +37,7 @@ fn the_address_that_a_pod_gets_is_the_best_of_all_that_are_free() {
     assert!(given > 1_000, "only {given} pods were started");
 }
 
-/// The same as it is message: the fullest interface, the fullest prefix, the longest rest.
+/// The same by its definition: the fullest interface, the fullest prefix, the longest cooldown.
 fn best_of_all(pool: &Pool, now: Time) -> Option<Allocation> {
     let mut on_eni: BTreeMap<&EniId, usize> = BTreeMap::new();
     for (_, allocation) in pool.ledger.all() {

@@ -40,7 +40,7 @@ fn prefixes_are_asked_for_by_whole_ones() {
     assert_eq!(pool.plan(AT).actions, [assign(id(0), Amount::Prefixes(2))]);
 }
 
-// Users' pain: addresses that rest counted as available, and a burst starved.
+// Users' pain: addresses in cooldown counted as available, and a burst starved.
 #[test]
 fn resting_addresses_do_not_count_as_free() {
     let targets = Targets { warm_addresses: Some(2), ..TARGETS };

@@ -1,4 +1,4 @@
-//! An EC2 that always says yes, for tests of where the pool comes to rest.
+//! An EC2 that grants everything, for tests of the state in which the pool has nothing to do.
 
 use super::*;
 

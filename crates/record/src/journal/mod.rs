@@ -47,7 +47,7 @@ impl Journal {
     /// Opens the journal of a run folder, and reads what it holds.
     ///
     /// A record that was cut off by a crash ends the file: its answer never left. Damage before
-    /// good records is an error: it is no crash of ours, and somebody must look.
+    /// good records is an error: no crash of ours causes it, and an operator must look.
     pub fn open(run_dir: &Path) -> Result<Self> {
         fs::create_dir_all(run_dir).with_context(|| format!("make {}", run_dir.display()))?;
         let path = run_dir.join(FILE);
@@ -66,7 +66,7 @@ impl Journal {
         &self.snapshot
     }
 
-    /// Notes an assignment. Returns when it is on record: only then may the answer leave.
+    /// Notes an allocation. Returns when it is on record: only then may the answer leave.
     pub fn allocated(&mut self, attachment: Attachment) -> Result<()> {
         self.append(Record::Assigned(attachment), Outlives::Process)
     }
@@ -85,7 +85,7 @@ impl Journal {
                 Some(KnownConfig { name, subnets, groups })
             }
             Source::Node(_) => None,
-            // Not to know it now is no reason to forget it.
+            // An ENIConfig that is unknown now is still worth keeping on record.
             Source::Missing { .. } => return Ok(()),
         };
         if config == self.snapshot.config {

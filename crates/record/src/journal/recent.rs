@@ -1,11 +1,11 @@
-//! What calls changed lately, as it is in a record.
+//! The record of what calls changed lately.
 
 use super::snapshot::{PREFIX_LENGTH, ms, time};
 use pool::{Block, Change, RecentCalls, Time};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 
-/// [`RecentCalls`] as it is in a record.
+/// [`RecentCalls`] in the form of a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Noted {
     asked_ms: Option<u64>,

@@ -33,17 +33,17 @@ pub struct Attachment {
     pub eni: String,
     /// Routing table of that interface.
     pub table: u32,
-    /// How what the pod sends finds that table.
+    /// How the pod's packets find that table.
     #[serde(rename = "way", with = "EgressName", default = "EgressName::before_it_was_noted")]
     pub egress: net::EgressSelector,
     /// MTU of the pod.
     pub mtu: u32,
 }
 
-/// EC2 assigns prefixes of this length (`facts/ec2-facts.md` §1.5).
+/// EC2 assigns prefixes of this length (`docs/references.md#ec2-prefixes`).
 pub(super) const PREFIX_LENGTH: u8 = 28;
 
-/// [`net::EgressSelector`] as it is in a record.
+/// [`net::EgressSelector`] in the form of a record.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "net::EgressSelector", rename_all = "snake_case")]
 enum EgressName {
@@ -189,7 +189,7 @@ pub enum Origin {
 }
 
 impl Interface {
-    /// Whether the instance was born with it: the node itself uses it.
+    /// Whether it is the primary interface, which the node itself uses.
     pub fn is_primary(&self) -> bool {
         (self.card, self.device_index) == (0, 0)
     }

@@ -1,4 +1,4 @@
-//! What a fault does when it acts, made from what a person wrote.
+//! What a fault does when it acts, made from its description.
 
 use super::spec::{FaultError, FaultSpec, Kind, Span};
 use crate::error::Ec2Error;
@@ -58,13 +58,13 @@ const FACTORS: std::ops::RangeInclusive<u32> = 2..=10_000;
 /// How long EC2's reads were seen to lag behind writes.
 const DESCRIBE_LAG: Duration = Duration::from_secs(2);
 
-/// How long the metadata service was seen to lag behind EC2 on bad days.
+/// How long the metadata service was seen to lag behind EC2 at worst.
 const IMDS_LAG: Duration = Duration::from_secs(10);
 
 /// How long detached interfaces were seen in the metadata.
 const GHOSTS: Duration = Duration::from_secs(300);
 
-/// How late a device was seen to be on bad days.
+/// How late a device was seen to be at worst.
 const DEVICE_LATE: Duration = Duration::from_secs(10);
 
 impl FaultSpec {

@@ -1,4 +1,4 @@
-//! What goes wrong on bad days: faults, each for somebody, for a time or a number of calls.
+//! Injected faults, each for a node or for all, for a time or a number of calls.
 //!
 //! Each fault draws from a source of randomness of its own, so that neither addresses nor other
 //! faults change when one is added.

@@ -1,4 +1,4 @@
-//! A fault as a person writes it down, and what it means.
+//! The description of a fault, in a world file or on the command line.
 
 use crate::request::Action;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};

@@ -21,7 +21,8 @@ use std::{
     time::Instant,
 };
 
-/// Network card 0. Left out, EC2 checks device indexes across cards (`facts/ec2-facts.md` §1.4).
+/// Network card 0. Left out, EC2 checks device indexes across cards
+/// (`docs/references.md#ec2-network-card`).
 const CARD: i32 = 0;
 
 /// What a new interface shall be.

@@ -29,7 +29,7 @@ impl fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 impl Refused {
-    /// The class of the refusal (`facts/ec2-facts.md` §1.7).
+    /// The class of the refusal (`docs/references.md#ec2-errors`).
     pub(crate) fn cause(&self) -> Cause {
         match self.code.as_str() {
             "RequestLimitExceeded"

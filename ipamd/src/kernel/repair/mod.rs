@@ -1,8 +1,8 @@
-//! What other programs take from our part of the kernel's network, or change in it, is put back.
+//! Restores what other programs remove from or change in our part of the kernel's network.
 //!
-//! A thread sleeps until the kernel tells of a change that may concern us ([`Watch`]), waits a moment
-//! for more of the same, looks at what is concerned, and puts back what is missing. At rest it does
-//! nothing. What is not ours is never touched.
+//! A thread sleeps until the kernel notifies it of a change that may concern us ([`Watch`]), waits
+//! a moment for more of the same, lists what is concerned, and restores what is missing. It does
+//! nothing while nothing changes. What is not ours is never touched.
 
 mod pace;
 mod parts;
@@ -44,7 +44,7 @@ struct Repairer {
     watch: Watch,
     pending: Pending,
     pace: Pace,
-    /// Pods of which was told that their link is gone.
+    /// Pods whose missing link has been reported.
     without_link: BTreeSet<Owner>,
 }
 
@@ -113,7 +113,7 @@ impl Repairer {
         self.pending.look_again(Kind::ALL);
     }
 
-    /// Tells from memory what of that which happened concerns us; looks at the kernel only then.
+    /// Finds, from memory, which events concern us; lists from the kernel only then.
     fn compare(&mut self) {
         let Pending { changes, mut kinds, .. } = std::mem::take(&mut self.pending);
         // In this order: a pod that is on record by now, and not at work a moment later, is wired.
@@ -194,8 +194,8 @@ impl Repairer {
         self.put_back(lost, &busy, loss)
     }
 
-    /// Puts back what is still wanted. A pod on which a verb works is left to it and looked at again:
-    /// its DEL may be taking away what is missing.
+    /// Restores what is still desired. A pod on which a verb works is left to it and looked at
+    /// again: its DEL may be taking away what is missing.
     fn put_back(&mut self, lost: Vec<Part>, busy: &BTreeSet<Owner>, loss: &mut Loss) -> Result<()> {
         let node = self.node.clone();
         let (mut locks, mut ops) = (vec![], vec![]);

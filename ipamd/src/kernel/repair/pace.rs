@@ -1,4 +1,4 @@
-//! How fast to repair: at once, and slower against a program that undoes it again and again.
+//! The pace of repair: at once, and slower against a program that keeps undoing it.
 
 use std::{
     collections::BTreeMap,

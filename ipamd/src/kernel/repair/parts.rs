@@ -1,4 +1,4 @@
-//! What is wanted, in parts that are put back on their own: the node's, each interface's, each pod's.
+//! The desired state in parts that are repaired separately: the node, each interface, each pod.
 
 use crate::node::Desired;
 use net::{
@@ -11,7 +11,7 @@ use pool::{EniId, Owner};
 use record::Attachment;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Something that is put back as a whole, or not at all.
+/// A part that is restored as a whole, or not at all.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     /// Whose it is.
@@ -41,8 +41,8 @@ impl std::fmt::Display for Whose {
     }
 }
 
-/// The parts of what is wanted. `host_end` says which link a pod's host end is; a pod whose link is
-/// not there has no part.
+/// The parts of the desired state. `host_end` names the link of a pod's host end; a pod whose link
+/// is not there has no part.
 pub(super) fn parts(desired: &Desired, host_end: impl Fn(&Pod) -> Option<u32>) -> Vec<Part> {
     let node = Part { whose: Whose::Node, ops: desired.host.ops() };
     let enis = desired
@@ -87,7 +87,7 @@ impl<'a> HostEnds<'a> {
     }
 }
 
-/// Tells whether something that happened concerns us, from memory alone.
+/// Finds, from memory alone, whether an event concerns us.
 #[derive(Debug)]
 pub(super) struct Concern {
     at_rest: Ours,
@@ -101,7 +101,7 @@ pub(super) struct Concern {
     pods: BTreeMap<String, Mac>,
 }
 
-/// What something that happened calls for.
+/// What an event makes necessary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Call {
     /// Kinds to look at now.
@@ -136,7 +136,7 @@ impl Concern {
         }
     }
 
-    /// What an event calls for.
+    /// What an event makes necessary.
     pub(super) fn call(&self, event: &Event) -> Call {
         let mut now = self.at_rest.concerned(event);
         if let Event::Link(state) = event {

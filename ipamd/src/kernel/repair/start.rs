@@ -1,4 +1,4 @@
-//! The start of repair: what is missing after a time in which nobody watched.
+//! The start of repair: finds what was lost while no daemon ran.
 
 use super::{
     Pace, Pending, Repairer, lost,

@@ -1,4 +1,4 @@
-//! What was lost and put back: one line in the log for all that one look found, and a count.
+//! Reports what was lost and restored: one log line per look at the kernel, and a count.
 
 use super::{
     pace::{Pace, Tell},

@@ -1,7 +1,7 @@
 //! What the daemon counts, for Prometheus: one function for each thing that happens.
 //!
-//! Counting costs a map lookup. What can be asked for (addresses in use, why the pool is as it is)
-//! is not counted: it is read when somebody looks, so that nothing has to be kept in step.
+//! Counting costs a map lookup. Gauges (addresses in use, the reason of the pool's state) are not
+//! counted: they are read when the page is requested, so that nothing has to be kept in step.
 
 mod page;
 mod table;
@@ -15,8 +15,8 @@ use std::{
     time::Duration,
 };
 
-/// What was counted since the daemon began. One for the process, so that whoever counts needs no
-/// way to it.
+/// What was counted since the daemon began. One for the process, so that it need not be passed to
+/// every place that counts.
 static COUNTED: Mutex<Page> = Mutex::new(Page::new());
 
 fn counted() -> MutexGuard<'static, Page> {

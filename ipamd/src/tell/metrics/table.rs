@@ -1,7 +1,8 @@
-//! Every metric that there is: its name, its kind, its labels, and what it says.
+//! Every metric: its name, kind, labels and meaning.
 //!
-//! `awscni_…` are the peer's names with the peer's meaning (`facts/peer-ipamd.md` §6.2), so that its
-//! dashboards and its metrics helper go on working; ours begin with `eni_cni_`.
+//! Names that begin with `awscni_` are the peer's and mean what they mean there
+//! (`docs/references.md#peer-metrics`), so that its dashboards and its metrics helper go on working;
+//! ours begin with `eni_cni_`.
 
 /// How Prometheus shows a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,4 +1,4 @@
-//! From what is asked to what is answered.
+//! From a request to the body of its answer.
 
 use super::{
     describe::{Describe, page},

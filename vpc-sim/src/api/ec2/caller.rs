@@ -1,4 +1,4 @@
-//! Who calls, and whether they are who they say: the signature of a request.
+//! The caller of a request, and the check of its signature.
 
 use crate::api::{
     cloud::Cloud,

@@ -1,4 +1,4 @@
-//! From parameters to what is asked. Wire names are not those of the SDKs: plurals are lost, and
+//! From parameters to a request. Wire names are not those of the SDKs: plurals are lost, and
 //! the same list has another form in another action.
 
 use super::params::Params;
@@ -31,19 +31,19 @@ const NOT_SIMULATED: [&str; 10] = [
     "IncludeAllTagged",
 ];
 
-/// A request, and whether it is meant.
+/// A request, and whether it is a dry run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) request: Request,
     pub(super) mode: Mode,
 }
 
-/// Whether a request is meant.
+/// Whether a request is a dry run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// It is.
+    /// It is carried out.
     Real,
-    /// It asks whether it would be allowed.
+    /// It only asks whether it would be allowed.
     DryRun,
 }
 

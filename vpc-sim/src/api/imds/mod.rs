@@ -1,4 +1,4 @@
-//! The instance metadata service: what an instance may know of itself, with version 2's tokens.
+//! The instance metadata service, with the tokens of IMDSv2.
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! A Kubernetes API that is sufficient for reflectors, kubectl and patches.
 //!
 //! [`Store`] holds the objects and the rules of writing them; [`router`] serves it. There is no
-//! authentication, no admission beyond what names and versions need, and nobody who schedules.
+//! authentication, no scheduler, and no admission beyond names, versions and the ENIConfig's
+//! schema.
 
 mod admission;
 mod discovery;
