@@ -2,10 +2,12 @@
 //!
 //! - [`Journal`]: who holds which address, which interfaces there are, what is being made
 //! - [`spool`]: DELs that came while no daemon ran
+//! - [`checkpoint`]: the peer's word for what its pods hold
 //!
-//! Nothing of a daemon is needed to read them, nor is anything made or changed by
-//! [`Journal::read`].
+//! Nothing of a daemon is needed to read them, nor is anything made or changed by it:
+//! [`Journal::read`], [`checkpoint::read`].
 
+pub mod checkpoint;
 mod format;
 mod journal;
 pub mod spool;
