@@ -275,10 +275,8 @@ fn read(path: &Path) -> Checkpoint {
 }
 
 fn of(text: &str) -> Result<Checkpoint, ReadError> {
-    let folder = Folder::new("text");
-    let path = folder.0.join("ipam.json");
-    fs::write(&path, text).unwrap();
-    checkpoint::read(&path).map(Option::unwrap)
+    let folder = Folder::with(text);
+    checkpoint::read(&folder.0.join("ipam.json")).map(Option::unwrap_or_default)
 }
 
 /// The entries of a file, as they are.
@@ -320,6 +318,12 @@ impl Folder {
         let folder = std::env::temp_dir().join(name);
         fs::create_dir_all(&folder).unwrap();
         Self(folder)
+    }
+
+    fn with(checkpoint: &str) -> Self {
+        let folder = Self::new("text");
+        fs::write(folder.0.join("ipam.json"), checkpoint).unwrap();
+        folder
     }
 }
 

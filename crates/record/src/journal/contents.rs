@@ -149,12 +149,9 @@ impl Contents {
         }
         match line::decode(bytes)? {
             Line::Format(format) => {
-                // Of two that were put together, the newer one counts.
-                let newer = |one: Format, other: Format| Format {
-                    version: one.version.max(other.version),
-                    reader: one.reader.max(other.reader),
-                };
-                self.format = newer(self.format, format);
+                // Of two files that were put together, the one that asks for more counts.
+                self.format.version = self.format.version.max(format.version);
+                self.format.reader = self.format.reader.max(format.reader);
                 return Ok(());
             }
             Line::Record(record, unknown) => self.snapshot.take(*record, unknown),
