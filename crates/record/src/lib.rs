@@ -1,9 +1,19 @@
-//! What must outlive the daemon, each file readable without one.
+//! What must outlive the daemon, each file with the version of its format, readable without one.
 //!
 //! - [`Journal`]: who holds which address, which interfaces there are, what is being made
 //! - [`spool`]: DELs that came while no daemon ran
+//! - [`checkpoint`]: the peer's word for what its pods hold
+//!
+//! Nothing of a daemon is needed to read them, nor is anything made or changed by it:
+//! [`Journal::read`], [`checkpoint::read`].
 
+pub mod checkpoint;
+mod format;
 mod journal;
 pub mod spool;
 
-pub use journal::{Attachment, Identity, Intent, Interface, Journal, Origin, Snapshot};
+pub use format::Format;
+pub use journal::{
+    Attachment, Contents, Damage, Fault, Identity, Intent, Interface, Journal, Origin, ReadError,
+    Snapshot, Torn, Unknown,
+};

@@ -1,8 +1,17 @@
 //! DELs that arrived while no daemon ran: kept in files until the next one starts.
 //!
 //! The daemon binds its socket, then drains the spool, then serves. A plugin that found nobody
-//! writes its file and tries the socket once more, so that the race leaves no file.
+//! writes its file and tries the socket once more, so no file is left behind by that race.
+//!
+//! A file is one JSON object. Fields that a reader does not know say nothing to it, so that plugin and
+//! daemon of neighbouring versions understand each other; a file that does not name its format is of
+//! format 1, which knows `env` and `stdin`.
+//!
+//! ```json
+//! {"format":{"version":2,"reader":1},"env":{"CNI_COMMAND":"DEL",…},"stdin":"{\"cniVersion\":…}"}
+//! ```
 
+use crate::format::Format;
 use rpc::{MAX_STDIN, Request};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -35,8 +44,13 @@ const ABANDONED: Duration = Duration::from_secs(60);
 /// cri-o fit.
 const ID_IN_NAME: usize = 80;
 
+/// The format that is written: what format 1 has, and its name.
+const FORMAT: Format = Format { version: 2, reader: 1 };
+
 #[derive(Serialize, Deserialize)]
 struct Waiting {
+    #[serde(default)]
+    format: Format,
     env: BTreeMap<String, String>,
     stdin: String,
 }
@@ -61,7 +75,7 @@ pub fn write(run_dir: &Path, request: &Request) -> io::Result<PathBuf> {
 
     let stdin = String::from_utf8(request.stdin.clone())
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    let waiting = serde_json::to_vec(&Waiting { env: request.env.clone(), stdin })?;
+    let waiting = serde_json::to_vec(&Waiting { format: FORMAT, env: request.env.clone(), stdin })?;
     let draft = folder.join(format!(".{stem}.{}", process::id()));
     let kept = write_through(&draft, &waiting).and_then(|()| fs::rename(&draft, &file));
     if kept.is_err() {
@@ -72,7 +86,7 @@ pub fn write(run_dir: &Path, request: &Request) -> io::Result<PathBuf> {
 }
 
 /// The DELs that wait, each with its file, which the daemon removes when it is done. Files that
-/// cannot be read are renamed and stay; see [`set_aside`].
+/// cannot be read, or are of a format for newer readers, are renamed and stay; see [`set_aside`].
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -123,7 +137,12 @@ fn files(run_dir: &Path) -> io::Result<Vec<PathBuf>> {
 fn read(path: &Path) -> io::Result<Request> {
     let mut text = String::new();
     File::open(path)?.take(2 * MAX_STDIN as u64).read_to_string(&mut text)?;
-    let Waiting { env, stdin } = serde_json::from_str(&text)?;
+    let Waiting { format, env, stdin } = serde_json::from_str(&text)?;
+    if !format.is_understood_by(FORMAT.version) {
+        let Format { version, reader } = format;
+        let what = format!("of format {version}, for readers of format {reader} on");
+        return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+    }
     Ok(Request { env, stdin: stdin.into_bytes(), ..Request::default() })
 }
 
@@ -136,7 +155,7 @@ fn write_through(path: &Path, content: &[u8]) -> io::Result<()> {
 fn remove_abandoned(path: &Path) {
     let age = fs::metadata(path).and_then(|file| file.modified()).map(|time| time.elapsed());
     if matches!(age, Ok(Ok(age)) if age > ABANDONED) {
-        // A file that stays only counts towards the limit.
+        // If it stays it does no harm but take a place.
         let _ = fs::remove_file(path);
     }
 }
@@ -224,6 +243,53 @@ mod tests {
     }
 
     #[test]
+    fn files_of_older_and_newer_formats_that_this_reader_may_read_are_read() {
+        for name in ["spool-1.del", "spool-2.del"] {
+            let waiting = drained(&kept(name));
+
+            assert_eq!(waiting.len(), 1, "{name}");
+            assert_eq!(waiting[0].env["CNI_NETNS"], "/run/netns/1", "{name}");
+            assert_eq!(waiting[0].env.len(), 4, "{name}");
+            let stdin = r#"{"cniVersion":"0.4.0","name":"aws-cni","type":"aws-cni"}"#;
+            assert_eq!(waiting[0].stdin, stdin.as_bytes(), "{name}");
+        }
+        let newer =
+            r#"{"format":{"version":9,"reader":2,"x":0},"env":{},"stdin":"","pod":{"a":[]}}"#;
+        assert_eq!(drained(newer).len(), 1);
+    }
+
+    #[test]
+    fn a_file_for_newer_readers_is_set_aside() {
+        let newer = r#"{"format":{"version":3,"reader":3},"env":{},"stdin":""}"#;
+        let run = RunDir::new("newer");
+        let file = write(&run.0, &del("c0ffee", "{}")).unwrap();
+        fs::write(&file, newer).unwrap();
+
+        assert_eq!(drain(&run.0).unwrap().len(), 0);
+
+        let aside = set_aside(&run.0).unwrap();
+        assert_eq!(fs::read_to_string(&aside[0]).unwrap(), newer);
+    }
+
+    /// Readers of format 1 take `env` and `stdin`, and look at nothing else.
+    #[test]
+    fn what_is_written_is_what_was_kept_and_has_what_readers_of_format_1_read() {
+        let run = RunDir::new("written");
+        let stdin = r#"{"cniVersion":"0.4.0","name":"aws-cni","type":"aws-cni"}"#;
+        let mut request = del("c0ffee", stdin);
+        request.env.insert("CNI_NETNS".into(), "/run/netns/1".into());
+
+        let file = write(&run.0, &request).unwrap();
+
+        let text = fs::read_to_string(file).unwrap();
+        assert_eq!(text, kept("spool-2.del"));
+        let written: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let of_format_1: serde_json::Value = serde_json::from_str(&kept("spool-1.del")).unwrap();
+        assert_eq!(written["env"], of_format_1["env"]);
+        assert_eq!(written["stdin"], of_format_1["stdin"]);
+    }
+
+    #[test]
     fn an_unfinished_file_is_no_del() {
         let run = RunDir::new("unfinished");
         write(&run.0, &del("sound", "{}")).unwrap();
@@ -258,6 +324,20 @@ mod tests {
         let env = [("CNI_COMMAND", "DEL"), ("CNI_CONTAINERID", id), ("CNI_IFNAME", "eth0")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
         Request { env: env.into(), stdin: stdin.into(), ..Request::default() }
+    }
+
+    /// A file that a plugin has left.
+    fn kept(name: &str) -> String {
+        let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files");
+        fs::read_to_string(files.join(name)).unwrap()
+    }
+
+    /// What waits in a spool with one file.
+    fn drained(text: &str) -> Vec<Request> {
+        let run = RunDir::new("drained");
+        let file = write(&run.0, &del("c0ffee", "{}")).unwrap();
+        fs::write(file, text).unwrap();
+        drain(&run.0).unwrap().into_iter().map(|(_, request)| request).collect()
     }
 
     struct RunDir(PathBuf);

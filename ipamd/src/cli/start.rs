@@ -20,9 +20,9 @@ use crate::{
 use anyhow::{Context, Result};
 use net::Netlink;
 use pool::{EniId, Pool, Source, Supply};
-use record::{Identity, Interface, Journal};
-use std::{sync::Arc, time::Instant};
-use tracing::{error, info};
+use record::{Identity, Interface, Journal, Torn};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
+use tracing::{error, info, warn};
 
 /// Starts everything; returns once the node is being served.
 pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
@@ -35,7 +35,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
                 settings.run_dir.display()
             )
         })?;
-    let mut journal = Journal::open(&settings.run_dir)?;
+    let mut journal = open_record(&settings.run_dir)?;
     let http = aws::http_client();
     let imds = Imds::new(&http);
     // With a record the node is served at once, whoever else is down; without one, who this node is
@@ -97,6 +97,25 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
         reconcile::run(executor.node.clone(), executor).await;
     });
     Ok(node)
+}
+
+/// Opens the record, and says what in it is not as this daemon would have written it.
+fn open_record(run_dir: &Path) -> Result<Journal> {
+    let contents = Journal::read(run_dir)?;
+    if let Some(Torn { offset, bytes, whole }) = contents.torn {
+        warn!(offset, bytes, whole, "the last write of the record was cut off");
+    }
+    if let Some(first) = contents.unknown.first() {
+        let kinds: BTreeSet<_> = contents.unknown.iter().map(|it| it.kind.as_str()).collect();
+        let (records, line) = (contents.unknown.len(), first.line);
+        warn!(records, ?kinds, line, "a newer ipamd's records are kept as they are");
+    }
+    Journal::open(contents, |error| {
+        warn!(
+            error = format!("{error:#}"),
+            "failed to write the record anew: it grows until that works"
+        );
+    })
 }
 
 /// Notes who this node is and what is attached, as the metadata service shows it.

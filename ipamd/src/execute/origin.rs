@@ -7,7 +7,7 @@ use pool::{EniId, Time};
 use record::Origin;
 use tracing::info;
 
-/// Says for which instance an interface was made (`facts/peer-ipamd.md` §3.12).
+/// Says for which instance an interface was made (`docs/references.md#peer-tags`).
 pub(super) const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
 
 /// Says, with the value `true`, that an interface is not to be touched.

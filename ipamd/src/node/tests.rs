@@ -128,7 +128,7 @@ fn node(name: &str, addresses: u8) -> (std::sync::Arc<Node>, ReaperQueue, Folder
     let source =
         Source::Node(pool::Supply { subnets: vec!["subnet-1".into()], groups: BTreeSet::new() });
     let pool = Pool::new(settings.targets, limits, source);
-    let journal = Journal::open(&folder.0).unwrap();
+    let journal = Journal::open(Journal::read(&folder.0).unwrap(), |_| {}).unwrap();
     let link = net::Link {
         index: 2,
         name: "ens5".into(),

@@ -17,6 +17,11 @@ pub(crate) fn restore(node: &Node) -> Result<()> {
             std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
         }
     }
+    let unreadable = record::spool::set_aside(&node.settings.run_dir)?;
+    if let Some(first) = unreadable.first() {
+        let (files, first) = (unreadable.len(), first.display());
+        warn!(files, %first, "failed to read DELs that waited: their files are kept aside");
+    }
     teardown::reap_leftovers(node)?;
     choose_egress(node)?;
     for attachment in node.desired().pods {

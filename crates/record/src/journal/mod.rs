@@ -1,13 +1,57 @@
 //! What must survive a restart: an append-only file of records, each with a checksum.
+//!
+//! One line is one record: the CRC-32 of the JSON in eight hexadecimal digits, a space, the JSON, a
+//! newline. The JSON is an object with one field, whose name is the kind of the record. The first
+//! line names the format of the file and the smallest version whose readers understand it
+//! ([`Format`]). A pod came, one went, an interface is being made (shortened):
+//!
+//! ```text
+//! ac2b2297 {"format":{"version":2,"reader":2}}
+//! fa54448e {"identity":{"instance":"i-1","instance_type":"m5.large",…}}
+//! e4bc2eb9 {"resting":{"address":"10.0.0.1","since_ms":5000}}
+//! d3f0287a {"assigned":{"network":"aws-cni","container":"container-3",…,"address":"10.0.0.3",…}}
+//! b7978f89 {"released":{"network":"aws-cni","container":"container-7","interface":"eth0","at_ms":6000}}
+//! a36122bd {"intent":{"device_index":2,"now":{"token":"token",…}}}
+//! ```
+//!
+//! What a reader makes of a file:
+//!
+//! - **A file that does not name its format** is of format 1. Its records are those of format 2.
+//! - **A newer format** is read if its smallest reader is not newer than this one; otherwise it is not
+//!   understood, which is no damage ([`ReadError::NotUnderstood`]).
+//! - **A record of an unknown kind** stays in the file as it is, behind those that are known, and is
+//!   told. So do **unknown fields** of known kinds, for as long as what they are about is on record.
+//! - **A torn write** is what follows the last newline: a crash cut it off before its answer left. It
+//!   is told and cut before the next record is written. If nothing but its newline is missing or
+//!   wrong, the record counts.
+//! - **Any other line** that cannot be read is damage: named by its number and its place, as many as
+//!   there are ([`Damage`]). What it means is for the caller to decide.
+//!
+//! What readers of format 1 make of a file of format 2: for them the first line is damage before good
+//! lines, so they do not start, and leave the file as it is. The next reader of format 2 finds it
+//! whole: a downgrade loses nothing. A format line that they would take for a record without effect
+//! was possible, and not worth having for good: format 1 was never released.
 
+mod contents;
+mod file;
+mod forms;
+mod line;
+mod model;
 mod recent;
+mod record;
 mod snapshot;
+mod unknown_fields;
 
-pub use snapshot::{Attachment, Identity, Intent, Interface, Origin, Snapshot};
+pub use contents::{Contents, Damage, ReadError, Torn, Unknown};
+pub use line::Fault;
+pub use model::{Attachment, Identity, Intent, Interface, Origin};
+pub use snapshot::Snapshot;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use contents::FORMAT;
+use forms::ms;
 use pool::{EniId, Owner, RecentCalls, Source, Supply, Time};
-use snapshot::{KnownConfig, Record, ms};
+use record::{KnownConfig, Record};
 use std::{
     fs::{self, File, OpenOptions},
     io::Write,
@@ -20,6 +64,10 @@ const FILE: &str = "journal";
 /// Records beyond those that are needed, before the file is written anew: rewriting costs as much
 /// as a few hundred appends, so it stays rare and the file small.
 const SLACK: usize = 512;
+
+/// Records until that is tried again where it failed: a folder that cannot be written to does not
+/// cost every ADD a try.
+const PAUSE: usize = 64;
 
 /// What a record must outlive.
 #[derive(Clone, Copy, Debug)]
@@ -39,26 +87,63 @@ pub struct Journal {
     file: File,
     /// Bytes of whole records in the file.
     length: u64,
+    /// There is more in the file: what a write that failed has left.
+    ragged: bool,
+    /// Records in the file.
     written: usize,
+    /// Not before so many is it written anew.
+    not_before: usize,
     snapshot: Snapshot,
+    tell: fn(&anyhow::Error),
 }
 
 impl Journal {
-    /// Opens the journal of a run folder, and reads what it holds.
+    /// Reads the journal of a run folder. Makes and changes nothing; see [`Contents::read`].
     ///
-    /// A record that was cut off by a crash ends the file: its answer never left. Damage before
-    /// good records is an error: no crash of ours causes it, and an operator must look.
-    pub fn open(run_dir: &Path) -> Result<Self> {
-        fs::create_dir_all(run_dir).with_context(|| format!("make {}", run_dir.display()))?;
+    /// # Errors
+    /// Damage is none: see [`Contents::damages`].
+    pub fn read(run_dir: &Path) -> Result<Contents, ReadError> {
+        Contents::read(&run_dir.join(FILE))
+    }
+
+    /// Sets a file aside as `journal.newer-TIME` that only a newer daemon understands: the next
+    /// [`Journal::read`] finds none.
+    ///
+    /// # Errors
+    /// What the kernel says; the file may have both names then.
+    pub fn set_newer_aside(run_dir: &Path, now: Time) -> Result<PathBuf> {
         let path = run_dir.join(FILE);
-        let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![],
-            read => read.with_context(|| format!("read {}", path.display()))?,
+        let aside = file::keep_aside(&path, file::NEWER, now)?;
+        fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        Ok(aside)
+    }
+
+    /// Opens what was read, and writes it anew, in the format of this version. `tell` hears of it
+    /// when that fails, now or later: records are appended all the same.
+    ///
+    /// # Errors
+    /// The file is damaged ([`Contents::set_damage_aside`] makes it whole), or cannot be written to.
+    pub fn open(contents: Contents, tell: fn(&anyhow::Error)) -> Result<Self> {
+        if let Some(damages) = contents.describe_damages() {
+            bail!(
+                "understand {}: damaged are {damages}: compare with `ip route`, then remove the file",
+                contents.path.display()
+            );
+        }
+        let Contents { path, snapshot, records, length, torn, .. } = contents;
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        }
+        let (file, length, written, not_before) = match file::write_anew(&path, &snapshot, FORMAT) {
+            Ok((file, length)) => (file, length, snapshot.count(), 0),
+            Err(error) => {
+                tell(&error);
+                let (file, length) = as_it_is(&path, length, torn)
+                    .with_context(|| format!("open {}", path.display()))?;
+                (file, length, records, records + PAUSE)
+            }
         };
-        let snapshot = replay(&bytes).with_context(|| format!("understand {}", path.display()))?;
-        let (file, length) = rewrite(&path, &snapshot)?;
-        let written = snapshot.count();
-        Ok(Self { path, file, length, written, snapshot })
+        Ok(Self { path, file, length, ragged: false, written, not_before, snapshot, tell })
     }
 
     /// What it holds.
@@ -66,7 +151,7 @@ impl Journal {
         &self.snapshot
     }
 
-    /// Notes an allocation. Returns when it is on record: only then may the answer leave.
+    /// Notes an assignment. Returns when it is on record: only then may the answer leave.
     pub fn allocated(&mut self, attachment: Attachment) -> Result<()> {
         self.append(Record::Assigned(attachment), Outlives::Process)
     }
@@ -85,7 +170,7 @@ impl Journal {
                 Some(KnownConfig { name, subnets, groups })
             }
             Source::Node(_) => None,
-            // An ENIConfig that is unknown now is still worth keeping on record.
+            // Not to know it now is no reason to forget it.
             Source::Missing { .. } => return Ok(()),
         };
         if config == self.snapshot.config {
@@ -125,251 +210,77 @@ impl Journal {
     }
 
     fn append(&mut self, record: Record, outlives: Outlives) -> Result<()> {
-        let line = encode(&record)?;
-        let mut write = || {
-            self.file.write_all(line.as_bytes())?;
-            match outlives {
-                Outlives::Process => Ok(()),
-                Outlives::Machine => self.file.sync_data(),
-            }
-        };
-        let on_record = write();
-        if on_record.is_err() {
-            // Half a record, from a disk that is full, would spoil the next one.
-            let _ = self.file.set_len(self.length);
-        }
-        on_record.with_context(|| format!("write {}", self.path.display()))?;
-        self.length += line.len() as u64;
-        self.snapshot.take(record);
+        let unknown = self.snapshot.unknown_fields.of(&record).cloned();
+        let line = line::encode(&record, unknown.as_ref())?;
+        self.write(&line, outlives).with_context(|| format!("write {}", self.path.display()))?;
+        self.snapshot.take(record, unknown);
         self.written += 1;
-        if self.written > self.snapshot.count() + SLACK {
-            (self.file, self.length) = rewrite(&self.path, &self.snapshot)?;
-            self.written = self.snapshot.count();
+        if self.written > self.not_before.max(self.snapshot.count() + SLACK) {
+            self.compact();
         }
         Ok(())
     }
-}
 
-/// Writes the whole file beside the old one and puts it in its place at once; with its length.
-fn rewrite(path: &Path, snapshot: &Snapshot) -> Result<(File, u64)> {
-    let fresh = path.with_extension("new");
-    let text: String = snapshot.records().iter().map(encode).collect::<Result<_>>()?;
-    let write = || {
-        let mut file = File::create(&fresh)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_data()?;
-        fs::rename(&fresh, path)?;
-        OpenOptions::new().append(true).open(path)
-    };
-    let file = write().with_context(|| format!("write {}", path.display()))?;
-    Ok((file, text.len() as u64))
-}
-
-/// `CHECKSUM JSON\n`
-fn encode(record: &Record) -> Result<String> {
-    let json = serde_json::to_string(record)?;
-    Ok(format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())))
-}
-
-fn decode(line: &[u8]) -> Option<Record> {
-    let line = std::str::from_utf8(line).ok()?;
-    let (checksum, json) = line.split_once(' ')?;
-    let matches = u32::from_str_radix(checksum, 16).ok()? == crc32fast::hash(json.as_bytes());
-    matches.then(|| serde_json::from_str(json).ok()).flatten()
-}
-
-fn replay(bytes: &[u8]) -> Result<Snapshot> {
-    let mut snapshot = Snapshot::default();
-    let mut damaged = None;
-    for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        if line.is_empty() {
-            continue;
+    fn write(&mut self, line: &str, outlives: Outlives) -> std::io::Result<()> {
+        self.cut()?;
+        // Half a record, from a disk that is full, would spoil the next one.
+        self.ragged = true;
+        let on_record = self.file.write_all(line.as_bytes()).and_then(|()| match outlives {
+            Outlives::Process => Ok(()),
+            Outlives::Machine => self.file.sync_data(),
+        });
+        if let Err(error) = on_record {
+            // If it cannot be cut now, it is before the next one.
+            let _ = self.cut();
+            return Err(error);
         }
-        match (decode(line), damaged) {
-            (Some(record), None) => snapshot.take(record),
-            (None, None) => damaged = Some(number + 1),
-            (None, Some(_)) => {}
-            (Some(_), Some(number)) => anyhow::bail!(
-                "line {number} is damaged and good lines follow: compare with `ip route`, then remove the file"
-            ),
+        self.ragged = false;
+        self.length += line.len() as u64;
+        Ok(())
+    }
+
+    /// Cuts off what a write that failed has left.
+    fn cut(&mut self) -> std::io::Result<()> {
+        if self.ragged {
+            self.file.set_len(self.length)?;
+            self.ragged = false;
+        }
+        Ok(())
+    }
+
+    /// Writes the file anew, without what is no longer needed. All of it is on record before, and
+    /// stays so if this fails.
+    fn compact(&mut self) {
+        match file::write_anew(&self.path, &self.snapshot, FORMAT) {
+            Ok((file, length)) => {
+                (self.file, self.length, self.ragged) = (file, length, false);
+                (self.written, self.not_before) = (self.snapshot.count(), 0);
+            }
+            Err(error) => {
+                self.not_before = self.written + PAUSE;
+                (self.tell)(&error);
+            }
         }
     }
-    Ok(snapshot)
+}
+
+/// Opens a file that could not be written anew, without what a torn write has left in it.
+fn as_it_is(path: &Path, length: u64, torn: Option<Torn>) -> std::io::Result<(File, u64)> {
+    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    if file.metadata()?.len() != length {
+        file.set_len(length)?;
+    }
+    if torn.is_some_and(|torn| torn.whole > 0) {
+        file.write_all(b"\n")?;
+        return Ok((file, length + 1));
+    }
+    if length == 0 {
+        let format = line::of_format(FORMAT)?;
+        file.write_all(format.as_bytes())?;
+        return Ok((file, format.len() as u64));
+    }
+    Ok((file, length))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{snapshot::time, *};
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn what_was_noted_is_there_after_a_restart() {
-        let folder = Folder::new("restart");
-        let mut journal = Journal::open(&folder.0).unwrap();
-        journal.allocated(attachment(1)).unwrap();
-        journal.allocated(attachment(2)).unwrap();
-        journal.released(&attachment(1).owner(), time(5_000)).unwrap();
-        journal.source(&source()).unwrap();
-        journal.source(&Source::Missing { why: "no answer".into() }).unwrap();
-        journal.intent(1, Some(intent())).unwrap();
-        journal.intent(2, Some(intent())).unwrap();
-        journal.intent(2, None).unwrap();
-        for id in ["eni-1", "eni-2"] {
-            journal.interface(&EniId(id.into()), Some(interface())).unwrap();
-        }
-        journal.interface(&EniId("eni-2".into()), None).unwrap();
-        journal.identity(&identity()).unwrap();
-        journal.recent(&EniId("eni-1".into()), Some(&recent())).unwrap();
-        journal.recent(&EniId("eni-2".into()), Some(&recent())).unwrap();
-        journal.recent(&EniId("eni-2".into()), None).unwrap();
-
-        let snapshot = Journal::open(&folder.0).unwrap().snapshot;
-
-        assert_eq!(snapshot.count(), snapshot.records().len());
-        assert_eq!(snapshot.attachments, [(attachment(2).owner(), attachment(2))].into());
-        assert_eq!(snapshot.cooling, [(attachment(1).address, time(5_000))].into());
-        assert_eq!(snapshot.source(), Some(source()));
-        assert_eq!(snapshot.intents, [(1, intent())].into());
-        assert_eq!(snapshot.interfaces, [("eni-1".into(), interface())].into());
-        assert_eq!(snapshot.identity, Some(identity()));
-        assert_eq!(snapshot.recent, [(EniId("eni-1".into()), recent())].into());
-    }
-
-    /// CNI requirement 34.
-    #[test]
-    fn a_file_cut_at_any_byte_holds_every_record_before_the_cut() {
-        let records = [1, 2, 3].map(|pod| encode(&Record::Assigned(attachment(pod))).unwrap());
-        let whole = records.concat();
-
-        for cut in 0..=whole.len() {
-            let complete = records.iter().scan(0, |end, line| {
-                *end += line.len();
-                Some(*end)
-            });
-            // The newline is not needed to know that a record is whole.
-            let want = complete.filter(|end| end - 1 <= cut).count();
-
-            let snapshot = replay(&whole.as_bytes()[..cut]).unwrap();
-
-            assert_eq!(snapshot.attachments.len(), want, "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn damage_before_good_records_is_an_error_that_names_the_line() {
-        let mut bytes = [1, 2]
-            .map(|pod| encode(&Record::Assigned(attachment(pod))).unwrap())
-            .concat()
-            .into_bytes();
-        bytes[20] ^= 1;
-
-        let error = replay(&bytes).unwrap_err();
-
-        assert!(error.to_string().starts_with("line 1 is damaged"), "{error}");
-    }
-
-    #[test]
-    fn the_file_does_not_grow_with_what_is_gone() {
-        let folder = Folder::new("compact");
-        let mut journal = Journal::open(&folder.0).unwrap();
-
-        for round in 0..700 {
-            journal.allocated(attachment(1)).unwrap();
-            journal.released(&attachment(1).owner(), time(round)).unwrap();
-        }
-
-        let lines = fs::read_to_string(folder.0.join(FILE)).unwrap().lines().count();
-        assert!(lines <= SLACK + 2, "{lines} lines");
-        assert_eq!(Journal::open(&folder.0).unwrap().snapshot.cooling.len(), 1);
-    }
-
-    fn attachment(pod: u8) -> Attachment {
-        Attachment {
-            network: "aws-cni".into(),
-            container: format!("container-{pod}"),
-            interface: "eth0".into(),
-            pod_namespace: "default".into(),
-            pod_name: format!("web-{pod}"),
-            netns: format!("/run/netns/{pod}"),
-            host_name: format!("eni{pod}"),
-            address: [10, 0, 0, pod].into(),
-            eni: "eni-1".into(),
-            table: 2,
-            egress: net::EgressSelector::Marked,
-            mtu: 9001,
-        }
-    }
-
-    fn recent() -> RecentCalls {
-        let first = [10, 0, 0, 16].into();
-        RecentCalls {
-            asked: Some(time(5_000)),
-            eni: Some((pool::Change::Added, time(4_000))),
-            blocks: [
-                (pool::Block::Address(first), (pool::Change::Removed, time(3_000))),
-                (pool::Block::Prefix(first), (pool::Change::Added, time(2_000))),
-            ]
-            .into(),
-        }
-    }
-
-    fn source() -> Source {
-        let supply =
-            Supply { subnets: vec!["subnet-1".into()], groups: ["sg-1".to_owned()].into() };
-        Source::EniConfig { name: "us-west-2a".into(), supply }
-    }
-
-    fn identity() -> Identity {
-        Identity {
-            instance: "i-1".into(),
-            instance_type: "m5.large".into(),
-            region: "us-west-2".into(),
-            mac: net::Mac([6, 0, 0, 0, 0, 1]),
-            vpc_cidrs: vec!["10.0.0.0/16".parse().unwrap()],
-        }
-    }
-
-    fn interface() -> Interface {
-        Interface {
-            mac: net::Mac([6, 0, 0, 0, 0, 1]),
-            card: 0,
-            device_index: 1,
-            subnet: "subnet-1".into(),
-            subnet_cidr: Some("10.0.0.0/24".parse().unwrap()),
-            primary: [10, 0, 0, 4].into(),
-            groups: ["sg-1".to_owned()].into(),
-            addresses: [[10, 0, 0, 5].into()].into(),
-            prefixes: [[10, 0, 0, 16].into()].into(),
-            attachment: Some("eni-attach-1".into()),
-            origin: Origin::Foreign,
-            outlives_instance: true,
-        }
-    }
-
-    fn intent() -> Intent {
-        Intent {
-            token: "token".into(),
-            created_at: "2026-01-01T00:00:00Z".into(),
-            device_index: 1,
-            subnet: "subnet-1".into(),
-            groups: BTreeSet::new(),
-            addresses: 9,
-            prefixes: 0,
-        }
-    }
-
-    /// A folder that is removed when the test ends, however it ends.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            Self(std::env::temp_dir().join(format!("ipamd-journal-{}-{name}", std::process::id())))
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! The record of what calls changed lately.
 
-use super::snapshot::{PREFIX_LENGTH, ms, time};
+use super::forms::{PREFIX_LENGTH, ms, time};
 use pool::{Block, Change, RecentCalls, Time};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
