@@ -210,6 +210,7 @@ fn pod_of(mode: Mode, number: u32) -> Pod {
             Mode::RulePerPod => EgressSelector::Own,
         },
         mtu: 1500,
+        host_mac: None,
     }
 }
 

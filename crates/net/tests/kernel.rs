@@ -166,6 +166,7 @@ fn a_pod_is_wired_without_a_look_at_the_kernel_and_unrouted_again() {
         table: 2,
         egress: EgressSelector::Peer,
         mtu: 9001,
+        host_mac: None,
     };
     let ends = pod.preferred_ends();
 

@@ -261,6 +261,7 @@ fn set_up(netlink: &mut Netlink) -> Vec<Op> {
         table: 2,
         egress: EgressSelector::Own,
         mtu: 9001,
+        host_mac: None,
     };
     let host =
         Host { primary: 4242, mtu: 9001, mark: Some(0x80), layout: Layout::Flat, external: vec![] };

@@ -3,7 +3,7 @@
 use super::*;
 use crate::pods::teardown;
 use pool::{Allocation, Limits, Owner, Source};
-use record::{Attachment, Interface, Origin};
+use record::{Attachment, Interface, Maker, Origin};
 use std::{
     collections::BTreeSet,
     fs,
@@ -164,6 +164,9 @@ fn allocate(node: &Node, owner: &Owner) -> Option<Ipv4Addr> {
         table,
         egress,
         mtu: 9001,
+        made_by: Maker::Ours,
+        host_mac: None,
+        since_ms: 0,
     };
     node.allocate(owner, patience, attach).ok().map(|attachment| attachment.address)
 }
@@ -181,6 +184,7 @@ fn pod() -> net::pod::Pod {
         table: net::op::MAIN_TABLE,
         egress: net::EgressSelector::Main,
         mtu: 9001,
+        host_mac: None,
     }
 }
 

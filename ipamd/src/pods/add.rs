@@ -1,14 +1,14 @@
 //! ADD: an address, a veth pair, and what routes between them.
 
 use super::{LOCK_WAIT, busy, internal, no_address, owner, result::result, teardown};
-use crate::node::{Node, Patience};
+use crate::node::{Node, Patience, now};
 use cni::{AddResult, Code, Error};
 use net::{
     ApplyError, EgressSelector, Netlink, Op,
     pod::{Ends, Pod},
 };
 use nix::errno::Errno;
-use record::Attachment;
+use record::{Attachment, Maker};
 use std::{
     os::fd::{AsRawFd, RawFd},
     time::Instant,
@@ -78,6 +78,9 @@ fn attachment(
         table,
         egress,
         mtu: request.config.mtu.unwrap_or(node.settings.pod_mtu),
+        made_by: Maker::Ours,
+        host_mac: None,
+        since_ms: u64::try_from(now().0.as_millis()).unwrap_or(u64::MAX),
     }
 }
 

@@ -289,6 +289,7 @@ mod tests {
             table: 2,
             egress: net::EgressSelector::Own,
             mtu: 9001,
+            host_mac: None,
         }
     }
 

@@ -69,6 +69,7 @@ fn together(failures: &[String]) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use record::Maker;
 
     /// CNI requirements 48, 49.
     #[test]
@@ -116,6 +117,9 @@ mod tests {
             table: 2,
             egress: net::EgressSelector::Marked,
             mtu: 9001,
+            made_by: Maker::Ours,
+            host_mac: None,
+            since_ms: 0,
         }
     }
 }

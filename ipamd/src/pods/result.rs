@@ -142,6 +142,7 @@ mod tests {
             table,
             egress: net::EgressSelector::Marked,
             mtu: 9001,
+            host_mac: None,
         };
         result(&request, &pod).to_value(request.config.cni_version).unwrap()
     }

@@ -121,6 +121,7 @@ fn leftover(address: Ipv4Addr, links: &[net::Link]) -> Option<EndedLink> {
         table: net::op::MAIN_TABLE,
         egress: EgressSelector::Main,
         mtu: link.mtu,
+        host_mac: None,
     };
     let ours = links.iter().filter(|link| link.veth && link.group & POD_GROUP_MASK == POD_GROUP);
     let mut of_address = ours.filter(|link| link.mac == Some(pod(link).host_mac()));

@@ -90,7 +90,16 @@ fn routing(remains: &Remains) -> Vec<Object> {
 fn host_mac(remains: &Remains, host_name: &str) -> net::Mac {
     let (host_name, pod_name) = (host_name.into(), String::new());
     let (address, table) = (remains.address, remains.table);
-    Pod { host_name, pod_name, address, table, egress: net::EgressSelector::Own, mtu: 0 }.host_mac()
+    Pod {
+        host_name,
+        pod_name,
+        address,
+        table,
+        egress: net::EgressSelector::Own,
+        mtu: 0,
+        host_mac: None,
+    }
+    .host_mac()
 }
 
 #[cfg(test)]

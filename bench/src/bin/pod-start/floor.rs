@@ -38,6 +38,7 @@ impl Floor {
             table: TABLE,
             egress: net::EgressSelector::Marked,
             mtu: 9001,
+            host_mac: None,
         };
         Self {
             host: Netlink::open().unwrap(),

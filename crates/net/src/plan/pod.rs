@@ -38,6 +38,9 @@ pub struct Pod {
     pub egress: EgressSelector,
     /// MTU of both ends.
     pub mtu: u32,
+    /// Hardware address of a host end that somebody else made; `None` for one of ours, which is made
+    /// of the pod's address.
+    pub host_mac: Option<Mac>,
 }
 
 /// Indexes of both ends.
@@ -155,7 +158,7 @@ impl Pod {
     /// Hardware address of the host end: set by us, or udev would change it under the pod's
     /// permanent neighbour entry.
     pub fn host_mac(&self) -> Mac {
-        self.mac(0x10)
+        self.host_mac.unwrap_or_else(|| self.mac(0x10))
     }
 
     /// Hardware address of the pod's end.
@@ -256,6 +259,7 @@ mod tests {
             table: 2,
             egress: EgressSelector::Marked,
             mtu: 9001,
+            host_mac: None,
         }
     }
 }

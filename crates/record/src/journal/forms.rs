@@ -27,3 +27,21 @@ pub(super) mod mac_text {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
+
+/// The same, where there may be none.
+pub(super) mod optional_mac_text {
+    use net::Mac;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(crate) fn serialize<S: Serializer>(mac: &Option<Mac>, to: S) -> Result<S::Ok, S::Error> {
+        match mac {
+            Some(mac) => to.collect_str(mac),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Option<Mac>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
+}

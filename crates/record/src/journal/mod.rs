@@ -44,7 +44,7 @@ mod unknown_fields;
 
 pub use contents::{Contents, Damage, ReadError, Torn, Unknown};
 pub use line::Fault;
-pub use model::{Attachment, Identity, Intent, Interface, Origin};
+pub use model::{Attachment, Identity, Intent, Interface, Maker, Origin};
 pub use snapshot::Snapshot;
 
 use anyhow::{Context, Result, bail};

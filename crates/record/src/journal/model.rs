@@ -1,6 +1,6 @@
 //! What is on record, as values: pods' attachments, the node, its interfaces and those being made.
 
-use super::forms::{PREFIX_LENGTH, mac_text};
+use super::forms::{PREFIX_LENGTH, mac_text, optional_mac_text};
 use ipnetwork::Ipv4Network;
 use pool::{Action, Allocation, Amount, Block, EniId, Owner};
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,32 @@ pub struct Attachment {
     pub egress: net::EgressSelector,
     /// MTU of the pod.
     pub mtu: u32,
+    /// Who made its network.
+    #[serde(default, skip_serializing_if = "Maker::is_ours")]
+    pub made_by: Maker,
+    /// Hardware address of the host end, where it is not the one that we would give it.
+    #[serde(default, with = "optional_mac_text", skip_serializing_if = "Option::is_none")]
+    pub host_mac: Option<net::Mac>,
+    /// When it got the address, in milliseconds since 1970; 0 where that was not noted.
+    #[serde(default)]
+    pub since_ms: u64,
+}
+
+/// Who made a pod's network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Maker {
+    /// This daemon, or one before it.
+    #[default]
+    Ours,
+    /// The peer: its layout stays until the pod ends.
+    Peer,
+}
+
+impl Maker {
+    fn is_ours(&self) -> bool {
+        *self == Self::Ours
+    }
 }
 
 /// [`net::EgressSelector`] as it is in a record.
@@ -77,6 +103,7 @@ impl Attachment {
             table: self.table,
             egress: self.egress,
             mtu: self.mtu,
+            host_mac: self.host_mac,
         }
     }
 }

@@ -46,6 +46,8 @@ impl Snapshot {
         });
         match record {
             Record::Assigned(attachment) => {
+                // It has an owner again: a release before this one says nothing any more.
+                self.cooling.remove(&attachment.address);
                 self.attachments.insert(attachment.owner(), attachment);
             }
             Record::Released { network, container, interface, at_ms } => {

@@ -175,6 +175,7 @@ mod tests {
         firewall::{Firewall, Metadata, NodePort, Snat},
         host::Host,
     };
+    use record::Maker;
 
     #[test]
     fn a_host_end_is_known_by_its_hardware_address_whatever_its_name_and_index() {
@@ -268,6 +269,9 @@ mod tests {
             table: of.table,
             egress: of.egress,
             mtu: of.mtu,
+            made_by: Maker::Ours,
+            host_mac: None,
+            since_ms: 0,
         };
         Desired {
             host: HostNetwork { host, firewall },
@@ -284,6 +288,7 @@ mod tests {
             table: 2,
             egress: EgressSelector::Marked,
             mtu: 9001,
+            host_mac: None,
         }
     }
 

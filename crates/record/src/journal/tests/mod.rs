@@ -140,6 +140,9 @@ fn attachment(pod: u8) -> Attachment {
         table: 2,
         egress: net::EgressSelector::Marked,
         mtu: 9001,
+        made_by: Maker::Ours,
+        host_mac: None,
+        since_ms: 0,
     }
 }
 
