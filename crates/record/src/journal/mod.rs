@@ -3,7 +3,7 @@
 //! One line is one record: the CRC-32 of the JSON in eight hexadecimal digits, a space, the JSON, a
 //! newline. The JSON is an object with one field, whose name is the kind of the record. The first
 //! line names the format of the file and the smallest version whose readers understand it
-//! ([`Format`]). A pod came, one went, an interface is being made (shortened):
+//! ([`Format`](crate::Format)). A pod came, one went, an interface is being made (shortened):
 //!
 //! ```text
 //! ac2b2297 {"format":{"version":2,"reader":2}}

@@ -119,7 +119,7 @@ mod tests {
         let known = json!({"id": "eni-1", "now": {"mac": "06", "card": 0}});
 
         let unknown = beyond(&whole, &known).unwrap();
-        let mut again = known.clone();
+        let mut again = known;
         put_back(&unknown, &mut again);
 
         assert_eq!(unknown, json!({"now": {"speed": 9}, "why": ["x"], "n": null}));
