@@ -41,7 +41,7 @@ pub struct Attachment {
     #[serde(default, with = "optional_mac_text", skip_serializing_if = "Option::is_none")]
     pub host_mac: Option<net::Mac>,
     /// When it got the address, in milliseconds since 1970; 0 where that was not noted.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub since_ms: u64,
 }
 
@@ -60,6 +60,10 @@ impl Maker {
     fn is_ours(&self) -> bool {
         *self == Self::Ours
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// [`net::EgressSelector`] as it is in a record.
