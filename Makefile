@@ -31,10 +31,11 @@ demo: ## run a simulated VPC on this machine, from the first ENI to pods that ta
 	@"$${CARGO_TARGET_DIR:-target}"/debug/demo
 
 test: ## run all tests, in network namespaces and with foreign clients (needs root)
-	@scripts/need root cargo cc nft ip venv iptables plugins cnitool runtimes
+	@scripts/need root cargo cc nextest nft ip venv iptables plugins cnitool runtimes
 	@$(WAIT)
 	$(BUILD)
-	@scripts/test
+	@scripts/plugin >/dev/null
+	@setpriv --pdeathsig TERM scripts/test
 
 check: ## format, lints, licences and sources of dependencies, shape of the repository
 	@scripts/need cargo cc deny
