@@ -22,6 +22,9 @@ help: ## list what can be made
 # Every build is of the whole workspace with what the tests enable (examples are built with that
 # too): another choice is another choice of features, with which aws-sdk-ec2 is compiled again.
 BUILD := cargo build --quiet --workspace --bins --examples
+# Of our crates alone, most of which are programs and have nothing that is public.
+DOC := RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --workspace --lib --bins --examples --no-deps \
+	--document-private-items
 WAIT := echo "building; the first time takes minutes, most of them for aws-sdk-ec2" >&2
 
 demo: ## run a simulated VPC on this machine, from the first ENI to pods that talk (needs root)
@@ -37,10 +40,11 @@ test: ## run all tests, in network namespaces and with foreign clients (needs ro
 	@scripts/plugin >/dev/null
 	@setpriv --pdeathsig TERM scripts/test
 
-check: ## format, lints, licences and sources of dependencies, shape of the repository
+check: ## format, lints, documentation, licences and sources of dependencies, shape of the repository
 	@scripts/need cargo cc deny
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- --deny warnings
+	$(DOC)
 	cargo deny --locked check bans licenses sources
 	cargo test --quiet --package tests --test tidy --test manifests --test requirements
 
