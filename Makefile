@@ -22,6 +22,9 @@ help: ## list these commands
 # Every build is of the whole workspace with what the tests enable (examples are built with that
 # too): another choice is another choice of features, with which aws-sdk-ec2 is compiled again.
 BUILD := cargo build --quiet --workspace --bins --examples
+# Of our crates alone, most of which are programs and have nothing that is public.
+DOC := RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --workspace --lib --bins --examples --no-deps \
+	--document-private-items
 WAIT := echo "building; the first time takes minutes, most of them for aws-sdk-ec2" >&2
 
 demo: ## enable custom networking in a simulated cluster with running pods, with checks (needs root)
@@ -31,15 +34,17 @@ demo: ## enable custom networking in a simulated cluster with running pods, with
 	@"$${CARGO_TARGET_DIR:-target}"/debug/demo
 
 test: ## run all tests, in network namespaces and with foreign clients (needs root)
-	@scripts/need root cargo cc nft ip venv iptables plugins cnitool runtimes
+	@scripts/need root cargo cc nextest nft ip venv iptables plugins cnitool runtimes
 	@$(WAIT)
 	$(BUILD)
-	@scripts/test
+	@scripts/plugin >/dev/null
+	@setpriv --pdeathsig TERM scripts/test
 
-check: ## format, lints, licences and sources of dependencies, shape of the repository
+check: ## format, lints, documentation, licences and sources of dependencies, shape of the repository
 	@scripts/need cargo cc deny
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- --deny warnings
+	$(DOC)
 	cargo deny --locked check bans licenses sources
 	cargo test --quiet --package tests --test tidy --test manifests --test requirements
 

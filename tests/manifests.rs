@@ -1,5 +1,5 @@
 //! Compares what is installed in a cluster with what the daemon does: its permissions in AWS and in
-//! Kubernetes, its settings, its custom resource.
+//! Kubernetes, its settings, its custom resource; and what its build promises with what is tested.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -29,6 +29,18 @@ fn a_call_is_found_by_the_name_of_its_method() {
         let filter = described(eni); .delete_on_termination(true) .attachment_id()";
 
     assert_eq!(calls(source), actions(&["AssignIpv6Addresses"]));
+}
+
+#[test]
+fn the_oldest_compiler_that_is_promised_is_the_one_that_is_tested() {
+    let tested = between(&read("rust-toolchain.toml"), "channel = \"", "\"");
+    let promised = between(&read("Cargo.toml"), "rust-version = \"", "\"");
+    let in_image = between(&read("Dockerfile"), "/rust:", "-");
+    let named_in_image = between(&read("Dockerfile"), "RUSTUP_TOOLCHAIN=", "\n");
+
+    assert_eq!(promised, tested, "rust-version in Cargo.toml");
+    assert_eq!(in_image, tested, "the image in the Dockerfile");
+    assert_eq!(named_in_image, tested, "RUSTUP_TOOLCHAIN in the Dockerfile");
 }
 
 #[test]
@@ -223,6 +235,13 @@ fn yaml(path: &str) -> Vec<Value> {
 fn read(path: &str) -> String {
     let path = repository().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What stands between these two, the first time.
+#[track_caller]
+fn between(text: &str, before: &str, after: &str) -> String {
+    let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("no `{before}`: {text}"));
+    rest.split(after).next().unwrap_or_default().to_owned()
 }
 
 /// The text of all files below a folder.

@@ -90,8 +90,8 @@ mod tests {
         for cause in [nobody(), broken, CallError::NoAnswer(Duration::from_secs(90))] {
             let msg = error(Command::Add, socket, &cause).msg;
 
-            assert!(msg.contains("/var/run/aws-node/eni-cni.sock"), "{msg}");
-            assert!(msg.contains("kubectl -n kube-system get pods"), "{msg}");
+            assert!(msg.contains("/var/run/aws-node/eni-cni.sock"), "{cause:?}: {msg}");
+            assert!(msg.contains("kubectl -n kube-system get pods"), "{cause:?}: {msg}");
         }
     }
 

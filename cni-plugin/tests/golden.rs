@@ -46,8 +46,8 @@ fn names_that_cannot_be_are_refused_in_the_librarys_words() {
 fn a_configuration_that_is_none_is_refused_in_the_librarys_words() {
     for stdin in ["", "garbage"] {
         let (code, msg, _) = failure(&run(&call("ADD"), stdin));
-        assert_eq!(code, 6);
-        assert!(msg.starts_with("error unmarshall network config: "), "{msg}");
+        assert_eq!(code, 6, "{stdin:?}");
+        assert!(msg.starts_with("error unmarshall network config: "), "{stdin:?}: {msg}");
     }
     check(&[], r#"{"cniVersion":"1.0.0"}"#, 7, "missing network name", "");
     let characters = "invalid characters found in network name";
@@ -90,11 +90,12 @@ fn version_answers_whatever_the_environment_and_stdin() {
     {
         let output = run(&[&[("CNI_COMMAND", "VERSION")][..], &dummies].concat(), stdin);
 
-        assert!(output.status.success());
+        assert!(output.status.success(), "{stdin:?}");
         assert_eq!(
             document(&output),
             json!({"cniVersion": version, "supportedVersions":
-                ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]})
+                ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]}),
+            "{stdin:?}"
         );
     }
 }
@@ -129,10 +130,11 @@ fn no_del_is_refused_in_words_that_runtimes_take_for_a_success() {
         run(&with(&[("ENI_CNI_RUN_DIR", "/nonexistent/not found")]), "[]"),
     ];
 
-    for output in refused {
-        let (_, msg, details) = failure(&output);
+    for (row, output) in refused.iter().enumerate() {
+        let (_, msg, details) = failure(output);
         let text = format!("{msg}; {details}").to_lowercase();
-        assert!(!text.contains("not found") && !text.contains("no such file"), "{text}");
+        let taken = text.contains("not found") || text.contains("no such file");
+        assert!(!taken, "row {row}: {text}");
     }
 }
 

@@ -79,7 +79,7 @@ fn the_plugins_own_namespace_is_refused_before_anything_is_done() {
     for verb in ["ADD", "CHECK", "DEL"] {
         let output = place.run(&place.verb(verb, "/proc/self/ns/net"), CONF);
 
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(1), "{verb}");
         assert_eq!(document(&output)["code"], 8, "{verb}");
     }
 }
@@ -96,8 +96,9 @@ fn without_a_daemon_the_runtime_learns_what_to_look_at() {
         let error = document(&output);
         assert_eq!(error["code"], code, "{verb}");
         let msg = error["msg"].as_str().unwrap();
-        assert!(msg.contains("eni-cni.sock") && msg.contains("k8s-app=aws-node"), "{msg}");
-        assert!(!msg.contains('\n'));
+        let tells = msg.contains("eni-cni.sock") && msg.contains("k8s-app=aws-node");
+        assert!(tells, "{verb}: {msg}");
+        assert!(!msg.contains('\n'), "{verb}: {msg}");
     }
 }
 
@@ -110,8 +111,9 @@ fn without_a_daemon_a_del_waits_and_succeeds() {
     for netns in [pod.path(), "/nonexistent", ""] {
         let output = place.run(&place.verb("DEL", netns), CONF);
 
-        assert!(output.status.success(), "{output:?}");
-        assert!(output.stdout.is_empty() && output.stderr.is_empty());
+        assert!(output.status.success(), "{netns}: {output:?}");
+        let silent = output.stdout.is_empty() && output.stderr.is_empty();
+        assert!(silent, "{netns}: {output:?}");
     }
 
     let waiting = spool::drain(&place.0).unwrap();

@@ -9,6 +9,7 @@ use std::{
     slice,
 };
 use tests::{
+    Row,
     by_hand::Container,
     command::{outcome, run, until},
     world::World,
@@ -31,6 +32,7 @@ fn cnitool_adds_checks_and_deletes() {
     let Some(tool) = Tool::new(&[]) else { return };
     let container = Container::new(&tool.world);
     for version in ["0.3.1", "0.4.0", "1.0.0", "1.1.0"] {
+        let _row = Row(version);
         tool.configure(version, &[]);
 
         let status = tool.call("status", &container);
@@ -76,6 +78,7 @@ fn plugins_chained_behind_ours_find_what_they_need() {
     let bandwidth = json!({"type": "bandwidth", "ingressRate": 8_000_000,
         "ingressBurst": 8_000_000, "egressRate": 8_000_000, "egressBurst": 8_000_000});
     for version in ["0.4.0", "1.0.0"] {
+        let _row = Row(version);
         tool.configure(version, &[portmap.clone(), bandwidth.clone()]);
         let added = document(&tool.call("add", &container).unwrap());
         let mapped = tool.on_node(&["iptables", "-t", "nat", "-S"]);

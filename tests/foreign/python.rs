@@ -49,6 +49,9 @@ fn make_environment() -> PathBuf {
     let pinned = fs::read(&requirements).unwrap();
     let hash: String = Sha1::digest(pinned).iter().map(|byte| format!("{byte:02x}")).collect();
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("python-{hash}"));
+    // Other tests want it at the same time, in processes of their own.
+    let lock = fs::File::create(kept.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
     // Last of all: without it, an earlier run was interrupted.
     let complete = kept.join("complete");
     let python = kept.join("bin/python");

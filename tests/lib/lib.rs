@@ -9,7 +9,24 @@ pub mod traces;
 pub mod traffic;
 pub mod world;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Debug,
+    path::{Path, PathBuf},
+    thread,
+};
+
+/// A row of a table: as long as this lives, a failure says at which row it was, whatever failed.
+#[derive(Debug)]
+pub struct Row<T: Debug>(pub T);
+
+impl<T: Debug> Drop for Row<T> {
+    #[expect(clippy::print_stderr, reason = "whoever reads why a test failed needs it")]
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("── at row {:?}", self.0);
+        }
+    }
+}
 
 /// The folder of the repository.
 ///

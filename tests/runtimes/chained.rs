@@ -8,6 +8,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::{fs, net::SocketAddr, path::Path};
 use tests::{
+    Row,
     command::until,
     http,
     world::{CUSTOM, Pod, World, ZONES},
@@ -22,6 +23,7 @@ const LIST: &str = "10-aws.conflist";
 #[test]
 fn a_host_port_reaches_the_pod_from_its_node_and_from_others() {
     for env in [&[], CUSTOM] {
+        let _row = Row(env);
         let world = World::up();
         for (zone, subnet) in ZONES.into_iter().zip(["pods-a", "pods-b"]) {
             world.eniconfig_create(zone, subnet, &["pods"]);
@@ -83,6 +85,7 @@ fn every_chained_plugin_understands_our_result_in_every_version() {
 
     // The last one is too young for 0.3.1.
     for (version, more) in [("0.3.1", &more[..2]), ("1.0.0", &more), ("0.4.0", &more)] {
+        let _row = Row(version);
         put(&lists, &chain(&ours, version, more));
         until("containerd has read the list", || match containerd.cri.version_of("aws-cni") {
             Some(now) if now == version => Ok(()),

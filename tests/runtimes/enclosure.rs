@@ -46,8 +46,10 @@ impl Enclosure {
             .unwrap();
         let stdout = holder.stdout.take().unwrap();
         let network = world.namespace(node, None);
-        // A name that no other test has.
-        let cgroup = format!("{}-{node}", world.name());
+        // A name that no other test has, nor another run; its folder is unique (`scripts/test`).
+        let run = std::env::temp_dir();
+        let run = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let cgroup = format!("{run}-{}-{node}", world.name());
         let enclosure = Self { holder, network, cgroup };
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).unwrap();
@@ -79,7 +81,7 @@ impl Enclosure {
     /// The image of all pods, as a file within.
     pub(crate) fn image(&self) -> &'static str {
         let within = "/run/image.tar";
-        fs::copy(image::file(), self.path(Path::new(within))).unwrap();
+        fs::write(self.path(Path::new(within)), image::archive()).unwrap();
         within
     }
 

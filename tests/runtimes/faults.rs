@@ -8,6 +8,7 @@ use crate::{
 };
 use std::{fs, thread, time::Duration};
 use tests::{
+    Row,
     command::until,
     world::{CUSTOM, World},
 };
@@ -99,6 +100,7 @@ fn an_add_that_fails_hangs_or_is_killed_leaves_nothing() {
     ];
 
     for order in orders.into_iter().chain(within) {
+        let _row = Row(order);
         shim.order("ADD", order);
         let failed = containerd.cri.run_within(&named("failing"), SOON);
         shim.obey("ADD");
@@ -132,6 +134,7 @@ fn a_del_that_fails_hangs_or_is_killed_is_sent_again_and_leaves_nothing() {
     ];
 
     for order in orders {
+        let _row = Row(order);
         let (id, _) = containerd.run("p");
         shim.order("DEL", order);
         let failed = containerd.cri.stop_within(&id, SOON);
@@ -209,7 +212,8 @@ fn nothing_is_on_record(world: &World, shim: &Shim) {
     let interface = &world.more_interfaces("n1")[0].id;
     assert!(record.contains(interface), "{record}");
     for call in shim.calls() {
-        assert!(!record.contains(call.variable("CNI_CONTAINERID")), "{record}");
+        let id = call.variable("CNI_CONTAINERID");
+        assert!(!record.contains(id), "{id}: {record}");
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     sync::OnceLock,
 };
@@ -25,18 +25,15 @@ source=${REMOTE_ADDR##*:}
 printf 'Content-Type: application/json\r\n\r\n{"pod":"%s","source":"%s"}' "$(hostname)" "${source%]}"
 "#;
 
-/// The image as a file that runtimes import, in the format of `docker save`.
-pub(crate) fn file() -> &'static Path {
-    static FILE: OnceLock<PathBuf> = OnceLock::new();
-    FILE.get_or_init(|| {
-        let folder =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("image-{}", std::process::id()));
+/// The image as runtimes import it, in the format of `docker save`.
+pub(crate) fn archive() -> &'static [u8] {
+    static ARCHIVE: OnceLock<Vec<u8>> = OnceLock::new();
+    ARCHIVE.get_or_init(|| {
+        let folder = std::env::temp_dir().join(format!("image-{}", std::process::id()));
         make(&folder);
-        // In its place at once: another run of these tests may read the one from before.
-        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image.tar");
-        fs::rename(folder.join("image.tar"), &file).unwrap();
+        let archive = fs::read(folder.join("image.tar")).unwrap();
         fs::remove_dir_all(folder).unwrap();
-        file
+        archive
     })
 }
 

@@ -8,6 +8,7 @@ use crate::{
     shim::Call,
 };
 use std::{net::IpAddr, path::Path};
+use tests::Row;
 use tests::world::{Pod, World, ZONES};
 
 /// What a runtime can lose of a pod before it stops it.
@@ -102,6 +103,7 @@ fn a_pod_whose_namespace_process_or_kept_result_is_gone_is_freed_by_its_del() {
     };
 
     for lost in [Lost::Process, Lost::Result, Lost::Namespace] {
+        let _row = Row(lost);
         let (id, _) = containerd.run("p");
         let sandbox = containerd.cri.sandbox(&id).unwrap();
         match lost {

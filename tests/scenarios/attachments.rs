@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tests::{
+    Row,
     by_hand::{Container, Ended},
     world::{World, ZONES, address},
 };
@@ -83,6 +84,7 @@ fn a_result_is_in_the_version_of_its_configuration() {
     for (version, of_address) in
         [("0.4.0", json!("4")), ("1.0.0", Value::Null), ("1.1.0", Value::Null)]
     {
+        let _row = Row(version);
         let container = Container::new(&world);
         let Ended { success, printed } = world.plugin("n1", "ADD", &container, version);
 
@@ -123,6 +125,6 @@ fn the_plugin_tells_its_versions_without_a_daemon() {
     assert!(told.success, "{told:?}");
     let versions = told.printed["supportedVersions"].as_array().unwrap();
     for version in ["0.3.1", "0.4.0", "1.0.0", "1.1.0"] {
-        assert!(versions.contains(&version.into()), "{told:?}");
+        assert!(versions.contains(&version.into()), "{version}: {told:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! Faults of AWS: lost answers, throttling, denial, late devices, wrong metadata.
 
 use tests::{
+    Row,
     command::until,
     world::{CUSTOM, World, ZONES},
 };
@@ -106,6 +107,7 @@ fn a_device_that_comes_late_is_waited_for() {
 fn pods_keep_their_network_when_the_metadata_is_wrong_at_a_restart() {
     for fault in [&["imds-short"][..], &["imds-empty", "--calls", "3"], &["imds-lag", "--by", "1h"]]
     {
+        let _row = Row(fault);
         let world = custom_world();
         world.daemon_start("n1", CUSTOM);
         let pods: Vec<_> = (0..3).map(|pod| world.pod_add("n1", &format!("p{pod}"))).collect();

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tests::{
+    Row,
     by_hand::{Container, Ended},
     world::{CUSTOM, World, ZONES, address},
 };
@@ -15,6 +16,7 @@ fn right_after_add_nothing_is_missing() {
         world.node_add(node, ZONES[0], &[]);
         world.daemon_start(node, env);
         for version in ["0.4.0", "1.0.0", "1.1.0"] {
+            let _row = Row((node, version));
             let container = Container::new(&world);
             let added = world.plugin(node, "ADD", &container, version);
 

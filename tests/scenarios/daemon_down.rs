@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use tests::{
+    Row,
     by_hand::Container,
     world::{World, address},
 };
@@ -16,8 +17,9 @@ const TIGHT: &[&str] = &["MAX_ENI=1", "IP_COOLDOWN_PERIOD=0", "ENI_CNI_ADD_WAIT=
 fn an_add_without_a_daemon_fails_at_once_and_says_what_to_look_at() {
     let world = World::with_node("n1", &[]);
     let container = Container::new(&world);
-    for stop in [World::daemon_stop, World::daemon_kill] {
-        stop(&world, "n1");
+    for how in ["stop", "kill"] {
+        let _row = Row(how);
+        world.sim(&["daemon", how, "n1"]);
 
         let add = world.plugin("n1", "ADD", &container, "1.0.0");
 

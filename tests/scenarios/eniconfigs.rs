@@ -77,7 +77,7 @@ fn what_ec2_refuses_is_tried_again_after_pauses_that_grow() {
     assert!(calls.iter().all(refused), "{calls:?}");
     // A machine that is slow makes them longer only.
     for (pair, at_least_ms) in calls.windows(2).zip([1_000, 2_000, 4_000]) {
-        assert!(pair[1].at_ms - pair[0].at_ms >= at_least_ms, "{calls:?}");
+        assert!(pair[1].at_ms - pair[0].at_ms >= at_least_ms, "{at_least_ms} ms: {calls:?}");
     }
 }
 

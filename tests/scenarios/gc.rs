@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use std::{fs, io::Write, path::PathBuf, process::Command};
 use tests::{
+    Row,
     by_hand::{Container, Ended},
     command::until,
     world::{World, ZONES, address},
@@ -21,6 +22,7 @@ const HALF_A_LINE: usize = 40;
 #[test]
 fn gc_takes_back_what_the_list_does_not_name_and_the_kernel_does_not_have() {
     for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
+        let _row = Row(key);
         let world = one_address();
         let (gone, next) = (Container::new(&world), Container::new(&world));
         let added = world.plugin("n1", "ADD", &gone, "1.1.0");

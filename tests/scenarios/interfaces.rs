@@ -16,9 +16,10 @@ fn an_interface_has_subnet_and_groups_of_the_eniconfig() {
 
     let status = world.status();
     for interface in world.more_interfaces("n1") {
-        assert_eq!(interface.subnet, status.subnets["pods-a"].id);
-        assert_eq!(interface.groups, [status.groups["pods"].clone()]);
-        assert_eq!(interface.secondary.len(), 9, "m5.large has ten addresses on each");
+        assert_eq!(interface.subnet, status.subnets["pods-a"].id, "{interface:?}");
+        assert_eq!(interface.groups, [status.groups["pods"].clone()], "{interface:?}");
+        // An m5.large has ten addresses on each.
+        assert_eq!(interface.secondary.len(), 9, "{interface:?}");
     }
     assert_eq!(world.more_interfaces("n1").len(), 1);
 }

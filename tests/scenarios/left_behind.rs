@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use std::{fs, io::Write, process::Stdio, thread};
 use tests::{
+    Row,
     by_hand::Container,
     command::until,
     world::{CUSTOM, World, ZONES, address},
@@ -157,6 +158,7 @@ fn adds_side_by_side_get_an_address_each() {
 fn a_result_has_the_form_of_its_version() {
     let world = World::with_node("n1", &[]);
     for version in ["0.1.0", "0.2.0", "0.3.0", "0.3.1"] {
+        let _row = Row(version);
         let container = Container::new(&world);
 
         let printed = world.plugin("n1", "ADD", &container, version).printed;

@@ -2,6 +2,7 @@
 
 use crate::packets;
 use std::net::{IpAddr, Ipv4Addr};
+use tests::Row;
 use tests::world::{CUSTOM, Pod, World, ZONES};
 
 /// An address that nobody in the VPC has.
@@ -36,6 +37,7 @@ fn with_custom_networking_pods_of_new_nodes_have_addresses_of_the_eniconfigs_sub
     let pods = new_nodes(&world);
 
     for (zone, pods) in pods.iter().enumerate() {
+        let _row = Row(zone);
         assert_within(pods, POD_SUBNETS[zone]);
         let node = world.node(&pods[0].node);
         let primary = node.interfaces.iter().find(|eni| eni.device_index == 0).unwrap();

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 use tests::{
+    Row,
     by_hand::Container,
     command::until,
     world::{CUSTOM, Pod, World, ZONES, address},
@@ -322,6 +323,7 @@ fn thousands_of_routes_of_other_programs_cost_no_look_at_the_kernel() {
     };
 
     for verb in ["add", "replace", "del"] {
+        let _row = Row(verb);
         let done = world.exec("n1", &["ip", "-batch", "-"], &[], &routes(verb));
         assert!(done.status.success(), "{done:?}");
     }

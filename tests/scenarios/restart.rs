@@ -7,6 +7,7 @@ use std::{
     thread,
 };
 use tests::{
+    Row,
     by_hand::Container,
     command::until,
     world::{CUSTOM, Pod, World, ZONES},
@@ -73,15 +74,16 @@ fn a_container_keeps_its_address_over_a_kill_and_a_stop_of_the_daemon() {
     let after_stop = world.plugin("n1", "ADD", &container, "1.0.0");
 
     assert!(before.success, "{before:?}");
-    for after in [after_kill, after_stop] {
-        assert!(after.success, "{after:?}");
-        assert_eq!(after.printed, before.printed);
+    for (what, after) in [("a kill", after_kill), ("a stop", after_stop)] {
+        assert!(after.success, "after {what}: {after:?}");
+        assert_eq!(after.printed, before.printed, "after {what}");
     }
 }
 
 #[test]
 fn a_restart_calls_nobody_in_ec2() {
     for env in [&[], CUSTOM] {
+        let _row = Row(env);
         let world = World::up();
         world.eniconfig_create(ZONES[0], "pods-a", &[]);
         world.node_add("n1", ZONES[0], &[]);

@@ -6,6 +6,7 @@ use std::{
     thread,
 };
 use tests::{
+    Row,
     command::until,
     world::{CUSTOM, Pod, World, ZONES},
 };
@@ -62,6 +63,7 @@ fn the_peers_layout_has_exactly_the_peers_rules_and_routes() {
 #[test]
 fn a_pod_adds_no_rule_and_a_prefix_adds_one() {
     for (mode, kind) in [(&[][..], "fwmark 0x2/0x7f lookup 2"), (PREFIXES, "/28 lookup 2")] {
+        let _row = Row(mode);
         let world = custom();
         world.node_add("n1", ZONES[0], &[]);
         world.daemon_start("n1", &[CUSTOM, mode, ONE].concat());

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use tests::{
-    http,
+    Row, http,
     world::{CUSTOM, Pod, World, ZONES},
 };
 use vpc_sim::world::status::InterfaceStatus;
@@ -38,6 +38,7 @@ fn services_are_reached_beside_kube_proxy_in_its_own_mode_nftables() {
 #[test]
 fn services_are_reached_whatever_reverse_path_filter_the_node_has_been_given() {
     for value in ["1", "2"] {
+        let _row = Row(value);
         let cluster = Cluster::without_daemons();
         for node in cluster.nodes() {
             for which in ["all", "default"] {
@@ -73,6 +74,7 @@ fn node_ports_are_answered_also_when_somebody_else_translates_what_leaves_the_vp
 #[test]
 fn services_are_reached_in_every_layout_of_our_rules() {
     for env in ["ENI_CNI_RULE_LAYOUT=aws", "ENABLE_PREFIX_DELEGATION=true"] {
+        let _row = Row(env);
         let cluster = Cluster::without_daemons();
         cluster.start_daemons_with(&[env]);
         let pods = cluster.pods();
@@ -130,7 +132,7 @@ fn a_pod_reaches_a_service_whose_endpoint_is_outside_of_the_vpc_as_its_node() {
         let seen = http::get_within(&pods.client.namespace, at).unwrap();
 
         assert_eq!(seen.trim(), cluster.public().to_string(), "{mode:?}");
-        assert_eq!(cluster.world.status().dropped, []);
+        assert_eq!(cluster.world.status().dropped, [], "{mode:?}");
     }
 }
 
@@ -219,7 +221,7 @@ impl Cluster {
             far: self.world.pod_add("n2", "far"),
         };
         for pod in [&pods.client, &pods.near, &pods.far] {
-            assert_eq!(pod.address.octets()[..3], [100, 64, 0], "not on a secondary interface");
+            assert_eq!(pod.address.octets()[..3], [100, 64, 0], "{pod:?}: no secondary interface");
         }
         // From here on the VPC does not change.
         for node in ["n1", "n2"] {

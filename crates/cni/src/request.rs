@@ -369,7 +369,8 @@ mod tests {
             let error = Request::parse(&env("ADD"), conf.as_bytes()).unwrap_err();
 
             assert_eq!(error.code.number(), 6, "{conf}");
-            assert!(error.msg.starts_with("error unmarshall network config: "), "{}", error.msg);
+            let refused = "error unmarshall network config: ";
+            assert!(error.msg.starts_with(refused), "{conf}: {}", error.msg);
         }
     }
 
@@ -427,7 +428,8 @@ mod tests {
             let mut env = env("ADD");
             env.insert("CNI_NETNS_OVERRIDE".into(), value.into());
 
-            assert_eq!(Request::parse(&env, CONF.as_bytes()).unwrap().netns_override, want);
+            let request = Request::parse(&env, CONF.as_bytes()).unwrap();
+            assert_eq!(request.netns_override, want, "{value}");
         }
     }
 

@@ -113,13 +113,13 @@ mod tests {
     #[test]
     fn a_version_must_match_exactly() {
         for version in Version::ALL {
-            assert_eq!(Version::parse(version.as_str()), Ok(version));
+            assert_eq!(Version::parse(version.as_str()), Ok(version), "{version}");
         }
         for stated in ["1.2.0", "9.9.9", "abc", "1.0", " 1.0.0"] {
             let error = Version::parse(stated).unwrap_err();
 
             assert_eq!(error.code, Code::IncompatibleVersion, "{stated}");
-            assert_eq!(error.msg, "incompatible CNI versions");
+            assert_eq!(error.msg, "incompatible CNI versions", "{stated}");
             assert!(error.details.starts_with(&format!("config is {stated:?}, plugin supports [")));
         }
     }
@@ -156,7 +156,7 @@ mod tests {
         for stdin in [&b""[..], b"garbage", b"[]", br#"{"cniVersion":"9.9.9"}"#] {
             let reply: Value = serde_json::from_str(&version_reply(stdin)).unwrap();
 
-            assert_eq!(reply["cniVersion"], "1.1.0");
+            assert_eq!(reply["cniVersion"], "1.1.0", "{}", stdin.escape_ascii());
         }
     }
 }

@@ -350,6 +350,6 @@ mod tests {
 
     #[track_caller]
     fn check(version: Version, want: &Value) {
-        assert_eq!(&ptp().to_value(version).unwrap(), want);
+        assert_eq!(&ptp().to_value(version).unwrap(), want, "{version}");
     }
 }

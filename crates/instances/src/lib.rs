@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn one_type_is_found_as_it_is_in_the_whole_table() {
         for (name, instance_type) in all() {
-            assert_eq!(find(name).as_ref(), Some(instance_type));
+            assert_eq!(find(name).as_ref(), Some(instance_type), "{name}");
         }
         for name in ["", "m5", "zz.large", "instance_type"] {
             assert_eq!(find(name), None, "{name}");

@@ -80,12 +80,14 @@ fn adding_twice_and_removing_twice_succeed() {
         let rules = netlink.rules()?;
         for object in &objects(4242) {
             match object {
-                Object::Rule(rule) => assert_eq!(rules.iter().filter(|it| *it == rule).count(), 1),
+                Object::Rule(rule) => {
+                    assert_eq!(rules.iter().filter(|it| *it == rule).count(), 1, "{rule:?}")
+                }
                 Object::Route(route) => {
                     assert!(netlink.routes(route.table)?.contains(route), "{route:?}")
                 }
                 Object::Address { .. } => {
-                    assert_eq!(netlink.addresses(4242)?, [cidr("10.0.0.4/24")])
+                    assert_eq!(netlink.addresses(4242)?, [cidr("10.0.0.4/24")], "{object:?}")
                 }
                 Object::Veth(_) | Object::BareAddress { .. } | Object::Neighbour { .. } => {}
             }

@@ -4,10 +4,7 @@
 //! and addresses, looking at itself, and later going away. Nothing is throttled: it is the rules
 //! that are measured, not the waiting.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a measurement looks at the clock; the rules do not"
-)]
+#![expect(clippy::disallowed_methods, reason = "what is measured is time")]
 
 use anyhow::{Context as _, Result, bail};
 use std::{

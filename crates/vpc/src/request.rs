@@ -259,7 +259,7 @@ mod tests {
             let json = serde_json::to_value(action).unwrap();
 
             assert_eq!(action.as_str().parse(), Ok(action));
-            assert_eq!(json, action.as_str());
+            assert_eq!(json, action.as_str(), "{action:?}");
         }
         assert!(Action::ALL.is_sorted_by_key(|action| action.as_str()));
     }

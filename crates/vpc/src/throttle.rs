@@ -206,7 +206,8 @@ mod tests {
         let after_a_second = burst(&mut throttle, &spec, at(1000), request);
         let much_later = burst(&mut throttle, &spec, at(1_000_000), request);
 
-        assert_eq!((first, after_a_second, much_later), (capacity, a_second, capacity));
+        let found = (first, after_a_second, much_later);
+        assert_eq!(found, (capacity, a_second, capacity), "{request:?}");
     }
 
     #[test]

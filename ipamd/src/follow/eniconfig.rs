@@ -135,10 +135,12 @@ mod tests {
     #[test]
     fn without_groups_the_primary_interfaces_are_used() {
         for groups in [None, Some(vec![])] {
-            let source = choice().source(Some(&config("subnet-1", groups)), &["sg-primary".into()]);
+            let config = config("subnet-1", groups);
+
+            let source = choice().source(Some(&config), &["sg-primary".into()]);
 
             let Source::EniConfig { supply, .. } = source else { panic!("{source:?}") };
-            assert_eq!(supply.groups, ["sg-primary".to_owned()].into());
+            assert_eq!(supply.groups, ["sg-primary".to_owned()].into(), "{config:?}");
         }
     }
 

@@ -93,7 +93,8 @@ fn pods_of_an_interface_that_is_not_set_up_are_cut_off() {
 
         node.change_interface(&EniId("eni-1".into()), |eni| eni.record.device_index = device_index);
 
-        assert_eq!(node.forecast(Instant::now()).unwrap().cut_off, cut_off);
+        let found = node.forecast(Instant::now()).unwrap().cut_off;
+        assert_eq!(found, cut_off, "device index {device_index}");
     }
 }
 

@@ -345,13 +345,14 @@ mod tests {
     fn shells_can_complete_commands() {
         for shell in ["bash", "zsh", "fish"] {
             let cli = Cli::try_parse_from(["vpc-sim", "completion", shell]).unwrap();
-            let Command::Completion { shell } = cli.command else { panic!("{shell}") };
+            let Command::Completion { shell: known } = cli.command else { panic!("{shell}") };
             let mut script = Vec::new();
 
-            clap_complete::generate(shell, &mut Cli::command(), "vpc-sim", &mut script);
+            clap_complete::generate(known, &mut Cli::command(), "vpc-sim", &mut script);
 
             let script = String::from_utf8(script).unwrap();
-            assert!(script.contains("fault") && script.contains("lost-reply"), "{script}");
+            let whole = script.contains("fault") && script.contains("lost-reply");
+            assert!(whole, "{shell}: {script}");
         }
     }
 
@@ -365,7 +366,7 @@ mod tests {
             let Command::Node(command) = cli.command else { panic!("{line}") };
             let Request::NodeAdd(request) = node(command) else { panic!("{line}") };
             let labels = [("a", "b"), ("c", "d")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-            assert_eq!(request.labels, labels.into());
+            assert_eq!(request.labels, labels.into(), "{line}");
         }
     }
 

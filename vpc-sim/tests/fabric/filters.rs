@@ -49,10 +49,11 @@ fn a_prefix_may_send_from_each_of_its_addresses_and_from_none_beside_it() {
     }
 
     for address in ["10.0.1.32", "10.0.1.47"] {
-        assert_eq!(ask((&a, address), (&b, "10.0.2.5")), Outcome::Answered(addr(address)));
+        let outcome = ask((&a, address), (&b, "10.0.2.5"));
+        assert_eq!(outcome, Outcome::Answered(addr(address)), "{address}");
     }
     for address in ["10.0.1.31", "10.0.1.48"] {
-        assert_eq!(ask((&a, address), (&b, "10.0.2.5")), Outcome::Silence);
+        assert_eq!(ask((&a, address), (&b, "10.0.2.5")), Outcome::Silence, "{address}");
     }
     let spoofed = ["10.0.1.31", "10.0.1.48"].map(|address| ("eni-a".into(), addr(address)));
     assert_eq!(world.dropped(Reason::SourceCheck), spoofed);
@@ -281,7 +282,8 @@ fn a_group_that_names_a_group_lets_in_every_address_of_its_members() {
     own(&a, "10.0.1.20");
 
     for source in ["10.0.1.5", "10.0.1.7", "10.0.1.20"] {
-        assert_eq!(ask((&a, source), (&b, "10.0.2.5")), Outcome::Answered(addr(source)));
+        let outcome = ask((&a, source), (&b, "10.0.2.5"));
+        assert_eq!(outcome, Outcome::Answered(addr(source)), "{source}");
     }
     assert_eq!(ask((&c, "10.0.1.6"), (&b, "10.0.2.5")), Outcome::Silence);
     assert_eq!(world.dropped(Reason::Ingress), [("eni-b".into(), addr("10.0.1.6"))]);

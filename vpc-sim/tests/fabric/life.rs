@@ -67,7 +67,7 @@ fn two_worlds_with_the_same_addresses_do_not_meet() {
     for world in [&one, &two] {
         let outcome = ask((&world.node("a"), "10.0.1.5"), (&world.node("b"), "10.0.2.5"));
 
-        assert_eq!(outcome, Outcome::Answered(addr("10.0.1.5")));
+        assert_eq!(outcome, Outcome::Answered(addr("10.0.1.5")), "{}", world.name);
     }
     let across = ask((&one.node("a"), "10.0.1.5"), (&two.node("b"), "10.0.2.5"));
     assert_ne!(across, Outcome::Answered(addr("10.0.1.5")));

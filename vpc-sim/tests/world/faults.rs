@@ -28,9 +28,10 @@ async fn a_lost_reply_and_a_silent_metadata_service_close_the_connection() {
     let calls = [(); 2].map(|()| ec2(&node, DESCRIBE_VPCS));
     let imds = [(); 2].map(|()| http(&node, IMDS, TOKEN));
 
-    for [lost, answered] in [calls, imds] {
-        assert!(lost.unwrap_err().to_string().ends_with("no answer: \"\""));
-        assert_eq!(answered.unwrap().0, 200);
+    for (who, [lost, answered]) in [("EC2", calls), ("metadata", imds)] {
+        let lost = lost.unwrap_err().to_string();
+        assert!(lost.ends_with("no answer: \"\""), "{who}: {lost}");
+        assert_eq!(answered.unwrap().0, 200, "{who}");
     }
     assert_eq!(world.faults(), []);
     let outcomes: Vec<_> = world.calls().into_iter().map(|call| call.outcome).collect();

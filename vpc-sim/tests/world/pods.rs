@@ -84,7 +84,7 @@ async fn a_token_travels_as_far_as_the_hop_limit() {
         let read = http(&pod, IMDS, &read).unwrap();
         let of_pod = http_briefly(&pod, IMDS, TOKEN);
 
-        assert_eq!(read.0, 200);
+        assert_eq!(read.0, 200, "hop limit {hop_limit}");
         assert_eq!(of_pod.is_ok(), reaches_a_pod, "hop limit {hop_limit}: {of_pod:?}");
         world.down().await.unwrap();
     }

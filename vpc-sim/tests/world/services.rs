@@ -22,8 +22,8 @@ async fn each_node_finds_its_own_identity() {
         let (_, document) = http(&place, IMDS, &read).unwrap();
         let document: serde_json::Value = serde_json::from_str(&document).unwrap();
         found.push((document["instanceId"].clone(), document["availabilityZone"].clone()));
-        assert_eq!(document["instanceId"], status.instance_id);
-        assert_eq!(document["availabilityZone"], zone);
+        assert_eq!(document["instanceId"], status.instance_id, "{node}");
+        assert_eq!(document["availabilityZone"], zone, "{node}");
     }
 
     assert_ne!(found[0], found[1]);

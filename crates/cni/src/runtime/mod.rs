@@ -97,7 +97,8 @@ mod tests {
         let silent = r#"{"ips":[{"address":"10.0.0.5/32"}]}"#;
 
         for output in [stated, silent] {
-            assert_eq!(parse_output(output, Version::V1_0_0).unwrap().ips.len(), 1);
+            let read = parse_output(output, Version::V1_0_0).unwrap();
+            assert_eq!(read.ips.len(), 1, "{output}");
         }
         for output in ["", "not json", r#"{"cniVersion":"9.9.9"}"#] {
             assert!(parse_output(output, Version::V1_0_0).is_err(), "{output}");

@@ -129,7 +129,8 @@ mod tests {
 
         for name in [b"ours2\0".as_slice(), b"our\0", b"kube-proxy\0", b""] {
             let rule = message(NEW_RULE, &[(TABLE, name)]);
-            assert_eq!(transactions.read(&[rule, end.clone()].concat()), []);
+            let read = transactions.read(&[rule, end.clone()].concat());
+            assert_eq!(read, [], "{}", name.escape_ascii());
         }
     }
 

@@ -48,7 +48,7 @@ pub struct Link {
 pub struct LinkState {
     /// The link.
     pub link: Link,
-    /// Its IPv4 settings by their number in `linux/ip.h`; those that a [`LinkChange`] may set.
+    /// Its IPv4 settings by their number in `linux/ip.h`; those that an [`op::LinkChange`] may set.
     pub ipv4: Vec<(u16, u32)>,
 }
 

@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn a_kind_is_known_by_its_name() {
         for kind in Kind::ALL {
-            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str(), "{kind:?}");
         }
     }
 
@@ -284,8 +284,8 @@ mod tests {
         {
             let span: Span = text.parse().unwrap();
 
-            assert_eq!(span.0, Duration::from_millis(millis));
-            assert_eq!(span.to_string().parse(), Ok(span));
+            assert_eq!(span.0, Duration::from_millis(millis), "{text}");
+            assert_eq!(span.to_string().parse(), Ok(span), "{text}");
         }
         for text in ["30", "-5s", "soon", ""] {
             assert!(text.parse::<Span>().is_err(), "{text}");

@@ -110,11 +110,12 @@ mod tests {
     fn losses_far_apart_are_answered_at_once_and_told_each_time() {
         let mut pace = Pace::new();
         let mut now = Instant::now();
-        for _ in 0..20 {
+        for loss in 0..20 {
             now += CALM + FIRST_GAP;
 
-            assert_eq!(pace.gap(now), FIRST_GAP);
-            assert_eq!(pace.lost(["rule 512".to_owned()].into_iter(), now), Tell::Loss);
+            assert_eq!(pace.gap(now), FIRST_GAP, "loss {loss}");
+            let told = pace.lost(["rule 512".to_owned()].into_iter(), now);
+            assert_eq!(told, Tell::Loss, "loss {loss}");
         }
     }
 

@@ -27,7 +27,7 @@ async fn pods_are_listed_and_watched_by_node_and_phase() {
             (&event["type"], &event["object"]["metadata"]["name"]),
             (&kind.into(), &name.into())
         );
-        assert_eq!(event["object"]["status"]["phase"], "Pending", "{event}");
+        assert_eq!(event["object"]["status"]["phase"], "Pending", "{kind} {name}: {event}");
     }
 }
 
