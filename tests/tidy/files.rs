@@ -3,6 +3,7 @@
 use serde_json::Value;
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -21,7 +22,15 @@ pub(crate) fn cargo(arguments: &[&str]) -> String {
 }
 
 pub(crate) fn read(path: &str) -> String {
-    fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    read_if_there(path).unwrap_or_else(|| panic!("{path} does not exist"))
+}
+
+pub(crate) fn read_if_there(path: &str) -> Option<String> {
+    match fs::read_to_string(repository().join(path)) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => panic!("{path}: {error}"),
+    }
 }
 
 /// Every Rust file: its path and its text.

@@ -3,9 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod circles;
 mod documents;
 mod files;
+mod graph;
 mod layers;
+mod read;
 mod shape;
 
 /// Fails with all complaints at once.
