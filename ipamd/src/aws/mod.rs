@@ -4,11 +4,13 @@ pub(crate) mod ec2;
 pub(crate) mod imds;
 pub(crate) mod limits;
 
+use anyhow::Result;
 use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
 use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use record::Identity;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// One connection attempt to EC2; the network is near or broken.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -39,4 +41,9 @@ pub(crate) async fn client(http: SharedHttpClient, identity: &Identity) -> aws_s
         .load()
         .await;
     aws_sdk_ec2::Client::new(&config)
+}
+
+/// A time as AWS writes it.
+pub(crate) fn timestamp(at: SystemTime) -> Result<String> {
+    Ok(DateTime::from(at).fmt(DateTimeFormat::DateTime)?)
 }

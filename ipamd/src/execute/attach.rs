@@ -2,11 +2,13 @@
 
 use super::{Executor, origin, refusal};
 use crate::{
-    aws::ec2::{Described, NewEni, Refused},
+    aws::{
+        self,
+        ec2::{Described, NewEni, Refused},
+    },
     node::{Attached, now},
 };
 use anyhow::Result;
-use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
 use pool::{Action, Amount, Cause, Change, EniId, Presence};
 use record::{Intent, Interface};
 use sha1::{Digest, Sha1};
@@ -94,7 +96,7 @@ impl Executor {
         if let Some(intent) = state.journal.snapshot().intents.get(&device_index) {
             return Ok((Time::Again, intent.clone()));
         }
-        let created_at = DateTime::from(SystemTime::now()).fmt(DateTimeFormat::DateTime)?;
+        let created_at = aws::timestamp(SystemTime::now())?;
         let seed = format!("{} {created_at} {device_index}", self.node.identity.instance);
         let (addresses, prefixes) = match amount {
             Amount::Addresses(count) => (count, 0),
