@@ -9,6 +9,7 @@ mod files;
 mod graph;
 mod layers;
 mod outside;
+mod purity;
 mod read;
 mod shape;
 
