@@ -8,6 +8,7 @@ mod documents;
 mod files;
 mod graph;
 mod layers;
+mod methods;
 mod outside;
 mod purity;
 mod read;
