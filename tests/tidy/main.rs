@@ -8,6 +8,7 @@ mod documents;
 mod files;
 mod graph;
 mod layers;
+mod map;
 mod methods;
 mod outside;
 mod purity;
