@@ -18,6 +18,10 @@ const END: &str = "<!-- /modules -->";
 /// With this in the environment the picture is drawn anew.
 const WRITE: (&str, &str) = ("MAP", "write");
 
+/// What stands above it.
+const CAPTION: &str =
+    "Drawn by `make map`: who uses whom. Where A uses B and B uses C, no arrow leads from A to C.";
+
 /// Crates whose folders are in the picture.
 const DRAWN: &[&str] = &["ipamd", "vpc-sim"];
 
@@ -93,10 +97,7 @@ fn parts(document: &str) -> Option<(&str, &str, &str)> {
 }
 
 fn picture() -> String {
-    let mut picture =
-        "Drawn by `make map`: who uses whom. Where A uses B and B uses C, an arrow from
-A to C is left out.\n\nThe crates:\n\n"
-            .to_owned();
+    let mut picture = format!("{CAPTION}\n\nThe crates:\n\n");
     picture += &draw(&crates());
     for package in DRAWN {
         picture += &format!("\nThe folders of {package}:\n\n{}", draw(&folders(package)));
