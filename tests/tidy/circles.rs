@@ -11,7 +11,6 @@ use crate::{
 
 /// Beginnings of the paths of files that are in a circle which is to be cut.
 const KNOWN: &[&str] = &[
-    "vpc-sim/src/world/",
     "crates/pool/src/",
     "crates/record/src/",
     "crates/vpc/src/",
