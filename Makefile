@@ -14,7 +14,7 @@ export CARGO_BUILD_JOBS ?= 1
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak image clean
+.PHONY: help demo test check map bench soak image clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,10 @@ check: ## format, lints, documentation, licences and sources of dependencies, sh
 	$(DOC)
 	cargo deny --locked check bans licenses sources
 	cargo test --quiet --package tests --test tidy --test manifests --test requirements
+
+map: ## draw the modules into ARCHITECTURE.md, as the sources have them
+	@scripts/need cargo cc
+	MAP=write cargo test --quiet --package tests --test tidy -- map::
 
 bench: ## measure pods' start and end, a packet's cost, a cluster's calls, the simulated VPC (needs root)
 	@scripts/need root cargo cc nft plugins

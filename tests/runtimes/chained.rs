@@ -1,10 +1,6 @@
 //! Reference plugins chained after ours.
 
-use crate::{
-    containerd::{Containerd, install_stock},
-    cri::Wanted,
-    nodes::tight,
-};
+use crate::{containerd::Containerd, cri::Wanted, nodes::tight, stock::install_stock};
 use serde_json::{Value, json};
 use std::{fs, net::SocketAddr, path::Path};
 use tests::{

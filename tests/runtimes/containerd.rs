@@ -17,7 +17,7 @@ use nix::{
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
-    os::unix::{fs::symlink, net::UnixStream},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Stdio},
 };
@@ -26,12 +26,6 @@ use tests::{
     http,
     world::{Pod, World},
 };
-
-/// Where Debian's containernetworking-plugins are.
-const STOCK: &str = "/usr/lib/cni";
-
-/// Plugins that we did not write: containerd itself runs `loopback`, the others can be chained.
-const CHAINED: [&str; 5] = ["loopback", "portmap", "bandwidth", "tuning", "firewall"];
 
 /// Its folders within the enclosure.
 const FOLDER: &str = "/run/containerd";
@@ -44,20 +38,6 @@ pub(crate) struct Containerd<'a> {
     node: String,
     process: Option<Child>,
     log: PathBuf,
-}
-
-/// Links the plugins that we did not write into a folder of plugins.
-pub(crate) fn install_stock(folder: &Path) {
-    fs::create_dir_all(folder).unwrap();
-    for plugin in CHAINED {
-        let stock = Path::new(STOCK).join(plugin);
-        assert!(
-            stock.exists(),
-            "{} is missing: install containernetworking-plugins",
-            stock.display()
-        );
-        symlink(stock, folder.join(plugin)).unwrap();
-    }
 }
 
 impl<'a> Containerd<'a> {

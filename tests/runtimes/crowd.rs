@@ -1,9 +1,10 @@
 //! Many pods at once, also while the daemon is killed and restarted.
 
 use crate::{
-    containerd::{Containerd, install_stock},
+    containerd::Containerd,
     cri::Wanted,
     nodes::{TIGHT, tight},
+    stock::install_stock,
 };
 use std::{
     collections::BTreeSet,

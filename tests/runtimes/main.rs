@@ -12,6 +12,7 @@ mod image;
 mod nodes;
 mod protobuf;
 mod shim;
+mod stock;
 
 // The tests.
 mod chained;

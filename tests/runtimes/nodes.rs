@@ -1,6 +1,6 @@
 //! Nodes on which a leak of one address is noticed.
 
-use crate::containerd::install_stock;
+use crate::stock::install_stock;
 use tests::{
     command::until,
     world::{CUSTOM, World, ZONES},

@@ -1,11 +1,7 @@
 //! Pods of containerd: their addresses, their traffic, their end.
 
 use crate::{
-    containerd::{Containerd, install_stock},
-    cri::Wanted,
-    image,
-    nodes::tight,
-    shim::Call,
+    containerd::Containerd, cri::Wanted, image, nodes::tight, shim::Call, stock::install_stock,
 };
 use std::{net::IpAddr, path::Path};
 use tests::Row;

@@ -1,6 +1,6 @@
 //! A plugin in the place of ours: it notes each call, and passes it on, or does not.
 
-use crate::containerd::install_stock;
+use crate::stock::install_stock;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,

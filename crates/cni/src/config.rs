@@ -1,6 +1,6 @@
 //! The network configuration on stdin, as far as it concerns us.
 
-use crate::{AddResult, Code, Command, Error, Version, wire::null_is_default};
+use crate::{AddResult, Code, Command, Error, Version, lenient::null_is_default};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

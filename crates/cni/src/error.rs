@@ -1,8 +1,5 @@
 //! What a call that failed prints.
 
-use crate::Version;
-use serde_json::json;
-
 /// The numbers that the specification and its library give to errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
@@ -89,28 +86,13 @@ impl Error {
         };
         Self { code: self.code, msg: reword(self.msg), details: reword(self.details) }
     }
-
-    /// The document for stdout, in the configuration's version when it is known.
-    #[must_use]
-    pub fn to_json(&self, version: Option<&str>) -> String {
-        // CNI 1.1.0, "Error": A plugin should output a JSON object with the following keys if they
-        // encounter an error: cniVersion, code, msg, details.
-        let mut document = json!({
-            "cniVersion": version.unwrap_or(Version::LATEST.as_str()),
-            "code": self.code.number(),
-            "msg": self.msg,
-        });
-        if !self.details.is_empty() {
-            document["details"] = self.details.as_str().into();
-        }
-        document.to_string()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::Value;
+    use serde_json::json;
 
     /// CNI requirement 29.
     #[test]

@@ -8,18 +8,22 @@
 //! - [`peer`]: what the peer's plugin keeps in results
 //! - [`runtime`]: the other side: network lists, what each plugin of a chain gets, the cache
 
+mod command;
 mod config;
 mod error;
+mod lenient;
 pub mod names;
 pub mod peer;
+mod printed;
 mod request;
 mod result;
 pub mod runtime;
 mod version;
 mod wire;
 
+pub use command::Command;
 pub use config::{Attachment, DEFAULT_MTU, DEFAULT_VETH_PREFIX, EnforcingMode, NetConf};
 pub use error::{Code, Error};
-pub use request::{Command, PodArgs, Request};
+pub use request::{PodArgs, Request};
 pub use result::{AddResult, Dns, Interface, IpConfig, Route};
 pub use version::{Version, stated_version, version_reply};

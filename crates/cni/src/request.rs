@@ -1,80 +1,12 @@
 //! Environment and stdin of one call, checked: what the plugin is asked to do.
 
 use crate::{
-    Code, Error, NetConf, Version,
+    Code, Command, Error, NetConf, Version,
+    command::{missing, variable},
     config::{RawConf, valid_name},
     version::numbers,
 };
-use std::{collections::BTreeMap, fmt};
-
-/// The verbs of the specification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Connect a container.
-    Add,
-    /// Undo ADD.
-    Del,
-    /// Is what ADD made still there?
-    Check,
-    /// Remove what belongs to no container any more.
-    Gc,
-    /// Could ADD be served now?
-    Status,
-    /// Which versions do you speak?
-    Version,
-}
-
-impl Command {
-    /// As it stands in `CNI_COMMAND`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Add => "ADD",
-            Self::Del => "DEL",
-            Self::Check => "CHECK",
-            Self::Gc => "GC",
-            Self::Status => "STATUS",
-            Self::Version => "VERSION",
-        }
-    }
-
-    /// The verb in `CNI_COMMAND`.
-    ///
-    /// # Errors
-    /// [`Code::InvalidEnvironment`] when there is none or it is unknown.
-    pub fn parse(env: &BTreeMap<String, String>) -> Result<Self, Error> {
-        let Some(stated) = variable(env, "CNI_COMMAND") else {
-            return Err(missing(&["CNI_COMMAND"]));
-        };
-        [Self::Add, Self::Del, Self::Check, Self::Gc, Self::Status, Self::Version]
-            .into_iter()
-            .find(|command| command.as_str() == stated)
-            .ok_or_else(|| {
-                Error::new(Code::InvalidEnvironment, format!("unknown CNI_COMMAND: {stated}"))
-            })
-    }
-
-    /// Variables without which the verb has no meaning. `CNI_PATH` is optional in the
-    /// specification, and nothing is delegated.
-    fn required(self) -> &'static [&'static str] {
-        match self {
-            Self::Add | Self::Check => &["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"],
-            Self::Del => &["CNI_CONTAINERID", "CNI_IFNAME"],
-            Self::Gc | Self::Status | Self::Version => &[],
-        }
-    }
-
-    /// The verb is about one interface of one container.
-    fn is_about_an_attachment(self) -> bool {
-        !self.required().is_empty()
-    }
-}
-
-impl fmt::Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use std::collections::BTreeMap;
 
 /// One call of the runtime.
 #[derive(Clone, Debug, PartialEq)]
@@ -273,15 +205,6 @@ fn check_ifname(name: &str) -> Result<(), Error> {
         return wrong("interface name contains / or : or whitespace characters");
     }
     Ok(())
-}
-
-fn variable<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
-    env.get(name).map(String::as_str).filter(|value| !value.is_empty())
-}
-
-fn missing(names: &[&str]) -> Error {
-    let msg = format!("required env variables [{}] missing", names.join(","));
-    Error::new(Code::InvalidEnvironment, msg)
 }
 
 #[cfg(test)]

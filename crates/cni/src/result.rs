@@ -1,9 +1,8 @@
 //! What an ADD made, as every version of the specification writes it.
 
-use crate::{Error, Version, wire};
+use crate::lenient;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::net::IpAddr;
 
 /// The result of an ADD, in the form of the newest version.
@@ -17,40 +16,6 @@ pub struct AddResult {
     pub routes: Vec<Route>,
     /// Its name servers.
     pub dns: Dns,
-}
-
-impl AddResult {
-    /// The document for stdout.
-    ///
-    /// # Errors
-    /// Versions before 0.3.0 cannot say that there is no address.
-    pub fn to_json(&self, version: Version) -> Result<String, Error> {
-        self.to_value(version).map(|value| value.to_string())
-    }
-
-    /// The same as a value.
-    ///
-    /// # Errors
-    /// As [`Self::to_json`].
-    pub fn to_value(&self, version: Version) -> Result<Value, Error> {
-        wire::write(self, version)
-    }
-
-    /// Reads a document of the version; its own `cniVersion` does not matter.
-    ///
-    /// # Errors
-    /// [`crate::Code::Decode`]
-    pub fn parse(json: &str, version: Version) -> Result<Self, Error> {
-        wire::read(serde_json::from_str(json).map_err(|cause| wire::undecodable(&cause))?, version)
-    }
-
-    /// The same from a value.
-    ///
-    /// # Errors
-    /// As [`Self::parse`].
-    pub fn from_value(value: Value, version: Version) -> Result<Self, Error> {
-        wire::read(value, version)
-    }
 }
 
 /// An interface, on the node or in the container.
@@ -95,7 +60,7 @@ pub struct Route {
     /// By which gateway.
     #[serde(
         default,
-        deserialize_with = "wire::empty_is_none",
+        deserialize_with = "lenient::empty_is_none",
         skip_serializing_if = "Option::is_none"
     )]
     pub gw: Option<IpAddr>,
@@ -121,15 +86,15 @@ pub struct Route {
 #[serde(default)]
 pub struct Dns {
     /// Addresses, by preference.
-    #[serde(deserialize_with = "wire::null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "lenient::null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub nameservers: Vec<String>,
     /// The domain of short names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
     /// Domains to try.
-    #[serde(deserialize_with = "wire::null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "lenient::null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub search: Vec<String>,
     /// As in `resolv.conf`.
-    #[serde(deserialize_with = "wire::null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "lenient::null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
 }

@@ -1,10 +1,47 @@
 //! The written forms of a result: three families of versions, and reading them back.
 
-use crate::{AddResult, Code, Dns, Error, Interface, IpConfig, Route, Version};
+use crate::{
+    AddResult, Code, Dns, Error, Interface, IpConfig, Route, Version,
+    lenient::{empty_is_none, null_is_default},
+};
 use ipnetwork::IpNetwork;
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::IpAddr;
+
+impl AddResult {
+    /// The document for stdout.
+    ///
+    /// # Errors
+    /// Versions before 0.3.0 cannot say that there is no address.
+    pub fn to_json(&self, version: Version) -> Result<String, Error> {
+        self.to_value(version).map(|value| value.to_string())
+    }
+
+    /// The same as a value.
+    ///
+    /// # Errors
+    /// As [`Self::to_json`].
+    pub fn to_value(&self, version: Version) -> Result<Value, Error> {
+        write(self, version)
+    }
+
+    /// Reads a document of the version; its own `cniVersion` does not matter.
+    ///
+    /// # Errors
+    /// [`crate::Code::Decode`]
+    pub fn parse(json: &str, version: Version) -> Result<Self, Error> {
+        read(serde_json::from_str(json).map_err(|cause| undecodable(&cause))?, version)
+    }
+
+    /// The same from a value.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn from_value(value: Value, version: Version) -> Result<Self, Error> {
+        read(value, version)
+    }
+}
 
 /// Since 0.3.0: lists of interfaces, addresses and routes.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -56,7 +93,7 @@ struct PairIp {
 }
 
 /// The result in the words of the version.
-pub(crate) fn write(result: &AddResult, version: Version) -> Result<Value, Error> {
+fn write(result: &AddResult, version: Version) -> Result<Value, Error> {
     if version < Version::V0_3_0 {
         let pair = pair(result, version)?;
         return serde_json::to_value(pair).map_err(|cause| unwritable(&cause));
@@ -87,7 +124,7 @@ pub(crate) fn write(result: &AddResult, version: Version) -> Result<Value, Error
 }
 
 /// Reads what a plugin of the version wrote.
-pub(crate) fn read(value: Value, version: Version) -> Result<AddResult, Error> {
+fn read(value: Value, version: Version) -> Result<AddResult, Error> {
     // serde would also take an array for a struct.
     if !value.is_object() {
         return Err(Error::new(Code::Decode, "could not parse result: it is no JSON object"));
@@ -117,25 +154,6 @@ pub(crate) fn read(value: Value, version: Version) -> Result<AddResult, Error> {
 /// What to say of a document that is no result.
 pub(crate) fn undecodable(cause: &serde_json::Error) -> Error {
     Error::new(Code::Decode, format!("could not parse result: {cause}"))
-}
-
-/// Takes JSON's `null` for the value that stands for nothing, as Go does.
-pub(crate) fn null_is_default<'de, D, T>(from: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Option::deserialize(from).map(Option::unwrap_or_default)
-}
-
-/// Takes an empty text for no address, as Go does.
-pub(crate) fn empty_is_none<'de, D: Deserializer<'de>>(
-    from: D,
-) -> Result<Option<IpAddr>, D::Error> {
-    match Option::<String>::deserialize(from)?.as_deref() {
-        None | Some("") => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(D::Error::custom),
-    }
 }
 
 fn pair(result: &AddResult, version: Version) -> Result<Pair, Error> {

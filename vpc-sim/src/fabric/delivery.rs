@@ -1,6 +1,6 @@
 //! Which interface gets what is sent to an address: the router's routes and neighbours.
 
-use super::router::VOID;
+use super::devices::VOID;
 use ipnetwork::Ipv4Network;
 use net::{Mac, Object, Op, Route};
 use std::{collections::BTreeMap, net::Ipv4Addr};

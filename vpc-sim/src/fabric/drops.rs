@@ -4,7 +4,7 @@
 //! is made once and never replaced: it counts what is marked, and drops it.
 
 use super::{
-    router::{METADATA_SERVICE, VOID_NAME},
+    devices::{METADATA_SERVICE, VOID_NAME},
     space::Space,
 };
 use anyhow::{Context, Result};

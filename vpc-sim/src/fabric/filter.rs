@@ -3,8 +3,8 @@
 use super::{
     change::change,
     delivery::normal,
+    devices::{INTERNET_NAME, SERVICES_NAME},
     drops::Reason,
-    router::{INTERNET_NAME, SERVICES_NAME},
 };
 use std::collections::{BTreeMap, BTreeSet};
 use vpc::topology::{Eni, Group, Peer, Permission, Protocol, Topology};

@@ -7,6 +7,7 @@
 
 mod change;
 mod delivery;
+mod devices;
 mod drops;
 mod filter;
 mod names;
@@ -27,10 +28,11 @@ use std::{
 };
 use vpc::topology::Topology;
 
+pub use devices::METADATA_SERVICE;
 pub use drops::{Dropped, Reason};
 pub use names::Place;
 pub use plug::RENAME_DELAY;
-pub use router::{INTERNET_HOST, METADATA_SERVICE};
+pub use router::INTERNET_HOST;
 
 /// The wires of one world, from creation to [`Fabric::destroy`].
 #[derive(Debug)]

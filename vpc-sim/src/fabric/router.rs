@@ -2,6 +2,7 @@
 
 use super::{
     delivery::Delivery,
+    devices::{INTERNET_NAME, METADATA_SERVICE, SERVICES_NAME, VOID, VOID_NAME},
     drops,
     filter::Table,
     names::{Place, namespace},
@@ -21,23 +22,13 @@ use std::{
 /// A host on the internet, in the range that is set aside for tests (RFC 2544).
 pub const INTERNET_HOST: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 
-/// Where the router's namespace answers for the instance metadata service of every machine; a
-/// listener there sees the address of the interface that asks.
-pub const METADATA_SERVICE: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
-
 /// Hardware address of every end that the router has.
 pub(super) const ROUTER_MAC: Mac = Mac([0x02, 0x76, 0x70, 0x63, 0x00, 0x01]);
 
 /// Hardware address of the internet's and the services' ends.
 const PLACE_MAC: Mac = Mac([0x02, 0x76, 0x70, 0x63, 0x00, 0x02]);
 
-/// Names of the router's own devices; those of interfaces begin with `e`.
-pub(super) const VOID_NAME: &str = "void";
-pub(super) const INTERNET_NAME: &str = "internet";
-pub(super) const SERVICES_NAME: &str = "services";
-
-/// Indexes of the router's own devices.
-pub(super) const VOID: u32 = 10;
+/// Indexes of its other devices.
 const VOID_END: u32 = 11;
 const INTERNET: u32 = 12;
 const SERVICES: u32 = 13;

@@ -2,7 +2,7 @@
 
 use super::{
     DaemonRequest, Folder, NodeRequest, PodRequest, World,
-    pod::{DEFAULT_NAMESPACE, sandbox},
+    sandbox::{DEFAULT_NAMESPACE, sandbox},
 };
 use crate::fabric::Place;
 use anyhow::{Context, Result, anyhow, bail};

@@ -1,6 +1,9 @@
 //! The folder of a world: who owns it, what is where, and what a killed world left.
 
-use super::{daemon::KILL_LIMIT, process::Process, status::Summary};
+use super::{
+    process::{KILL_LIMIT, Process},
+    status::Summary,
+};
 use crate::fabric::Fabric;
 use anyhow::{Context, Result, bail};
 use nix::{

@@ -9,6 +9,8 @@ mod metadata;
 mod node;
 mod place;
 mod pod;
+mod running;
+mod sandbox;
 mod serve;
 mod wires;
 

@@ -2,9 +2,9 @@
 
 use super::{
     World,
-    daemon::Daemon,
     folder::NodeFolder,
-    pod::Pod,
+    running::Daemon,
+    sandbox::Pod,
     status::{NodeStatus, PodStatus},
 };
 use crate::api::kube::{ApiError, Kind};

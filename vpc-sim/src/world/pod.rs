@@ -1,6 +1,12 @@
 //! Pods: what kubelet and containerd do for a pod's network, and nothing else of a pod.
 
-use super::{World, folder::NodeFolder, node::Node, node::already_gone, serve, status::PodStatus};
+use super::{
+    World,
+    folder::NodeFolder,
+    node::{Node, already_gone},
+    sandbox::{DEFAULT_NAMESPACE, Pod, address, sandbox},
+    serve,
+};
 use crate::{
     api::kube::{ApiError, Kind},
     runtime::{self, Attachment, NodePaths},
@@ -21,9 +27,6 @@ const IFNAME: &str = "eth0";
 
 /// Where a pod serves.
 const POD_PORT: u16 = 80;
-
-/// The namespace of pods of which nothing else is said.
-pub(super) const DEFAULT_NAMESPACE: &str = "default";
 
 /// Which pod to start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,16 +50,6 @@ pub struct PodAdded {
     pub container_id: String,
     /// The CNI result.
     pub result: Value,
-}
-
-/// A pod's sandbox.
-#[derive(Debug)]
-pub(super) struct Pod {
-    attachment: Attachment,
-    /// Absent while it starts.
-    result: Option<Value>,
-    /// Ends when it is dropped.
-    _server: JoinSet<()>,
 }
 
 impl World {
@@ -229,26 +222,6 @@ impl World {
     }
 }
 
-impl Pod {
-    pub(super) fn status(&self) -> PodStatus {
-        PodStatus {
-            name: self.attachment.pod.clone(),
-            namespace: self.attachment.namespace.clone(),
-            address: self.result.as_ref().and_then(address),
-            container_id: self.attachment.container_id.clone(),
-        }
-    }
-}
-
-/// The name of a pod's network namespace on its node.
-pub(super) fn sandbox(namespace: &str, name: &str) -> String {
-    match namespace {
-        DEFAULT_NAMESPACE => name.into(),
-        // In no name of a pod is there such a separator.
-        other => format!("{other}_{name}"),
-    }
-}
-
 /// Serves inside of the pod, until it is dropped.
 async fn pod_server(node: &Node, attachment: &Attachment, result: &Value) -> Result<JoinSet<()>> {
     let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, POD_PORT));
@@ -275,11 +248,6 @@ fn node_paths(node: &Node) -> NodePaths {
         results_dir: folder.results(),
         env: BTreeMap::from([("ENI_CNI_RUN_DIR".into(), path)]),
     }
-}
-
-/// The first address of a CNI result.
-fn address(result: &Value) -> Option<IpAddr> {
-    result["ips"][0]["address"].as_str()?.split('/').next()?.parse().ok()
 }
 
 /// 64 hexadecimal digits, as containerd makes them.

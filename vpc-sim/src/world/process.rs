@@ -11,6 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Time that the kernel has to end a process that was killed; it takes milliseconds.
+pub(super) const KILL_LIMIT: Duration = Duration::from_secs(5);
+
 /// How often to look whether a process has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 

@@ -1,6 +1,6 @@
 //! The contestants, measured interleaved, and their latencies.
 
-use crate::{floor::Floor, node::BenchNode, run::Call};
+use crate::{floor::Floor, node::BenchNode, run::Call, who::Who};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -17,23 +17,6 @@ const EMPTY: Duration = Duration::from_secs(30);
 
 /// How often to look.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-
-/// Who is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Who {
-    /// The kernel's part, in one process.
-    Kernel,
-    /// Our plugin, for what needs no daemon.
-    Start,
-    /// Our plugin and daemon.
-    Ours,
-    /// `ptp` with `host-local`.
-    Stock,
-}
-
-impl Who {
-    pub(crate) const ALL: [Self; 4] = [Self::Kernel, Self::Start, Self::Ours, Self::Stock];
-}
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

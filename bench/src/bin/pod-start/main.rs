@@ -12,6 +12,7 @@ mod node;
 mod print;
 mod run;
 mod starts;
+mod who;
 
 use contest::{Case, Contest};
 use cost::{Memory, Rest};
@@ -49,7 +50,7 @@ fn main() -> io::Result<()> {
     clean_up_on_panic(folder.0.clone());
     let node = BenchNode::up(&plugin, &folder.0);
     let mut contest = Contest::new(&node, &folder.0);
-    let call = node.call("ADD", "process".into(), node.slot(contest::Who::Start, 0));
+    let call = node.call("ADD", "process".into(), node.slot(who::Who::Start, 0));
     let (started, plugin) = starts::measure(&call, contest.stock(), &folder.0);
 
     let mut daemon = vec![];

@@ -1,7 +1,7 @@
 //! The node on which pods are started: a world of its own, a daemon with warm addresses, pods that
 //! are just there, and namespaces for those that come and go.
 
-use crate::{contest::Who, run::Call};
+use crate::{run::Call, who::Who};
 use serde_json::{Value, json};
 use std::{
     fs,

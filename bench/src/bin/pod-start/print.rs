@@ -2,9 +2,10 @@
 
 use crate::{
     AT_ONCE, PODS,
-    contest::{Case, Times, Verb, Who},
+    contest::{Case, Times, Verb},
     cost::{Memory, Rest},
     starts::{Plugin, Started},
+    who::Who,
 };
 use std::io::{self, Write};
 
