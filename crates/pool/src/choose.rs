@@ -1,7 +1,25 @@
 //! Which of the free addresses a new pod gets.
 
 use crate::{Allocation, Block, Eni, EniId, Pool, Readiness, Time};
-use std::{cmp::Reverse, net::Ipv4Addr};
+use std::{cmp::Reverse, collections::BTreeSet, fmt, net::Ipv4Addr};
+
+/// No address can be handed out now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoAddress {
+    /// Addresses in use by pods.
+    pub in_use: usize,
+    /// Addresses that were released a short while ago.
+    pub cooling: usize,
+}
+
+impl fmt::Display for NoAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { in_use, cooling } = self;
+        write!(f, "no free address ({in_use} in use, {cooling} cooling)")
+    }
+}
+
+impl std::error::Error for NoAddress {}
 
 impl Pool {
     /// From the fullest interface and prefix, so that others become empty and can be given back; the
@@ -32,5 +50,26 @@ impl Pool {
             let free = addresses.filter(|address| !self.is_taken(*address, now));
             free.min_by_key(|address| self.ledger.last_released(*address))
         })
+    }
+
+    pub(crate) fn available(&self, now: Time) -> impl Iterator<Item = (&EniId, Block, Ipv4Addr)> {
+        let ready = self.serving().filter(|(_, eni)| eni.readiness == Readiness::Ready);
+        let blocks =
+            ready.flat_map(|(id, eni)| self.staying(id, eni).map(move |block| (id, block)));
+        let addresses = blocks
+            .flat_map(|(id, block)| block.addresses().map(move |address| (id, block, address)));
+        addresses.filter(move |(_, _, address)| !self.is_taken(*address, now))
+    }
+
+    pub(crate) fn exhausted(&self, now: Time) -> NoAddress {
+        let held: BTreeSet<Ipv4Addr> = self
+            .serving()
+            .flat_map(|(_, eni)| &eni.blocks)
+            .flat_map(|block| block.addresses())
+            .collect();
+        let in_use = held.iter().filter(|address| self.ledger.is_in_use(**address)).count();
+        let cools =
+            |address: &&Ipv4Addr| self.ledger.is_cooling(**address, self.targets.cooldown, now);
+        NoAddress { in_use, cooling: held.iter().filter(cools).count() }
     }
 }

@@ -1,6 +1,6 @@
 //! What the pool has, in numbers: for metrics and for people.
 
-use crate::{Action, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Time, grow};
+use crate::{Action, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Time, stock};
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 /// What there is.
@@ -44,8 +44,8 @@ pub(crate) fn counts(pool: &Pool, now: Time) -> Counts {
     let unmanaged = pool.enis.values().filter(|eni| eni.ownership == Ownership::Unmanaged).count();
     let enis_max = pool.limits.enis.saturating_sub(unmanaged);
     let block_size = if pool.targets.mode == Mode::Prefixes { PREFIX_SIZE } else { 1 };
-    let coming = grow::underway(pool).map(crate::Amount::addresses).sum();
-    let stock = grow::stock(pool, now);
+    let coming = stock::underway(pool).map(crate::Amount::addresses).sum();
+    let stock = stock::stock(pool, now);
     let shrinks =
         |action: &&Action| matches!(action, Action::Unassign { .. } | Action::DeleteEni { .. });
     let prefixes = pool.serving().flat_map(|(id, eni)| pool.staying(id, eni));
@@ -72,10 +72,10 @@ pub(crate) fn counts(pool: &Pool, now: Time) -> Counts {
         free: pool.free(now),
         idle: stock.idle,
         coming,
-        short: grow::short(pool, now),
+        short: stock::short(pool, now),
         waiting: pool.waiting,
         expected: pool.expected,
-        growing: grow::underway(pool).count(),
+        growing: stock::underway(pool).count(),
         shrinking: pool.underway.values().filter(shrinks).count(),
     }
 }

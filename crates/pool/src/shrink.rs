@@ -2,7 +2,7 @@
 
 use crate::{
     Action, Block, Eni, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Readiness, Source, Time,
-    backoff::Kind, grow,
+    backoff::Kind, stock,
 };
 use std::collections::BTreeSet;
 
@@ -32,7 +32,7 @@ pub(crate) fn leftovers(pool: &Pool, now: Time) -> Vec<Action> {
 /// What is more than the targets ask for, measured by the most that pods used lately, so that what
 /// is given back now is not asked for again in a minute.
 pub(crate) fn surplus(pool: &Pool, now: Time) -> Vec<Action> {
-    if pool.waiting > 0 || grow::underway(pool).next().is_some() {
+    if pool.waiting > 0 || stock::underway(pool).next().is_some() {
         return vec![];
     }
     let spare = spare(pool, now);
@@ -49,7 +49,7 @@ pub(crate) fn surplus(pool: &Pool, now: Time) -> Vec<Action> {
 
 /// Addresses that could go without the pool falling short at the recent peak of use.
 fn spare(pool: &Pool, now: Time) -> usize {
-    let stock = grow::stock(pool, now);
+    let stock = stock::stock(pool, now);
     // What is about to be asked for again, or was in use a moment ago.
     let used_more = pool.usage.peak(now).saturating_sub(pool.ledger.in_use()).max(pool.expected);
     let free = stock.free.saturating_sub(used_more);
