@@ -1,6 +1,6 @@
 //! What can be changed in EC2, one change each, and what it works on.
 
-use crate::{Amount, Block, EniId, backoff::Kind};
+use crate::{Amount, Block, EniId, backoff::ActionKind};
 use std::collections::BTreeSet;
 
 /// One change to make in EC2, precise enough that nothing is left to decide.
@@ -75,16 +75,16 @@ impl Action {
         }
     }
 
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> ActionKind {
         match self {
-            Self::AttachEni { .. } => Kind::Attach,
-            Self::Assign { .. } => Kind::Assign,
-            Self::Unassign { .. } => Kind::Unassign,
-            Self::DeleteEni { .. } => Kind::DeleteEni,
-            Self::SetGroups { .. } => Kind::SetGroups,
-            Self::EndWithInstance { .. } => Kind::EndWithInstance,
-            Self::Inspect { .. } => Kind::Inspect,
-            Self::CountFree { .. } => Kind::CountFree,
+            Self::AttachEni { .. } => ActionKind::Attach,
+            Self::Assign { .. } => ActionKind::Assign,
+            Self::Unassign { .. } => ActionKind::Unassign,
+            Self::DeleteEni { .. } => ActionKind::DeleteEni,
+            Self::SetGroups { .. } => ActionKind::SetGroups,
+            Self::EndWithInstance { .. } => ActionKind::EndWithInstance,
+            Self::Inspect { .. } => ActionKind::Inspect,
+            Self::CountFree { .. } => ActionKind::CountFree,
         }
     }
 

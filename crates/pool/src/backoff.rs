@@ -1,6 +1,6 @@
 //! What EC2 refused, and how long that is left alone: per cause, and per subnet.
 
-use crate::{Amount, Time};
+use crate::{Amount, Jitter, Time};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// Why EC2 refused an action; the classes call for different patience (`facts/ec2-facts.md` §5.4).
@@ -72,7 +72,7 @@ fn pauses(cause: Cause) -> (Duration, Duration) {
 
 /// The kinds of actions that are refused apart from each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub(crate) enum ActionKind {
     Attach,
     Assign,
     Unassign,
@@ -98,7 +98,7 @@ const LESS: usize = 4;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Backoff {
     /// Causes that lie in the action itself.
-    by_kind: BTreeMap<Kind, Pause>,
+    by_kind: BTreeMap<ActionKind, Pause>,
     /// Subnets without free addresses, or without free prefixes.
     by_subnet: BTreeMap<(String, Cause), Pause>,
     /// Most single addresses to ask for at once in subnets that had fewer than were asked for.
@@ -107,22 +107,6 @@ pub(crate) struct Backoff {
     jitter: Jitter,
 }
 
-/// How calls are spread over a cluster whose nodes share one budget of calls.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Jitter {
-    /// Nodes in the cluster, as far as this one knows.
-    pub nodes: u32,
-    /// A number of this node's own: makes nodes that were refused together come back apart.
-    pub seed: u64,
-}
-
-/// Calls that the tightest of EC2's buckets, that of Attach, holds when it is full
-/// (`facts/ec2-facts.md` §1.8).
-const BUCKET: u32 = 50;
-
-/// Calls a second that it refills.
-const REFILL_PER_SECOND: u32 = 5;
-
 impl Backoff {
     pub(crate) fn set_jitter(&mut self, jitter: Jitter) {
         self.jitter = jitter;
@@ -130,7 +114,7 @@ impl Backoff {
 
     pub(crate) fn refused(
         &mut self,
-        kind: Kind,
+        kind: ActionKind,
         growth: Option<(&str, Amount)>,
         refusal: Refusal,
         now: Time,
@@ -167,7 +151,7 @@ impl Backoff {
     }
 
     /// An action of this kind went well; in this subnet there are addresses of this kind.
-    pub(crate) fn succeeded(&mut self, kind: Kind, growth: Option<(&str, Amount)>) {
+    pub(crate) fn succeeded(&mut self, kind: ActionKind, growth: Option<(&str, Amount)>) {
         self.by_kind.remove(&kind);
         if let Some((subnet, amount)) = growth {
             self.by_subnet.remove(&(subnet.to_owned(), Cause::NoAddresses));
@@ -197,7 +181,7 @@ impl Backoff {
     }
 
     /// The pause of a kind of action, if it lasts.
-    pub(crate) fn of_kind(&self, kind: Kind, now: Time) -> Option<(&Refusal, Time)> {
+    pub(crate) fn of_kind(&self, kind: ActionKind, now: Time) -> Option<(&Refusal, Time)> {
         let pause = self.by_kind.get(&kind)?;
         (now < pause.until).then_some((&pause.refusal, pause.until))
     }
@@ -226,40 +210,10 @@ impl Pause {
     }
 }
 
-impl Jitter {
-    /// A pause between half and all of what one node would wait, and up to as long as the bucket
-    /// needs for the nodes that found it empty.
-    ///
-    /// The first tries of all use up what the bucket holds: a cluster that fits into it is as fast as
-    /// one node. Who is refused a second time came at a bad moment and comes back soon; who is
-    /// refused again shares the bucket with more than one call of each node. (An eighth and a half
-    /// are what serves 100 to 5,000 nodes with one interface soonest, and costs little with three.)
-    fn scaled(self, grown: Duration, in_a_row: u32) -> Duration {
-        let left = self.nodes.saturating_sub(BUCKET);
-        let cluster = Duration::from_secs(1) * left / REFILL_PER_SECOND;
-        let most = grown.max(match in_a_row {
-            0 => cluster,
-            1 => cluster / 8,
-            _ => cluster / 2,
-        });
-        let half = grown / 2;
-        let range = u64::try_from(most.saturating_sub(half).as_millis()).unwrap_or(u64::MAX);
-        half + Duration::from_millis(mix(self.seed, in_a_row) % range.max(1))
-    }
-}
-
-/// A well-spread number of two (the finalizer of SplitMix64).
-fn mix(seed: u64, round: u32) -> u64 {
-    let mut z =
-        seed.wrapping_add(u64::from(round).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jitter::BUCKET;
 
     #[test]
     fn pauses_grow_from_refusal_to_refusal_up_to_a_limit_and_end_with_a_success() {
@@ -267,14 +221,14 @@ mod tests {
         let mut pauses = vec![];
 
         for _ in 0..12 {
-            backoff.refused(Kind::Attach, None, refusal(Cause::Wrong), AT);
-            let (_, until) = backoff.of_kind(Kind::Attach, AT).unwrap();
+            backoff.refused(ActionKind::Attach, None, refusal(Cause::Wrong), AT);
+            let (_, until) = backoff.of_kind(ActionKind::Attach, AT).unwrap();
             pauses.push(until.0.as_secs());
         }
 
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-        backoff.succeeded(Kind::Attach, None);
-        assert_eq!(backoff.of_kind(Kind::Attach, AT), None);
+        backoff.succeeded(ActionKind::Attach, None);
+        assert_eq!(backoff.of_kind(ActionKind::Attach, AT), None);
     }
 
     #[test]
@@ -282,12 +236,12 @@ mod tests {
         let mut backoff = Backoff::default();
 
         let one = Some(("subnet-1", Amount::Addresses(1)));
-        backoff.refused(Kind::Attach, one, refusal(Cause::NoAddresses), AT);
+        backoff.refused(ActionKind::Attach, one, refusal(Cause::NoAddresses), AT);
 
         assert!(backoff.of_subnet("subnet-1", Cause::NoAddresses, AT).is_some());
         assert_eq!(backoff.of_subnet("subnet-2", Cause::NoAddresses, AT), None);
         assert_eq!(backoff.of_subnet("subnet-1", Cause::NoPrefixes, AT), None);
-        assert_eq!(backoff.of_kind(Kind::Attach, AT), None);
+        assert_eq!(backoff.of_kind(ActionKind::Attach, AT), None);
     }
 
     #[test]
@@ -296,8 +250,8 @@ mod tests {
             .map(|seed| {
                 let mut backoff = Backoff::default();
                 backoff.set_jitter(Jitter { nodes: 5_000, seed });
-                backoff.refused(Kind::Attach, None, refusal(Cause::Throttled), AT);
-                backoff.of_kind(Kind::Attach, AT).unwrap().1.0.as_secs()
+                backoff.refused(ActionKind::Attach, None, refusal(Cause::Throttled), AT);
+                backoff.of_kind(ActionKind::Attach, AT).unwrap().1.0.as_secs()
             })
             .collect();
         ends.sort_unstable();
@@ -340,8 +294,8 @@ mod tests {
         let mut backoff = Backoff::default();
         backoff.set_jitter(jitter);
         [0, 1, 2].map(|_| {
-            backoff.refused(Kind::Attach, None, refusal(Cause::Throttled), AT);
-            backoff.of_kind(Kind::Attach, AT).unwrap().1.0
+            backoff.refused(ActionKind::Attach, None, refusal(Cause::Throttled), AT);
+            backoff.of_kind(ActionKind::Attach, AT).unwrap().1.0
         })
     }
 

@@ -4,7 +4,7 @@ use crate::{
     Action, Amount, Cause, Eni, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Reason, Refusal, Supply,
     Time,
     action::Target,
-    backoff::Kind,
+    backoff::ActionKind,
     stock::{short, underway},
 };
 use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
@@ -72,7 +72,7 @@ impl Asking<'_> {
             .collect();
         with_room.sort_by_key(|(id, eni, _)| (Reverse(eni.blocks.len()), *id));
         for (id, eni, room) in with_room {
-            if self.missing == 0 || self.is_paused(Kind::Assign) {
+            if self.missing == 0 || self.is_paused(ActionKind::Assign) {
                 return;
             }
             if let Some(amount) = self.portion(&eni.subnet, room) {
@@ -96,7 +96,7 @@ impl Asking<'_> {
         if !asked.is_empty() {
             return true;
         }
-        if open.is_empty() || self.is_paused(Kind::Inspect) {
+        if open.is_empty() || self.is_paused(ActionKind::Inspect) {
             return false;
         }
         self.actions.extend(open.into_iter().map(|id| Action::Inspect { eni: id.clone() }));
@@ -123,7 +123,7 @@ impl Asking<'_> {
         };
         supply.subnets.len() > 1
             && !supply.subnets.iter().all(known)
-            && self.pool.backoff.of_kind(Kind::CountFree, self.now).is_none()
+            && self.pool.backoff.of_kind(ActionKind::CountFree, self.now).is_none()
     }
 
     /// Attaches interfaces for what is still missing, and will not have room on those that are busy
@@ -139,7 +139,8 @@ impl Asking<'_> {
             pool.enis.values().map(|eni| eni.device_index).chain(attaching).collect();
         let slots = pool.limits.enis.saturating_sub(used.len());
         if slots > 0 && self.missing > 0 && self.must_count(supply) {
-            if !self.is_paused(Kind::Attach) && !pool.underway.contains_key(&Target::Subnets) {
+            if !self.is_paused(ActionKind::Attach) && !pool.underway.contains_key(&Target::Subnets)
+            {
                 let subnets = supply.subnets.iter().cloned().collect();
                 self.actions.push(Action::CountFree { subnets });
             }
@@ -147,7 +148,7 @@ impl Asking<'_> {
         }
         let subnets = self.by_room(supply);
         for device_index in (1..).filter(|index| !used.contains(index)).take(slots) {
-            if self.missing == 0 || self.is_paused(Kind::Attach) {
+            if self.missing == 0 || self.is_paused(ActionKind::Attach) {
                 return;
             }
             let found = subnets.iter().find_map(|subnet| {
@@ -199,7 +200,7 @@ impl Asking<'_> {
         if prefixes { PREFIX_SIZE } else { 1 }
     }
 
-    fn is_paused(&mut self, kind: Kind) -> bool {
+    fn is_paused(&mut self, kind: ActionKind) -> bool {
         let pause = self.pool.backoff.of_kind(kind, self.now);
         self.stopped_by.extend(pause.map(|(refusal, until)| (refusal.clone(), until)));
         pause.is_some()

@@ -19,6 +19,7 @@ mod backoff;
 mod choose;
 mod count;
 mod grow;
+mod jitter;
 mod ledger;
 mod model;
 mod plan;
@@ -31,9 +32,10 @@ mod usage;
 mod views;
 
 pub use action::Action;
-pub use backoff::{Cause, Jitter, Refusal};
+pub use backoff::{Cause, Refusal};
 pub use choose::NoAddress;
 pub use count::Counts;
+pub use jitter::Jitter;
 pub use ledger::{AddressTaken, Allocation, Owner};
 pub use model::{
     Amount, Block, Eni, EniId, Lifetime, Limits, Mode, Observation, Ownership, PREFIX_SIZE,

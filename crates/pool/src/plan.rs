@@ -3,7 +3,7 @@
 use crate::{
     Action, Amount, Pool, Reason, Source, Time,
     action::Target,
-    backoff::Kind,
+    backoff::ActionKind,
     grow::{self, Growth},
     shrink, stock,
 };
@@ -64,7 +64,7 @@ fn nothing_missing(pool: &Pool) -> Reason {
 
 /// Interfaces of ours whose groups are not those that are asked for.
 fn set_groups(pool: &Pool, supply: &crate::Supply, now: Time) -> Vec<Action> {
-    if supply.groups.is_empty() || pool.backoff.of_kind(Kind::SetGroups, now).is_some() {
+    if supply.groups.is_empty() || pool.backoff.of_kind(ActionKind::SetGroups, now).is_some() {
         return vec![];
     }
     let wrong = pool.serving().filter(|(id, eni)| {
@@ -80,7 +80,7 @@ fn set_groups(pool: &Pool, supply: &crate::Supply, now: Time) -> Vec<Action> {
 
 /// Interfaces of ours that would stay when the instance ends. Pods do not wait for it.
 fn end_with_instance(pool: &Pool, now: Time) -> Vec<Action> {
-    if pool.backoff.of_kind(Kind::EndWithInstance, now).is_some() {
+    if pool.backoff.of_kind(ActionKind::EndWithInstance, now).is_some() {
         return vec![];
     }
     let stays = pool.enis.iter().filter(|(id, eni)| {

@@ -2,17 +2,19 @@
 
 use crate::{
     Action, Block, Eni, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Readiness, Source, Time,
-    backoff::Kind, stock,
+    backoff::ActionKind, stock,
 };
 use std::collections::BTreeSet;
 
 /// Interfaces of ours in a subnet that is no longer wanted, without pods and cooling addresses; of
 /// those whose owner is not known it is asked first.
 pub(crate) fn leftovers(pool: &Pool, now: Time) -> Vec<Action> {
-    if !matches!(pool.source, Source::EniConfig { .. }) || is_paused(pool, Kind::DeleteEni, now) {
+    if !matches!(pool.source, Source::EniConfig { .. })
+        || is_paused(pool, ActionKind::DeleteEni, now)
+    {
         return vec![];
     }
-    let asks = !is_paused(pool, Kind::Inspect, now);
+    let asks = !is_paused(pool, ActionKind::Inspect, now);
     let leftovers = pool.enis.iter().filter(|(id, eni)| {
         eni.device_index != 0 && !pool.source.is_in_place(eni) && is_empty(pool, id, eni, now)
     });
@@ -37,11 +39,11 @@ pub(crate) fn surplus(pool: &Pool, now: Time) -> Vec<Action> {
     }
     let spare = spare(pool, now);
     if let Some((eni, _)) = emptiest(pool, now).into_iter().find(|(_, size)| *size <= spare)
-        && !is_paused(pool, Kind::DeleteEni, now)
+        && !is_paused(pool, ActionKind::DeleteEni, now)
     {
         return vec![Action::DeleteEni { eni }];
     }
-    if is_paused(pool, Kind::Unassign, now) {
+    if is_paused(pool, ActionKind::Unassign, now) {
         return vec![];
     }
     unassign(pool, spare, now).into_iter().collect()
@@ -135,6 +137,6 @@ fn is_empty(pool: &Pool, id: &EniId, eni: &Eni, now: Time) -> bool {
     !pool.ledger.uses(id) && addresses.all(|address| !pool.is_taken(address, now))
 }
 
-fn is_paused(pool: &Pool, kind: Kind, now: Time) -> bool {
+fn is_paused(pool: &Pool, kind: ActionKind, now: Time) -> bool {
     pool.backoff.of_kind(kind, now).is_some()
 }
