@@ -1,21 +1,27 @@
 //! Which of the free addresses a new pod gets.
 
 use crate::{Allocation, Block, Eni, EniId, Pool, Readiness, Time};
-use std::{cmp::Reverse, collections::BTreeSet, fmt, net::Ipv4Addr};
+use std::{cmp::Reverse, fmt, net::Ipv4Addr};
 
 /// No address can be handed out now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoAddress {
     /// Addresses in use by pods.
     pub in_use: usize,
-    /// Addresses that were released a short while ago.
+    /// Those among them on interfaces that serve no new pods.
+    pub elsewhere: usize,
+    /// Addresses that were released a short while ago, of those that new pods may get.
     pub cooling: usize,
 }
 
 impl fmt::Display for NoAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { in_use, cooling } = self;
-        write!(f, "no free address ({in_use} in use, {cooling} cooling)")
+        let Self { in_use, elsewhere, cooling } = self;
+        write!(f, "no free address ({in_use} in use, ")?;
+        if *elsewhere > 0 {
+            write!(f, "{elsewhere} of them on interfaces that serve no new pods, ")?;
+        }
+        write!(f, "{cooling} cooling)")
     }
 }
 
@@ -62,14 +68,11 @@ impl Pool {
     }
 
     pub(crate) fn exhausted(&self, now: Time) -> NoAddress {
-        let held: BTreeSet<Ipv4Addr> = self
-            .serving()
-            .flat_map(|(_, eni)| &eni.blocks)
+        let blocks = self.serving().flat_map(|(_, eni)| &eni.blocks);
+        let cooling = blocks
             .flat_map(|block| block.addresses())
-            .collect();
-        let in_use = held.iter().filter(|address| self.ledger.is_in_use(**address)).count();
-        let cools =
-            |address: &&Ipv4Addr| self.ledger.is_cooling(**address, self.targets.cooldown, now);
-        NoAddress { in_use, cooling: held.iter().filter(cools).count() }
+            .filter(|address| self.ledger.is_cooling(*address, self.targets.cooldown, now))
+            .count();
+        NoAddress { in_use: self.ledger.in_use(), elsewhere: self.in_use_elsewhere(), cooling }
     }
 }

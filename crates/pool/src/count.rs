@@ -26,7 +26,7 @@ pub struct Counts {
     pub free: usize,
     /// Addresses that rest or are quarantined.
     pub idle: usize,
-    /// Addresses that are on their way.
+    /// Addresses that are on their way: asked for, or of interfaces that are not set up yet.
     pub coming: usize,
     /// Addresses that are missing to targets and waiting pods, and not on their way.
     pub short: usize,
@@ -42,9 +42,8 @@ pub struct Counts {
 
 pub(crate) fn counts(pool: &Pool, now: Time) -> Counts {
     let unmanaged = pool.enis.values().filter(|eni| eni.ownership == Ownership::Unmanaged).count();
-    let enis_max = pool.limits.enis.saturating_sub(unmanaged);
+    let enis_max = pool.limits.allowed_enis().saturating_sub(unmanaged);
     let block_size = if pool.targets.mode == Mode::Prefixes { PREFIX_SIZE } else { 1 };
-    let coming = stock::underway(pool).map(crate::Amount::addresses).sum();
     let stock = stock::stock(pool, now);
     let shrinks =
         |action: &&Action| matches!(action, Action::Unassign { .. } | Action::DeleteEni { .. });
@@ -64,15 +63,15 @@ pub(crate) fn counts(pool: &Pool, now: Time) -> Counts {
         enis: pool.enis.len().saturating_sub(unmanaged),
         enis_max,
         addresses_max: enis_max * pool.limits.blocks_per_eni * block_size,
-        held: stock.held.saturating_sub(coming),
+        held: stock.held.saturating_sub(stock.asked_for),
         prefixes: prefixes.len(),
         in_use: pool.ledger.in_use(),
         in_use_by_eni,
         in_use_by_prefix: prefixes.iter().filter_map(used).collect(),
         free: pool.free(now),
-        idle: stock.idle,
-        coming,
-        short: stock::short(pool, now),
+        idle: stock.idle(),
+        coming: stock.coming(),
+        short: stock::shortage(pool, &stock).addresses,
         waiting: pool.waiting,
         expected: pool.expected,
         growing: stock::underway(pool).count(),

@@ -1,11 +1,11 @@
 //! What is missing, and where it is asked for.
 
 use crate::{
-    Action, Amount, Cause, Eni, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Reason, Refusal, Supply,
-    Time,
+    Action, Amount, Cause, Eni, EniId, Mode, NotServing, PREFIX_SIZE, Pool, Reason, Refusal, Slots,
+    Supply, Time,
     action::Target,
     backoff::ActionKind,
-    stock::{short, underway},
+    stock::{self, Stock},
 };
 use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
@@ -19,8 +19,8 @@ pub(crate) enum Growth {
     Stuck(Reason),
 }
 
-pub(crate) fn grow(pool: &Pool, supply: &Supply, now: Time) -> Growth {
-    let short = short(pool, now);
+pub(crate) fn grow(pool: &Pool, supply: &Supply, stock: &Stock, now: Time) -> Growth {
+    let short = stock::shortage(pool, stock).addresses;
     if short == 0 {
         return Growth::Enough;
     }
@@ -36,15 +36,17 @@ pub(crate) fn grow(pool: &Pool, supply: &Supply, now: Time) -> Growth {
     if !actions.is_empty() || questions || counts {
         return Growth::Short { short, actions };
     }
-    let addresses: usize = underway(pool).map(Amount::addresses).sum();
-    if addresses > 0 {
-        return Growth::Stuck(Reason::Coming { addresses });
+    if stock.asked_for > 0 {
+        return Growth::Stuck(Reason::Coming { addresses: stock.asked_for });
     }
     // The pause that ends first is the one that will be tried first.
     let first = stopped_by.into_iter().min_by_key(|(_, until)| *until);
     Growth::Stuck(match first {
         Some((refusal, until)) => Reason::BackingOff { refusal, until },
-        None => Reason::Full { enis: pool.enis.len() },
+        None if pool.underway.keys().any(|target| matches!(target, Target::Eni(_))) => {
+            Reason::Changing
+        }
+        None => Reason::Full(Slots::of(pool)),
     })
 }
 
@@ -86,11 +88,10 @@ impl Asking<'_> {
     /// such a question is open.
     fn inspect(&mut self) -> bool {
         let pool = self.pool;
-        let unknown = pool.enis.iter().filter(|(_, eni)| {
-            eni.ownership == Ownership::Unknown
-                && pool.source.is_in_place(eni)
-                && !pool.source.serves(eni)
-        });
+        let unknown = pool
+            .enis
+            .iter()
+            .filter(|(_, eni)| pool.source.not_serving(eni) == Some(NotServing::OriginUnknown));
         let (asked, open): (Vec<_>, Vec<_>) =
             unknown.map(|(id, _)| id).partition(|id| pool.at_work_on(id).is_some());
         if !asked.is_empty() {
@@ -137,7 +138,7 @@ impl Asking<'_> {
         });
         let used: BTreeSet<u32> =
             pool.enis.values().map(|eni| eni.device_index).chain(attaching).collect();
-        let slots = pool.limits.enis.saturating_sub(used.len());
+        let slots = pool.limits.allowed_enis().saturating_sub(used.len());
         if slots > 0 && self.missing > 0 && self.must_count(supply) {
             if !self.is_paused(ActionKind::Attach) && !pool.underway.contains_key(&Target::Subnets)
             {

@@ -25,6 +25,7 @@ mod model;
 mod plan;
 mod pool;
 mod reason;
+mod serving;
 mod shrink;
 mod stock;
 mod time;
@@ -44,6 +45,8 @@ pub use model::{
 pub use plan::Plan;
 pub use pool::Pool;
 pub use reason::{REASONS, Reason};
+pub use serving::{NotServing, Slots};
+pub use stock::{Setting, Shortage, Stock};
 pub use time::Time;
 pub use usage::HOLD;
 pub use views::{CONSISTENCY_WINDOW, Change, Merged, Presence, RecentCalls};

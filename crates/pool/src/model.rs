@@ -181,36 +181,6 @@ impl Source {
             Self::Missing { .. } => None,
         }
     }
-
-    /// Whether new pods may get addresses of this interface.
-    pub fn serves(&self, eni: &Eni) -> bool {
-        let groups_fit = self.supply().is_some_and(|supply| supply.groups == eni.groups);
-        match eni.ownership {
-            // Other groups of ours are being changed; those of others we leave alone.
-            Ownership::Ours => self.is_in_place(eni),
-            Ownership::Foreign => {
-                self.is_in_place(eni) && (groups_fit || matches!(self, Self::Node(_)))
-            }
-            Ownership::Unmanaged => false,
-            Ownership::Unknown => {
-                let subnet_fits =
-                    self.supply().is_some_and(|supply| supply.subnets.contains(&eni.subnet));
-                let has_addresses = !eni.blocks.is_empty();
-                self.is_in_place(eni) && subnet_fits && groups_fit && has_addresses
-            }
-        }
-    }
-
-    /// Whether this interface would serve pods, if it is for us to use.
-    pub(crate) fn is_in_place(&self, eni: &Eni) -> bool {
-        match self {
-            Self::Node(_) => true,
-            Self::EniConfig { supply, .. } => {
-                eni.device_index != 0 && supply.subnets.contains(&eni.subnet)
-            }
-            Self::Missing { .. } => false,
-        }
-    }
 }
 
 /// Whether blocks are addresses or prefixes.
@@ -253,10 +223,19 @@ impl Targets {
 /// What the instance type, `MAX_ENI` and kubelet allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Interfaces that can be attached, the primary one included.
+    /// Interfaces that the instance type can have, the primary one included.
     pub enis: usize,
+    /// `MAX_ENI`: interfaces that the operator allows, the primary one included.
+    pub max_enis: Option<usize>,
     /// Secondary addresses, or prefixes, on one interface.
     pub blocks_per_eni: usize,
     /// Pods that kubelet lets run here; more addresses are never worth holding.
     pub max_pods: Option<usize>,
+}
+
+impl Limits {
+    /// Interfaces that may be attached, the primary one included.
+    pub fn allowed_enis(&self) -> usize {
+        self.max_enis.map_or(self.enis, |most| most.min(self.enis))
+    }
 }

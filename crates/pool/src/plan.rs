@@ -1,11 +1,12 @@
 //! What should change, and why. A pure function of the pool and the time.
 
 use crate::{
-    Action, Amount, Pool, Reason, Source, Time,
+    Action, Pool, Readiness, Reason, Source, Time,
     action::Target,
     backoff::ActionKind,
     grow::{self, Growth},
-    shrink, stock,
+    shrink,
+    stock::{self, Stock},
 };
 use std::collections::BTreeSet;
 
@@ -28,11 +29,13 @@ pub(crate) fn plan(pool: &Pool, now: Time) -> Plan {
             return Plan { actions: vec![], reason, wake_at: wake_at(pool, now) };
         }
     };
+    let stock = stock::stock(pool, now);
     let mut actions = shrink::leftovers(pool, now);
-    let reason = match grow::grow(pool, supply, now) {
+    let reason = match grow::grow(pool, supply, &stock, now) {
         Growth::Enough => {
-            let surplus = shrink::surplus(pool, now);
-            let reason = if surplus.is_empty() { nothing_missing(pool) } else { Reason::Surplus };
+            let surplus = shrink::surplus(pool, &stock, now);
+            let reason =
+                if surplus.is_empty() { nothing_missing(pool, &stock) } else { Reason::Surplus };
             let busy: BTreeSet<Target> = actions.iter().map(Action::target).collect();
             actions.extend(surplus.into_iter().filter(|action| !busy.contains(&action.target())));
             reason
@@ -49,15 +52,16 @@ pub(crate) fn plan(pool: &Pool, now: Time) -> Plan {
     actions.extend(groups.into_iter().filter(|action| !busy.contains(&action.target())));
     actions.extend(end_with_instance(pool, now));
     let only_details = reason == Reason::Satisfied && !actions.is_empty();
-    let reason = if only_details { Reason::Settling } else { reason };
+    let reason = if only_details { Reason::Changing } else { reason };
     Plan { actions, reason, wake_at: wake_at(pool, now) }
 }
 
 /// Nothing is missing that is not on its way.
-fn nothing_missing(pool: &Pool) -> Reason {
-    match stock::underway(pool).map(Amount::addresses).sum() {
-        0 if pool.underway.is_empty() => Reason::Satisfied,
-        0 => Reason::Settling,
+fn nothing_missing(pool: &Pool, stock: &Stock) -> Reason {
+    let is_set_up = pool.serving().all(|(_, eni)| eni.readiness == Readiness::Ready);
+    match stock.coming() {
+        0 if pool.underway.is_empty() && is_set_up => Reason::Satisfied,
+        0 => Reason::Changing,
         addresses => Reason::Coming { addresses },
     }
 }

@@ -215,14 +215,6 @@ impl Pool {
         }
     }
 
-    /// Interfaces whose addresses new pods may get, without those that are being given back.
-    pub(crate) fn serving(&self) -> impl Iterator<Item = (&EniId, &Eni)> {
-        self.enis.iter().filter(|(id, eni)| {
-            let leaves = matches!(self.at_work_on(id), Some(Action::DeleteEni { .. }));
-            self.source.serves(eni) && !leaves
-        })
-    }
-
     /// The action that is under way on an interface.
     pub(crate) fn at_work_on(&self, eni: &EniId) -> Option<&Action> {
         self.underway.get(&Target::Eni(eni.clone()))

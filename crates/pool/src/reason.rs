@@ -1,6 +1,6 @@
 //! Why the plan is what it is, for logs, metrics and answers to pods.
 
-use crate::{Refusal, Time};
+use crate::{Refusal, Slots, Time};
 use std::fmt;
 
 /// Why the plan is what it is. Logs, metrics and answers to pods are made of this.
@@ -10,16 +10,14 @@ pub enum Reason {
     Satisfied,
     /// Fewer free addresses than the targets and the waiting pods ask for; more are asked for now.
     Short(usize),
-    /// More were asked for, and are on their way.
+    /// Enough are held or asked for, but some are on their way: EC2 has not given them yet, or their
+    /// interface is not set up on the node.
     Coming {
         /// Addresses that will come.
         addresses: usize,
     },
     /// Short, but no interface has room and none can be attached.
-    Full {
-        /// Interfaces that are attached.
-        enis: usize,
-    },
+    Full(Slots),
     /// EC2 refused what is needed a moment ago.
     BackingOff {
         /// What it said.
@@ -27,20 +25,20 @@ pub enum Reason {
         /// When the next try is due.
         until: Time,
     },
-    /// Nobody message where addresses come from.
+    /// Nobody has said where addresses come from.
     NoSource {
         /// Why, and what to do.
         why: String,
     },
-    /// Enough is free; something else is being changed.
-    Settling,
+    /// Something else is being changed: enough is free, or no more can be asked for until then.
+    Changing,
     /// More is held than anybody needs, and some of it is given back.
     Surplus,
 }
 
 /// The words for all reasons.
 pub const REASONS: [&str; 8] =
-    ["satisfied", "short", "coming", "full", "backing_off", "no_source", "settling", "surplus"];
+    ["satisfied", "short", "coming", "full", "backing_off", "no_source", "changing", "surplus"];
 
 impl Reason {
     /// One of [`REASONS`]: the same word for every value of a variant.
@@ -49,10 +47,10 @@ impl Reason {
             Self::Satisfied => "satisfied",
             Self::Short(_) => "short",
             Self::Coming { .. } => "coming",
-            Self::Full { .. } => "full",
+            Self::Full(_) => "full",
             Self::BackingOff { .. } => "backing_off",
             Self::NoSource { .. } => "no_source",
-            Self::Settling => "settling",
+            Self::Changing => "changing",
             Self::Surplus => "surplus",
         }
     }
@@ -64,9 +62,9 @@ impl Reason {
             Self::Satisfied
             | Self::Short(_)
             | Self::Coming { .. }
-            | Self::Full { .. }
+            | Self::Full(_)
             | Self::NoSource { .. }
-            | Self::Settling
+            | Self::Changing
             | Self::Surplus => None,
         }
     }
@@ -78,12 +76,10 @@ impl fmt::Display for Reason {
             Self::Satisfied => f.write_str("satisfied"),
             Self::Short(count) => write!(f, "{count} addresses short; more are asked for"),
             Self::Coming { addresses } => write!(f, "{addresses} addresses are on their way"),
-            Self::Full { enis } => {
-                write!(f, "all {enis} interfaces of this instance type are full")
-            }
+            Self::Full(slots) => slots.fmt(f),
             Self::BackingOff { refusal, .. } => write!(f, "{refusal}"),
             Self::NoSource { why } => f.write_str(why),
-            Self::Settling => f.write_str("enough is free; changes are under way"),
+            Self::Changing => f.write_str("changes of interfaces are under way"),
             Self::Surplus => f.write_str("more than the targets ask for; some is given back"),
         }
     }
@@ -92,20 +88,21 @@ impl fmt::Display for Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Cause;
+    use crate::{Cause, Limits};
     use std::collections::BTreeSet;
 
     #[test]
     fn every_reason_has_its_word_in_the_list_and_no_other_has_it() {
         let refusal = Refusal { cause: Cause::Limit, message: String::new() };
+        let limits = Limits { enis: 1, max_enis: None, blocks_per_eni: 1, max_pods: None };
         let all = [
             Reason::Satisfied,
             Reason::Short(1),
             Reason::Coming { addresses: 1 },
-            Reason::Full { enis: 1 },
+            Reason::Full(Slots { attached: 1, limits, not_serving: vec![] }),
             Reason::BackingOff { refusal, until: Time::default() },
             Reason::NoSource { why: String::new() },
-            Reason::Settling,
+            Reason::Changing,
             Reason::Surplus,
         ];
 

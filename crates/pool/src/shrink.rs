@@ -2,7 +2,7 @@
 
 use crate::{
     Action, Block, Eni, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Readiness, Source, Time,
-    backoff::ActionKind, stock,
+    backoff::ActionKind, stock::Stock,
 };
 use std::collections::BTreeSet;
 
@@ -16,7 +16,9 @@ pub(crate) fn leftovers(pool: &Pool, now: Time) -> Vec<Action> {
     }
     let asks = !is_paused(pool, ActionKind::Inspect, now);
     let leftovers = pool.enis.iter().filter(|(id, eni)| {
-        eni.device_index != 0 && !pool.source.is_in_place(eni) && is_empty(pool, id, eni, now)
+        eni.device_index != 0
+            && pool.source.out_of_place(eni).is_some()
+            && is_empty(pool, id, eni, now)
     });
     leftovers
         .filter_map(|(id, eni)| match eni.ownership {
@@ -33,11 +35,11 @@ pub(crate) fn leftovers(pool: &Pool, now: Time) -> Vec<Action> {
 
 /// What is more than the targets ask for, measured by the most that pods used lately, so that what
 /// is given back now is not asked for again in a minute.
-pub(crate) fn surplus(pool: &Pool, now: Time) -> Vec<Action> {
-    if pool.waiting > 0 || stock::underway(pool).next().is_some() {
+pub(crate) fn surplus(pool: &Pool, stock: &Stock, now: Time) -> Vec<Action> {
+    if pool.waiting > 0 || stock.asked_for > 0 {
         return vec![];
     }
-    let spare = spare(pool, now);
+    let spare = spare(pool, stock, now);
     if let Some((eni, _)) = emptiest(pool, now).into_iter().find(|(_, size)| *size <= spare)
         && !is_paused(pool, ActionKind::DeleteEni, now)
     {
@@ -50,8 +52,7 @@ pub(crate) fn surplus(pool: &Pool, now: Time) -> Vec<Action> {
 }
 
 /// Addresses that could go without the pool falling short at the recent peak of use.
-fn spare(pool: &Pool, now: Time) -> usize {
-    let stock = stock::stock(pool, now);
+fn spare(pool: &Pool, stock: &Stock, now: Time) -> usize {
     // What is about to be asked for again, or was in use a moment ago.
     let used_more = pool.usage.peak(now).saturating_sub(pool.ledger.in_use()).max(pool.expected);
     let free = stock.free.saturating_sub(used_more);

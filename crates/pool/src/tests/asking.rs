@@ -174,9 +174,9 @@ fn a_pool_is_satisfied_when_there_is_nothing_to_do_and_not_before() {
 
     let Plan { actions, reason, .. } = pool.plan(AT);
 
-    assert_eq!((actions.len(), reason), (1, Reason::Settling));
+    assert_eq!((actions.len(), reason), (1, Reason::Changing));
     pool.started(&actions[0]);
-    assert_eq!(pool.plan(AT).reason, Reason::Settling);
+    assert_eq!(pool.plan(AT).reason, Reason::Changing);
     pool.observe([primary(0), secondary(1, "subnet-a", 9)].into(), AT);
     pool.succeeded(&actions[0]);
     assert_eq!(pool.plan(AT).reason, Reason::Satisfied);

@@ -3,8 +3,8 @@
 
 use super::{world::World, *};
 
-const T3_SMALL: Limits = Limits { enis: 3, blocks_per_eni: 3, max_pods: None };
-const P3DN: Limits = Limits { enis: 15, blocks_per_eni: 49, max_pods: None };
+const T3_SMALL: Limits = Limits { enis: 3, max_enis: None, blocks_per_eni: 3, max_pods: None };
+const P3DN: Limits = Limits { enis: 15, max_enis: None, blocks_per_eni: 49, max_pods: None };
 
 #[test]
 fn warm_eni_target_holds_a_whole_interface_ready() {
