@@ -75,7 +75,21 @@ impl Action {
         }
     }
 
-    pub(crate) fn kind(&self) -> ActionKind {
+    /// The interface that it works on, if it is there already.
+    pub(crate) fn eni(&self) -> Option<&EniId> {
+        match self {
+            Self::Assign { eni, .. }
+            | Self::Unassign { eni, .. }
+            | Self::DeleteEni { eni }
+            | Self::SetGroups { eni, .. }
+            | Self::EndWithInstance { eni }
+            | Self::Inspect { eni } => Some(eni),
+            Self::AttachEni { .. } | Self::CountFree { .. } => None,
+        }
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> ActionKind {
         match self {
             Self::AttachEni { .. } => ActionKind::Attach,
             Self::Assign { .. } => ActionKind::Assign,

@@ -16,7 +16,7 @@ pub enum Cause {
     Limit,
     /// This node's role may not do that.
     Denied,
-    /// EC2 was not reached, or message that it failed.
+    /// EC2 was not reached, or said that it failed.
     Unavailable,
     /// What was asked for cannot be: a subnet or group that does not exist, the wrong zone.
     Wrong,
@@ -42,7 +42,7 @@ impl Cause {
 pub struct Refusal {
     /// Its class.
     pub cause: Cause,
-    /// What EC2 message, and about what.
+    /// What EC2 said, and about what.
     pub message: String,
 }
 
@@ -72,21 +72,65 @@ fn pauses(cause: Cause) -> (Duration, Duration) {
 
 /// The kinds of actions that are refused apart from each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum ActionKind {
+pub enum ActionKind {
+    /// [`crate::Action::AttachEni`].
     Attach,
+    /// [`crate::Action::Assign`].
     Assign,
+    /// [`crate::Action::Unassign`].
     Unassign,
+    /// [`crate::Action::DeleteEni`].
     DeleteEni,
+    /// [`crate::Action::SetGroups`].
     SetGroups,
+    /// [`crate::Action::EndWithInstance`].
     EndWithInstance,
+    /// [`crate::Action::Inspect`].
     Inspect,
+    /// [`crate::Action::CountFree`].
     CountFree,
 }
 
+impl ActionKind {
+    /// A word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Attach => "attach",
+            Self::Assign => "assign",
+            Self::Unassign => "unassign",
+            Self::DeleteEni => "delete",
+            Self::SetGroups => "set groups",
+            Self::EndWithInstance => "end with the instance",
+            Self::Inspect => "inspect",
+            Self::CountFree => "count free addresses",
+        }
+    }
+}
+
+/// What is left alone for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Paused {
+    /// Actions of a kind, wherever.
+    Action(ActionKind),
+    /// Growth in a subnet: the refusal's cause tells whether by addresses or by prefixes.
+    Subnet(String),
+}
+
+/// What EC2 refused, and when it is tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// What is left alone.
+    pub paused: Paused,
+    /// What EC2 said.
+    pub refusal: Refusal,
+    /// When the next try is due.
+    pub until: Time,
+}
+
+/// A pause, over or not, and how often in a row EC2 has refused.
 #[derive(Clone, Debug)]
-struct Pause {
-    refusal: Refusal,
-    until: Time,
+struct Refused {
+    pause: Pause,
     in_a_row: u32,
 }
 
@@ -98,9 +142,9 @@ const LESS: usize = 4;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Backoff {
     /// Causes that lie in the action itself.
-    by_kind: BTreeMap<ActionKind, Pause>,
+    by_kind: BTreeMap<ActionKind, Refused>,
     /// Subnets without free addresses, or without free prefixes.
-    by_subnet: BTreeMap<(String, Cause), Pause>,
+    by_subnet: BTreeMap<(String, Cause), Refused>,
     /// Most single addresses to ask for at once in subnets that had fewer than were asked for.
     portions: BTreeMap<String, usize>,
     /// How throttled calls are spread: nodes in the cluster, and this node's place among them.
@@ -127,27 +171,42 @@ impl Backoff {
             }
             _ => 1,
         };
-        let jitter = self.jitter;
-        let pause = match (cause, growth) {
-            (Cause::NoAddresses | Cause::NoPrefixes, Some((subnet, _))) => self
-                .by_subnet
-                .entry((subnet.to_owned(), cause))
-                .or_insert_with(|| Pause::none(&refusal)),
-            _ => self.by_kind.entry(kind).or_insert_with(|| Pause::none(&refusal)),
+        let subnet = match (cause, growth) {
+            (Cause::NoAddresses | Cause::NoPrefixes, Some((subnet, _))) => Some(subnet.to_owned()),
+            _ => None,
         };
+        let before = match &subnet {
+            Some(subnet) => self.by_subnet.get(&(subnet.clone(), cause)),
+            None => self.by_kind.get(&kind),
+        };
+        let before = before.map_or(0, |refused| refused.in_a_row);
+        let until = now + self.length(cause, before);
+        // Where fewer may be had, the next try is another one.
+        let in_a_row = if asked > 1 { before } else { before.saturating_add(1) };
+        match subnet {
+            Some(subnet) => {
+                let pause = Pause { paused: Paused::Subnet(subnet.clone()), refusal, until };
+                self.by_subnet.insert((subnet, cause), Refused { pause, in_a_row });
+            }
+            None => {
+                let pause = Pause { paused: Paused::Action(kind), refusal, until };
+                self.by_kind.insert(kind, Refused { pause, in_a_row });
+            }
+        }
+    }
+
+    /// How long a pause lasts after so many refusals before this one.
+    fn length(&self, cause: Cause, before: u32) -> Duration {
         let (first, longest) = pauses(cause);
-        let grown = first.saturating_mul(2_u32.saturating_pow(pause.in_a_row)).min(longest);
-        let length = match cause {
-            Cause::Throttled | Cause::Unavailable => jitter.scaled(grown, pause.in_a_row),
+        let grown = first.saturating_mul(2_u32.saturating_pow(before)).min(longest);
+        match cause {
+            Cause::Throttled | Cause::Unavailable => self.jitter.scaled(grown, before),
             Cause::NoAddresses
             | Cause::NoPrefixes
             | Cause::Limit
             | Cause::Denied
             | Cause::Wrong => grown,
-        };
-        // Where fewer may be had, the next try is another one.
-        let in_a_row = if asked > 1 { pause.in_a_row } else { pause.in_a_row.saturating_add(1) };
-        *pause = Pause { refusal, until: now + length, in_a_row };
+        }
     }
 
     /// An action of this kind went well; in this subnet there are addresses of this kind.
@@ -181,32 +240,25 @@ impl Backoff {
     }
 
     /// The pause of a kind of action, if it lasts.
-    pub(crate) fn of_kind(&self, kind: ActionKind, now: Time) -> Option<(&Refusal, Time)> {
-        let pause = self.by_kind.get(&kind)?;
-        (now < pause.until).then_some((&pause.refusal, pause.until))
+    pub(crate) fn of_kind(&self, kind: ActionKind, now: Time) -> Option<&Pause> {
+        self.by_kind.get(&kind).map(|refused| &refused.pause).filter(|pause| now < pause.until)
     }
 
     /// The pause of a subnet for a cause, if it lasts.
-    pub(crate) fn of_subnet(
-        &self,
-        subnet: &str,
-        cause: Cause,
-        now: Time,
-    ) -> Option<(&Refusal, Time)> {
-        let pause = self.by_subnet.get(&(subnet.to_owned(), cause))?;
-        (now < pause.until).then_some((&pause.refusal, pause.until))
+    pub(crate) fn of_subnet(&self, subnet: &str, cause: Cause, now: Time) -> Option<&Pause> {
+        let refused = self.by_subnet.get(&(subnet.to_owned(), cause))?;
+        Some(&refused.pause).filter(|pause| now < pause.until)
+    }
+
+    /// Everything that is left alone now.
+    pub(crate) fn pauses(&self, now: Time) -> impl Iterator<Item = &Pause> {
+        let all = self.by_kind.values().chain(self.by_subnet.values());
+        all.map(|refused| &refused.pause).filter(move |pause| now < pause.until)
     }
 
     /// When the first pause ends.
     pub(crate) fn next_end(&self, now: Time) -> Option<Time> {
-        let all = self.by_kind.values().chain(self.by_subnet.values());
-        all.map(|pause| pause.until).filter(|until| *until > now).min()
-    }
-}
-
-impl Pause {
-    fn none(refusal: &Refusal) -> Self {
-        Self { refusal: refusal.clone(), until: Time::default(), in_a_row: 0 }
+        self.pauses(now).map(|pause| pause.until).min()
     }
 }
 
@@ -222,8 +274,8 @@ mod tests {
 
         for _ in 0..12 {
             backoff.refused(ActionKind::Attach, None, refusal(Cause::Wrong), AT);
-            let (_, until) = backoff.of_kind(ActionKind::Attach, AT).unwrap();
-            pauses.push(until.0.as_secs());
+            let pause = backoff.of_kind(ActionKind::Attach, AT).unwrap();
+            pauses.push(pause.until.0.as_secs());
         }
 
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
@@ -251,7 +303,7 @@ mod tests {
                 let mut backoff = Backoff::default();
                 backoff.set_jitter(Jitter { nodes: 5_000, seed });
                 backoff.refused(ActionKind::Attach, None, refusal(Cause::Throttled), AT);
-                backoff.of_kind(ActionKind::Attach, AT).unwrap().1.0.as_secs()
+                backoff.of_kind(ActionKind::Attach, AT).unwrap().until.0.as_secs()
             })
             .collect();
         ends.sort_unstable();
@@ -295,7 +347,7 @@ mod tests {
         backoff.set_jitter(jitter);
         [0, 1, 2].map(|_| {
             backoff.refused(ActionKind::Attach, None, refusal(Cause::Throttled), AT);
-            backoff.of_kind(ActionKind::Attach, AT).unwrap().1.0
+            backoff.of_kind(ActionKind::Attach, AT).unwrap().until.0
         })
     }
 

@@ -1,6 +1,6 @@
 //! Which of the free addresses a new pod gets.
 
-use crate::{Allocation, Block, Eni, EniId, Pool, Readiness, Time};
+use crate::{Allocation, Block, Eni, EniId, Owner, Pool, Readiness, Time};
 use std::{cmp::Reverse, fmt, net::Ipv4Addr};
 
 /// No address can be handed out now.
@@ -28,6 +28,22 @@ impl fmt::Display for NoAddress {
 impl std::error::Error for NoAddress {}
 
 impl Pool {
+    /// Gives `owner` an address; asked again, gives the same one again.
+    pub fn allocate(&mut self, owner: Owner, now: Time) -> Result<Allocation, NoAddress> {
+        if let Some(allocation) = self.ledger.of(&owner) {
+            return Ok(allocation.clone());
+        }
+        let allocation = self.best_free(now).ok_or_else(|| self.exhausted(now))?;
+        self.ledger.insert(owner, allocation.clone());
+        self.usage.note(self.ledger.in_use(), now);
+        Ok(allocation)
+    }
+
+    /// Addresses that a new pod may get now.
+    pub fn free(&self, now: Time) -> usize {
+        self.available(now).count()
+    }
+
     /// From the fullest interface and prefix, so that others become empty and can be given back; the
     /// address that has cooled longest, so that no connection of its last pod is left anywhere.
     ///
@@ -67,7 +83,7 @@ impl Pool {
         addresses.filter(move |(_, _, address)| !self.is_taken(*address, now))
     }
 
-    pub(crate) fn exhausted(&self, now: Time) -> NoAddress {
+    fn exhausted(&self, now: Time) -> NoAddress {
         let blocks = self.serving().flat_map(|(_, eni)| &eni.blocks);
         let cooling = blocks
             .flat_map(|block| block.addresses())

@@ -40,7 +40,14 @@ pub struct Counts {
     pub shrinking: usize,
 }
 
-pub(crate) fn counts(pool: &Pool, now: Time) -> Counts {
+impl Pool {
+    /// What there is, in numbers.
+    pub fn counts(&self, now: Time) -> Counts {
+        counts(self, now)
+    }
+}
+
+fn counts(pool: &Pool, now: Time) -> Counts {
     let unmanaged = pool.enis.values().filter(|eni| eni.ownership == Ownership::Unmanaged).count();
     let enis_max = pool.limits.allowed_enis().saturating_sub(unmanaged);
     let block_size = if pool.targets.mode == Mode::Prefixes { PREFIX_SIZE } else { 1 };

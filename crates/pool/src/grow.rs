@@ -1,53 +1,91 @@
 //! What is missing, and where it is asked for.
 
 use crate::{
-    Action, Amount, Cause, Eni, EniId, Mode, NotServing, PREFIX_SIZE, Pool, Reason, Refusal, Slots,
-    Supply, Time,
-    action::Target,
-    backoff::ActionKind,
-    stock::{self, Stock},
+    Action, ActionKind, Amount, Cause, Eni, EniId, Mode, NotAttached, NotGrown, NotServing,
+    PREFIX_SIZE, Pause, Pool, Reason, Shortage, Slots, Stock, Supply, Time, action::Target, stock,
 };
 use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 /// What growth there is to plan.
-pub(crate) enum Growth {
-    /// Nothing is missing.
-    Enough,
-    /// So many addresses are missing, and this is asked for.
-    Short { short: usize, actions: Vec<Action> },
-    /// Something is missing, and nothing can be asked for now.
-    Stuck(Reason),
+pub(crate) struct Growth<'a> {
+    pub(crate) shortage: Shortage,
+    pub(crate) actions: Vec<Action>,
+    /// Interfaces with room on which no more is asked for.
+    pub(crate) not_grown: Vec<(&'a EniId, NotGrown)>,
+    /// Why no interface is attached, if none is.
+    pub(crate) not_attached: Option<NotAttached>,
+    /// What there is to say when something is missing.
+    pub(crate) reason: Option<Reason>,
 }
 
-pub(crate) fn grow(pool: &Pool, supply: &Supply, stock: &Stock, now: Time) -> Growth {
-    let short = stock::shortage(pool, stock).addresses;
+pub(crate) fn grow<'a>(pool: &'a Pool, supply: &Supply, stock: &Stock, now: Time) -> Growth<'a> {
+    let shortage = stock::shortage(pool, stock);
+    let short = shortage.addresses;
     if short == 0 {
-        return Growth::Enough;
+        let (not_grown, not_attached) = (vec![], Some(NotAttached::Enough));
+        return Growth { shortage, actions: vec![], not_grown, not_attached, reason: None };
     }
-    let mut asking = Asking { pool, now, missing: short, actions: vec![], stopped_by: vec![] };
+    let mut asking = Asking {
+        pool,
+        now,
+        missing: short,
+        actions: vec![],
+        not_grown: vec![],
+        stopped_by: vec![],
+    };
     asking.fill();
     // Interfaces that are there already come before new ones.
     let questions = asking.inspect();
-    if !questions {
-        asking.attach(supply);
-    }
-    let Asking { actions, stopped_by, .. } = asking;
+    let not_attached =
+        if questions { Some(NotAttached::Inspecting) } else { asking.attach(supply) };
+    let Asking { actions, not_grown, stopped_by, .. } = asking;
     let counts = pool.underway.contains_key(&Target::Subnets);
-    if !actions.is_empty() || questions || counts {
-        return Growth::Short { short, actions };
-    }
+    let reason = if !actions.is_empty() || questions || counts {
+        Reason::Short(short)
+    } else {
+        stuck(pool, stock, stopped_by, not_attached.as_ref())
+    };
+    Growth { shortage, actions, not_grown, not_attached, reason: Some(reason) }
+}
+
+/// Why nothing can be asked for now, although something is missing.
+fn stuck(
+    pool: &Pool,
+    stock: &Stock,
+    stopped_by: Vec<Pause>,
+    not_attached: Option<&NotAttached>,
+) -> Reason {
     if stock.asked_for > 0 {
-        return Growth::Stuck(Reason::Coming { addresses: stock.asked_for });
+        return Reason::Coming { addresses: stock.asked_for };
     }
     // The pause that ends first is the one that will be tried first.
-    let first = stopped_by.into_iter().min_by_key(|(_, until)| *until);
-    Growth::Stuck(match first {
-        Some((refusal, until)) => Reason::BackingOff { refusal, until },
-        None if pool.underway.keys().any(|target| matches!(target, Target::Eni(_))) => {
-            Reason::Changing
-        }
-        None => Reason::Full(Slots::of(pool)),
-    })
+    if let Some(Pause { refusal, until, .. }) = stopped_by.into_iter().min_by_key(|it| it.until) {
+        return Reason::BackingOff { refusal, until };
+    }
+    let makes_room = |(id, eni): (&EniId, &Eni)| {
+        let room = room(pool, id, eni);
+        matches!(room, Err(NotGrown::UnderWay(_) | NotGrown::NotServing(NotServing::Leaving)))
+    };
+    if pool.enis.iter().any(makes_room) {
+        return Reason::Changing;
+    }
+    match not_attached {
+        Some(NotAttached::NoSlot(slots)) => Reason::Full(slots.clone()),
+        _ => Reason::NoSource { why: "no subnet for new interfaces is known".into() },
+    }
+}
+
+/// Blocks for which an interface has room now.
+pub(crate) fn room(pool: &Pool, id: &EniId, eni: &Eni) -> Result<usize, NotGrown> {
+    if let Some(why) = pool.not_serving(id, eni) {
+        return Err(NotGrown::NotServing(why));
+    }
+    let blocks = eni.blocks.len();
+    match (pool.limits.blocks_per_eni.saturating_sub(blocks), pool.at_work_on(id)) {
+        (0, _) => Err(NotGrown::Full { blocks }),
+        (_, Some(action)) => Err(NotGrown::UnderWay(action.kind())),
+        (room, None) => Ok(room),
+    }
 }
 
 /// How long a count of a subnet's free addresses is used: new interfaces are rare, and what other
@@ -59,7 +97,8 @@ struct Asking<'a> {
     now: Time,
     missing: usize,
     actions: Vec<Action>,
-    stopped_by: Vec<(Refusal, Time)>,
+    not_grown: Vec<(&'a EniId, NotGrown)>,
+    stopped_by: Vec<Pause>,
 }
 
 impl Asking<'_> {
@@ -67,21 +106,30 @@ impl Asking<'_> {
     fn fill(&mut self) {
         let pool = self.pool;
         let mut with_room: Vec<(&EniId, &Eni, usize)> = pool
-            .serving()
-            .filter(|(id, _)| pool.at_work_on(id).is_none())
-            .map(|(id, eni)| (id, eni, pool.limits.blocks_per_eni.saturating_sub(eni.blocks.len())))
-            .filter(|(_, _, room)| *room > 0)
+            .enis
+            .iter()
+            .filter_map(|(id, eni)| Some((id, eni, room(pool, id, eni).ok()?)))
             .collect();
         with_room.sort_by_key(|(id, eni, _)| (Reverse(eni.blocks.len()), *id));
         for (id, eni, room) in with_room {
-            if self.missing == 0 || self.is_paused(ActionKind::Assign) {
-                return;
-            }
-            if let Some(amount) = self.portion(&eni.subnet, room) {
-                self.actions.push(Action::Assign { eni: id.clone(), amount });
-                self.missing = self.missing.saturating_sub(amount.addresses());
+            match self.assign(eni, room) {
+                Ok(amount) => {
+                    self.actions.push(Action::Assign { eni: id.clone(), amount });
+                    self.missing = self.missing.saturating_sub(amount.addresses());
+                }
+                Err(why) => self.not_grown.push((id, why)),
             }
         }
+    }
+
+    /// What to ask for on an interface with room.
+    fn assign(&mut self, eni: &Eni, room: usize) -> Result<Amount, NotGrown> {
+        if self.missing == 0 {
+            return Err(NotGrown::OthersFirst);
+        }
+        let paused = self.pause_of(ActionKind::Assign);
+        let amount = paused.map_or_else(|| self.portion(&eni.subnet, room), Err);
+        amount.map_err(NotGrown::Paused)
     }
 
     /// Asks whose the interfaces are that could serve pods and may not be for us to use. Whether
@@ -97,7 +145,7 @@ impl Asking<'_> {
         if !asked.is_empty() {
             return true;
         }
-        if open.is_empty() || self.is_paused(ActionKind::Inspect) {
+        if open.is_empty() || self.pause_of(ActionKind::Inspect).is_some() {
             return false;
         }
         self.actions.extend(open.into_iter().map(|id| Action::Inspect { eni: id.clone() }));
@@ -128,10 +176,13 @@ impl Asking<'_> {
     }
 
     /// Attaches interfaces for what is still missing, and will not have room on those that are busy
-    /// now: to wait for one of them takes no longer than to make another.
-    fn attach(&mut self, supply: &Supply) {
+    /// now: to wait for one of them takes no longer than to make another. Why none is attached.
+    fn attach(&mut self, supply: &Supply) -> Option<NotAttached> {
         let pool = self.pool;
         self.missing = self.missing.saturating_sub(self.room_on_busy(supply));
+        if self.missing == 0 {
+            return Some(NotAttached::OthersFirst);
+        }
         let attaching = pool.underway.keys().filter_map(|target| match target {
             Target::DeviceIndex(index) => Some(*index),
             Target::Eni(_) | Target::Lifetime(_) | Target::Subnets => None,
@@ -139,35 +190,56 @@ impl Asking<'_> {
         let used: BTreeSet<u32> =
             pool.enis.values().map(|eni| eni.device_index).chain(attaching).collect();
         let slots = pool.limits.allowed_enis().saturating_sub(used.len());
-        if slots > 0 && self.missing > 0 && self.must_count(supply) {
-            if !self.is_paused(ActionKind::Attach) && !pool.underway.contains_key(&Target::Subnets)
-            {
+        if slots == 0 {
+            return Some(NotAttached::NoSlot(Slots::of(pool)));
+        }
+        if let Some(pause) = self.pause_of(ActionKind::Attach) {
+            return Some(NotAttached::Paused(pause));
+        }
+        if self.must_count(supply) {
+            if !pool.underway.contains_key(&Target::Subnets) {
                 let subnets = supply.subnets.iter().cloned().collect();
                 self.actions.push(Action::CountFree { subnets });
             }
-            return;
+            return Some(NotAttached::Counting);
         }
+        let free = (1..).filter(|index| !used.contains(index)).take(slots);
+        self.attach_at(free, supply)
+    }
+
+    fn attach_at(
+        &mut self,
+        indexes: impl Iterator<Item = u32>,
+        supply: &Supply,
+    ) -> Option<NotAttached> {
         let subnets = self.by_room(supply);
-        for device_index in (1..).filter(|index| !used.contains(index)).take(slots) {
-            if self.missing == 0 || self.is_paused(ActionKind::Attach) {
-                return;
-            }
+        let mut why = Some(NotAttached::NoSource);
+        for device_index in indexes {
             let found = subnets.iter().find_map(|subnet| {
-                self.portion(subnet, pool.limits.blocks_per_eni).map(|amount| (*subnet, amount))
+                match self.portion(subnet, self.pool.limits.blocks_per_eni) {
+                    Ok(amount) => Some((*subnet, amount)),
+                    Err(pause) => {
+                        why = why.take().map(|_| NotAttached::Paused(pause));
+                        None
+                    }
+                }
             });
-            let Some((subnet, amount)) = found else { return };
+            let Some((subnet, amount)) = found else { return why };
+            why = None;
             self.actions.push(Action::AttachEni {
                 device_index,
                 subnet: subnet.clone(),
                 groups: supply.groups.clone(),
                 amount,
             });
-            // Interfaces are few: where there may be no more, the next one has to wait and see.
-            if amount == Amount::Addresses(pool.backoff.portion(subnet)) {
-                return;
-            }
             self.missing = self.missing.saturating_sub(amount.addresses());
+            // Interfaces are few: where there may be no more, the next one has to wait and see.
+            let last = amount == Amount::Addresses(self.pool.backoff.portion(subnet));
+            if last || self.missing == 0 {
+                return None;
+            }
         }
+        why
     }
 
     /// Addresses for which interfaces will have room once what is under way on them has ended.
@@ -201,27 +273,28 @@ impl Asking<'_> {
         if prefixes { PREFIX_SIZE } else { 1 }
     }
 
-    fn is_paused(&mut self, kind: ActionKind) -> bool {
-        let pause = self.pool.backoff.of_kind(kind, self.now);
-        self.stopped_by.extend(pause.map(|(refusal, until)| (refusal.clone(), until)));
-        pause.is_some()
+    /// The pause of a kind of action, which is noted as what stops growth.
+    fn pause_of(&mut self, kind: ActionKind) -> Option<Pause> {
+        let pause = self.pool.backoff.of_kind(kind, self.now).cloned();
+        self.stopped_by.extend(pause.clone());
+        pause
     }
 
     /// What to ask for in a subnet, in as many blocks as there is room for: prefixes where they are
-    /// wanted and to be had, addresses otherwise; `None` when the subnet has neither.
-    fn portion(&mut self, subnet: &str, room: usize) -> Option<Amount> {
+    /// wanted and to be had, addresses otherwise; a pause when the subnet has neither.
+    fn portion(&mut self, subnet: &str, room: usize) -> Result<Amount, Pause> {
         let backoff = &self.pool.backoff;
         let targets = &self.pool.targets;
         if self.block_size(subnet) == PREFIX_SIZE {
-            return Some(Amount::Prefixes(self.missing.div_ceil(PREFIX_SIZE).min(room)));
+            return Ok(Amount::Prefixes(self.missing.div_ceil(PREFIX_SIZE).min(room)));
         }
-        if let Some((refusal, until)) = backoff.of_subnet(subnet, Cause::NoAddresses, self.now) {
-            self.stopped_by.push((refusal.clone(), until));
-            return None;
+        if let Some(pause) = backoff.of_subnet(subnet, Cause::NoAddresses, self.now) {
+            self.stopped_by.push(pause.clone());
+            return Err(pause.clone());
         }
         // A target in interfaces asks for whole ones: one call instead of many.
         let whole = targets.mode == Mode::Addresses && !targets.in_addresses();
         let wanted = if whole { self.missing.max(room) } else { self.missing };
-        Some(Amount::Addresses(wanted.min(room).min(backoff.portion(subnet))))
+        Ok(Amount::Addresses(wanted.min(room).min(backoff.portion(subnet))))
     }
 }

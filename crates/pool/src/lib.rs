@@ -18,6 +18,8 @@ mod action;
 mod backoff;
 mod choose;
 mod count;
+mod display;
+mod explain;
 mod grow;
 mod jitter;
 mod ledger;
@@ -30,25 +32,28 @@ mod shrink;
 mod stock;
 mod time;
 mod usage;
+mod verdict;
 mod views;
 
 pub use action::Action;
-pub use backoff::{Cause, Refusal};
+pub use backoff::{ActionKind, Cause, Pause, Paused, Refusal};
 pub use choose::NoAddress;
 pub use count::Counts;
+pub use explain::{Demand, Explanation, InterfaceReport};
 pub use jitter::Jitter;
 pub use ledger::{AddressTaken, Allocation, Owner};
 pub use model::{
     Amount, Block, Eni, EniId, Lifetime, Limits, Mode, Observation, Ownership, PREFIX_SIZE,
-    Readiness, Source, Supply, Targets,
+    Readiness, Setting, Source, Supply, Targets,
 };
 pub use plan::Plan;
 pub use pool::Pool;
 pub use reason::{REASONS, Reason};
 pub use serving::{NotServing, Slots};
-pub use stock::{Setting, Shortage, Stock};
+pub use stock::{Shortage, Stock};
 pub use time::Time;
 pub use usage::HOLD;
+pub use verdict::{Kept, NotAttached, NotGrown};
 pub use views::{CONSISTENCY_WINDOW, Change, Merged, Presence, RecentCalls};
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ pub enum Readiness {
 /// Who attached an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ownership {
-    /// We did, or nobody has message otherwise.
+    /// We did, or nobody has said otherwise.
     Ours,
     /// Somebody else did: its addresses may be used, but it is never given back.
     Foreign,
@@ -193,6 +193,30 @@ pub enum Mode {
     Prefixes,
 }
 
+/// A target that an operator sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// `WARM_ENI_TARGET`.
+    WarmEnis,
+    /// `WARM_PREFIX_TARGET`.
+    WarmPrefixes,
+    /// `WARM_IP_TARGET`.
+    WarmAddresses,
+    /// `MINIMUM_IP_TARGET`.
+    MinimumAddresses,
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WarmEnis => "WARM_ENI_TARGET",
+            Self::WarmPrefixes => "WARM_PREFIX_TARGET",
+            Self::WarmAddresses => "WARM_IP_TARGET",
+            Self::MinimumAddresses => "MINIMUM_IP_TARGET",
+        })
+    }
+}
+
 /// What the operator asked for (`facts/peer-ipamd.md` §3.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Targets {
@@ -217,6 +241,16 @@ impl Targets {
     /// used.
     pub fn in_addresses(&self) -> bool {
         self.warm_addresses.is_some() || self.minimum_addresses.is_some()
+    }
+
+    /// Whether one of the targets is looked at.
+    pub fn uses(&self, setting: Setting) -> bool {
+        match setting {
+            Setting::WarmAddresses => self.warm_addresses.is_some(),
+            Setting::MinimumAddresses => self.minimum_addresses.is_some(),
+            Setting::WarmPrefixes => !self.in_addresses() && self.mode == Mode::Prefixes,
+            Setting::WarmEnis => !self.in_addresses() && self.mode == Mode::Addresses,
+        }
     }
 }
 

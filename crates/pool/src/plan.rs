@@ -1,12 +1,10 @@
 //! What should change, and why. A pure function of the pool and the time.
 
 use crate::{
-    Action, Pool, Readiness, Reason, Source, Time,
+    Action, ActionKind, Pool, Readiness, Reason, Source, Stock, Time,
     action::Target,
-    backoff::ActionKind,
     grow::{self, Growth},
-    shrink,
-    stock::{self, Stock},
+    shrink, stock,
 };
 use std::collections::BTreeSet;
 
@@ -21,39 +19,54 @@ pub struct Plan {
     pub wake_at: Option<Time>,
 }
 
-pub(crate) fn plan(pool: &Pool, now: Time) -> Plan {
+impl Pool {
+    /// Works out what should change. Changes nothing itself.
+    pub fn plan(&self, now: Time) -> Plan {
+        decide(self, now).plan
+    }
+}
+
+/// A plan, and what it was made of.
+pub(crate) struct Decision<'a> {
+    pub(crate) plan: Plan,
+    pub(crate) stock: Stock,
+    /// Nothing when it is not known where addresses come from.
+    pub(crate) growth: Option<Growth<'a>>,
+}
+
+pub(crate) fn decide(pool: &Pool, now: Time) -> Decision<'_> {
+    let stock = stock::stock(pool, now);
+    let wake_at = wake_at(pool, now);
     let supply = match &pool.source {
         Source::Node(supply) | Source::EniConfig { supply, .. } => supply,
         Source::Missing { why } => {
             let reason = Reason::NoSource { why: why.clone() };
-            return Plan { actions: vec![], reason, wake_at: wake_at(pool, now) };
+            let plan = Plan { actions: vec![], reason, wake_at };
+            return Decision { plan, stock, growth: None };
         }
     };
-    let stock = stock::stock(pool, now);
     let mut actions = shrink::leftovers(pool, now);
-    let reason = match grow::grow(pool, supply, &stock, now) {
-        Growth::Enough => {
-            let surplus = shrink::surplus(pool, &stock, now);
-            let reason =
-                if surplus.is_empty() { nothing_missing(pool, &stock) } else { Reason::Surplus };
-            let busy: BTreeSet<Target> = actions.iter().map(Action::target).collect();
-            actions.extend(surplus.into_iter().filter(|action| !busy.contains(&action.target())));
-            reason
-        }
-        Growth::Short { short, actions: growth } => {
-            actions.extend(growth);
-            Reason::Short(short)
-        }
-        Growth::Stuck(reason) => reason,
+    let mut growth = grow::grow(pool, supply, &stock, now);
+    let (more, reason) = match growth.reason.take() {
+        Some(reason) => (std::mem::take(&mut growth.actions), reason),
+        None => match shrink::surplus(pool, &stock, now) {
+            surplus if surplus.is_empty() => (surplus, nothing_missing(pool, &stock)),
+            surplus => (surplus, Reason::Surplus),
+        },
     };
     // What pods wait for comes first; groups follow when the interface is free again.
-    let busy: BTreeSet<Target> = actions.iter().map(Action::target).collect();
-    let groups = set_groups(pool, supply, now);
-    actions.extend(groups.into_iter().filter(|action| !busy.contains(&action.target())));
-    actions.extend(end_with_instance(pool, now));
+    add(&mut actions, more);
+    add(&mut actions, set_groups(pool, supply, now));
+    add(&mut actions, end_with_instance(pool, now));
     let only_details = reason == Reason::Satisfied && !actions.is_empty();
     let reason = if only_details { Reason::Changing } else { reason };
-    Plan { actions, reason, wake_at: wake_at(pool, now) }
+    Decision { plan: Plan { actions, reason, wake_at }, stock, growth: Some(growth) }
+}
+
+/// Adds actions on what no other works on.
+fn add(actions: &mut Vec<Action>, more: Vec<Action>) {
+    let busy: BTreeSet<Target> = actions.iter().map(Action::target).collect();
+    actions.extend(more.into_iter().filter(|action| !busy.contains(&action.target())));
 }
 
 /// Nothing is missing that is not on its way.

@@ -1,13 +1,11 @@
 //! The state of one node's pool, and what may happen to it.
 
 use crate::{
-    Action, Allocation, Block, Counts, Eni, EniId, Jitter, Limits, NoAddress, Observation, Owner,
-    Plan, Refusal, Source, Targets, Time,
+    Action, Allocation, Block, Eni, EniId, Jitter, Limits, Observation, Owner, Refusal, Source,
+    Targets, Time,
     action::Target,
     backoff::Backoff,
-    count,
     ledger::{AddressTaken, Ledger},
-    plan,
     usage::Usage,
 };
 use std::{collections::BTreeMap, net::Ipv4Addr};
@@ -111,17 +109,6 @@ impl Pool {
         self.room.extend(free.into_iter().map(|(subnet, free)| (subnet, (free, now))));
     }
 
-    /// Gives `owner` an address; asked again, gives the same one again.
-    pub fn allocate(&mut self, owner: Owner, now: Time) -> Result<Allocation, NoAddress> {
-        if let Some(allocation) = self.ledger.of(&owner) {
-            return Ok(allocation.clone());
-        }
-        let allocation = self.best_free(now).ok_or_else(|| self.exhausted(now))?;
-        self.ledger.insert(owner, allocation.clone());
-        self.usage.note(self.ledger.in_use(), now);
-        Ok(allocation)
-    }
-
     /// Who holds which address.
     pub fn allocations(&self) -> impl Iterator<Item = (&Owner, &Allocation)> {
         self.ledger.all()
@@ -187,32 +174,11 @@ impl Pool {
         self.backoff.refused(action.kind(), growth, refusal, now);
     }
 
-    /// Works out what should change. Changes nothing itself.
-    pub fn plan(&self, now: Time) -> Plan {
-        plan::plan(self, now)
-    }
-
-    /// What there is, in numbers.
-    pub fn counts(&self, now: Time) -> Counts {
-        count::counts(self, now)
-    }
-
-    /// Addresses that a new pod may get now.
-    pub fn free(&self, now: Time) -> usize {
-        self.available(now).count()
-    }
-
     fn subnet_of(&self, action: &Action) -> Option<String> {
-        match action {
-            Action::AttachEni { subnet, .. } => Some(subnet.clone()),
-            Action::Assign { eni, .. }
-            | Action::Unassign { eni, .. }
-            | Action::DeleteEni { eni }
-            | Action::SetGroups { eni, .. }
-            | Action::EndWithInstance { eni }
-            | Action::Inspect { eni } => self.enis.get(eni).map(|eni| eni.subnet.clone()),
-            Action::CountFree { .. } => None,
+        if let Action::AttachEni { subnet, .. } = action {
+            return Some(subnet.clone());
         }
+        Some(self.enis.get(action.eni()?)?.subnet.clone())
     }
 
     /// The action that is under way on an interface.

@@ -1,7 +1,6 @@
 //! What there is, what is on its way, and what is missing to targets and pods.
 
-use crate::{Action, Amount, Mode, PREFIX_SIZE, Pool, Readiness, Time};
-use std::fmt;
+use crate::{Action, Amount, Mode, PREFIX_SIZE, Pool, Readiness, Setting, Time};
 
 /// What the actions that are under way will bring.
 pub(crate) fn underway(pool: &Pool) -> impl Iterator<Item = Amount> + '_ {
@@ -74,30 +73,6 @@ pub(crate) fn stock(pool: &Pool, now: Time) -> Stock {
         }
     }
     stock
-}
-
-/// A target that an operator sets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Setting {
-    /// `WARM_ENI_TARGET`.
-    WarmEnis,
-    /// `WARM_PREFIX_TARGET`.
-    WarmPrefixes,
-    /// `WARM_IP_TARGET`.
-    WarmAddresses,
-    /// `MINIMUM_IP_TARGET`.
-    MinimumAddresses,
-}
-
-impl fmt::Display for Setting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::WarmEnis => "WARM_ENI_TARGET",
-            Self::WarmPrefixes => "WARM_PREFIX_TARGET",
-            Self::WarmAddresses => "WARM_IP_TARGET",
-            Self::MinimumAddresses => "MINIMUM_IP_TARGET",
-        })
-    }
 }
 
 /// What is missing, and to what.

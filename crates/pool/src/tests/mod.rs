@@ -3,6 +3,7 @@
 mod allocating;
 mod asking;
 mod choosing;
+mod explaining;
 mod growing;
 mod shrinking;
 mod tables;
