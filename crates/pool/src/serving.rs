@@ -44,19 +44,19 @@ impl Source {
 
     /// Why new pods may not get addresses of this interface.
     pub fn not_serving(&self, eni: &Eni) -> Option<NotServing> {
-        let groups_fit = self.supply().is_some_and(|supply| supply.groups == eni.groups);
+        let groups_fit = || self.supply().is_some_and(|supply| supply.groups == eni.groups);
         match eni.ownership {
             Ownership::Unmanaged => Some(NotServing::Unmanaged),
             // Other groups of ours are being changed; those of others we leave alone.
             Ownership::Ours => self.out_of_place(eni),
             Ownership::Foreign => self.out_of_place(eni).or_else(|| {
-                let used = groups_fit || matches!(self, Self::Node(_));
+                let used = matches!(self, Self::Node(_)) || groups_fit();
                 (!used).then_some(NotServing::OtherGroups)
             }),
             Ownership::Unknown => self.out_of_place(eni).or_else(|| {
                 let subnet_fits =
                     self.supply().is_some_and(|supply| supply.subnets.contains(&eni.subnet));
-                let made_for_pods = subnet_fits && groups_fit && !eni.blocks.is_empty();
+                let made_for_pods = subnet_fits && groups_fit() && !eni.blocks.is_empty();
                 (!made_for_pods).then_some(NotServing::OriginUnknown)
             }),
         }
