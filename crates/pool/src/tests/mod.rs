@@ -5,7 +5,9 @@ mod asking;
 mod choosing;
 mod explaining;
 mod growing;
+mod missing;
 mod shrinking;
+mod stocking;
 mod tables;
 mod world;
 
