@@ -6,9 +6,11 @@ mod choosing;
 mod explaining;
 mod growing;
 mod missing;
+mod owning;
 mod shrinking;
 mod stocking;
 mod tables;
+mod waking;
 mod world;
 
 use crate::*;
