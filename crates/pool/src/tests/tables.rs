@@ -84,5 +84,5 @@ fn check(limits: Limits, targets: Targets, pods: usize, want: &[usize]) {
     node.run_to_rest();
 
     let blocks: Vec<usize> = node.pool.enis().values().map(|eni| eni.blocks.len()).collect();
-    assert_eq!(blocks, want, "{targets:?} with {pods} pods");
+    assert_eq!(blocks, want, "{limits:?}, {targets:?} with {pods} pods");
 }
