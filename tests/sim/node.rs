@@ -110,6 +110,7 @@ impl Node {
         let kind = cloud.vpc.instances()[&instance].instance_type;
         let limits = Limits {
             enis: kind.interfaces as usize,
+            max_enis: None,
             blocks_per_eni: kind.ipv4_per_interface as usize - 1,
             max_pods: setup.max_pods,
         };

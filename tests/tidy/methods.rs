@@ -10,7 +10,7 @@ const METHODS: usize = 25;
 const LARGEST: &[(&str, &str, usize)] = &[
     ("demo", "Cluster", 30),
     ("ipamd", "Executor", 36),
-    ("pool", "Pool", 34),
+    ("pool", "Pool", 37),
     ("tests", "Node", 47),
     ("tests", "World", 51),
     ("vpc", "Vpc", 89),

@@ -1,6 +1,6 @@
 //! What EC2 refused, and how long it is not asked for again: by cause, and by subnet.
 
-use crate::{Amount, Time};
+use crate::{Amount, Jitter, Time};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// Why EC2 refused an action; the classes call for different patience
@@ -17,7 +17,7 @@ pub enum Cause {
     Limit,
     /// This node's role may not do that.
     Denied,
-    /// EC2 was not reached, or answered that it failed.
+    /// EC2 was not reached, or said that it failed.
     Unavailable,
     /// What was asked for cannot be: a subnet or group that does not exist, the wrong zone.
     Wrong,
@@ -43,7 +43,7 @@ impl Cause {
 pub struct Refusal {
     /// Its class.
     pub cause: Cause,
-    /// What EC2 answered, and about what.
+    /// What EC2 said, and about what.
     pub message: String,
 }
 
@@ -73,21 +73,65 @@ fn pauses(cause: Cause) -> (Duration, Duration) {
 
 /// The kinds of actions that are refused apart from each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub enum ActionKind {
+    /// [`crate::Action::AttachEni`].
     Attach,
+    /// [`crate::Action::Assign`].
     Assign,
+    /// [`crate::Action::Unassign`].
     Unassign,
+    /// [`crate::Action::DeleteEni`].
     DeleteEni,
+    /// [`crate::Action::SetGroups`].
     SetGroups,
+    /// [`crate::Action::EndWithInstance`].
     EndWithInstance,
+    /// [`crate::Action::Inspect`].
     Inspect,
+    /// [`crate::Action::CountFree`].
     CountFree,
 }
 
+impl ActionKind {
+    /// A word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Attach => "attach",
+            Self::Assign => "assign",
+            Self::Unassign => "unassign",
+            Self::DeleteEni => "delete",
+            Self::SetGroups => "set groups",
+            Self::EndWithInstance => "end with the instance",
+            Self::Inspect => "inspect",
+            Self::CountFree => "count free addresses",
+        }
+    }
+}
+
+/// What is left alone for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Paused {
+    /// Actions of a kind, wherever.
+    Action(ActionKind),
+    /// Growth in a subnet: the refusal's cause tells whether by addresses or by prefixes.
+    Subnet(String),
+}
+
+/// What EC2 refused, and when it is tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// What is left alone.
+    pub paused: Paused,
+    /// What EC2 said.
+    pub refusal: Refusal,
+    /// When the next try is due.
+    pub until: Time,
+}
+
+/// A pause, over or not, and how often in a row EC2 has refused.
 #[derive(Clone, Debug)]
-struct Pause {
-    refusal: Refusal,
-    until: Time,
+struct Refused {
+    pause: Pause,
     in_a_row: u32,
 }
 
@@ -99,30 +143,14 @@ const LESS: usize = 4;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Backoff {
     /// Causes that lie in the action itself.
-    by_kind: BTreeMap<Kind, Pause>,
+    by_kind: BTreeMap<ActionKind, Refused>,
     /// Subnets without free addresses, or without free prefixes.
-    by_subnet: BTreeMap<(String, Cause), Pause>,
+    by_subnet: BTreeMap<(String, Cause), Refused>,
     /// Most single addresses to ask for at once in subnets that had fewer than were asked for.
     portions: BTreeMap<String, usize>,
     /// How throttled calls are spread: nodes in the cluster, and this node's place among them.
     jitter: Jitter,
 }
-
-/// How calls are spread over a cluster whose nodes share one budget of calls.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Jitter {
-    /// Nodes in the cluster, as far as this one knows.
-    pub nodes: u32,
-    /// A number of this node's own: makes nodes that were refused together come back apart.
-    pub seed: u64,
-}
-
-/// Calls that the tightest of EC2's buckets, that of Attach, holds when it is full
-/// (`docs/references.md#ec2-throttling`).
-const BUCKET: u32 = 50;
-
-/// Calls a second that it refills.
-const REFILL_PER_SECOND: u32 = 5;
 
 impl Backoff {
     pub(crate) fn set_jitter(&mut self, jitter: Jitter) {
@@ -131,7 +159,7 @@ impl Backoff {
 
     pub(crate) fn refused(
         &mut self,
-        kind: Kind,
+        kind: ActionKind,
         growth: Option<(&str, Amount)>,
         refusal: Refusal,
         now: Time,
@@ -144,31 +172,46 @@ impl Backoff {
             }
             _ => 1,
         };
-        let jitter = self.jitter;
-        let pause = match (cause, growth) {
-            (Cause::NoAddresses | Cause::NoPrefixes, Some((subnet, _))) => self
-                .by_subnet
-                .entry((subnet.to_owned(), cause))
-                .or_insert_with(|| Pause::none(&refusal)),
-            _ => self.by_kind.entry(kind).or_insert_with(|| Pause::none(&refusal)),
+        let subnet = match (cause, growth) {
+            (Cause::NoAddresses | Cause::NoPrefixes, Some((subnet, _))) => Some(subnet.to_owned()),
+            _ => None,
         };
+        let before = match &subnet {
+            Some(subnet) => self.by_subnet.get(&(subnet.clone(), cause)),
+            None => self.by_kind.get(&kind),
+        };
+        let before = before.map_or(0, |refused| refused.in_a_row);
+        let until = now + self.length(cause, before);
+        // Where fewer may be had, the next try is another one.
+        let in_a_row = if asked > 1 { before } else { before.saturating_add(1) };
+        match subnet {
+            Some(subnet) => {
+                let pause = Pause { paused: Paused::Subnet(subnet.clone()), refusal, until };
+                self.by_subnet.insert((subnet, cause), Refused { pause, in_a_row });
+            }
+            None => {
+                let pause = Pause { paused: Paused::Action(kind), refusal, until };
+                self.by_kind.insert(kind, Refused { pause, in_a_row });
+            }
+        }
+    }
+
+    /// How long a pause lasts after so many refusals before this one.
+    fn length(&self, cause: Cause, before: u32) -> Duration {
         let (first, longest) = pauses(cause);
-        let grown = first.saturating_mul(2_u32.saturating_pow(pause.in_a_row)).min(longest);
-        let length = match cause {
-            Cause::Throttled | Cause::Unavailable => jitter.scaled(grown, pause.in_a_row),
+        let grown = first.saturating_mul(2_u32.saturating_pow(before)).min(longest);
+        match cause {
+            Cause::Throttled | Cause::Unavailable => self.jitter.scaled(grown, before),
             Cause::NoAddresses
             | Cause::NoPrefixes
             | Cause::Limit
             | Cause::Denied
             | Cause::Wrong => grown,
-        };
-        // Where fewer may be had, the next try is another one.
-        let in_a_row = if asked > 1 { pause.in_a_row } else { pause.in_a_row.saturating_add(1) };
-        *pause = Pause { refusal, until: now + length, in_a_row };
+        }
     }
 
     /// An action of this kind went well; in this subnet there are addresses of this kind.
-    pub(crate) fn succeeded(&mut self, kind: Kind, growth: Option<(&str, Amount)>) {
+    pub(crate) fn succeeded(&mut self, kind: ActionKind, growth: Option<(&str, Amount)>) {
         self.by_kind.remove(&kind);
         if let Some((subnet, amount)) = growth {
             self.by_subnet.remove(&(subnet.to_owned(), Cause::NoAddresses));
@@ -198,69 +241,32 @@ impl Backoff {
     }
 
     /// The pause of a kind of action, if it lasts.
-    pub(crate) fn of_kind(&self, kind: Kind, now: Time) -> Option<(&Refusal, Time)> {
-        let pause = self.by_kind.get(&kind)?;
-        (now < pause.until).then_some((&pause.refusal, pause.until))
+    pub(crate) fn of_kind(&self, kind: ActionKind, now: Time) -> Option<&Pause> {
+        self.by_kind.get(&kind).map(|refused| &refused.pause).filter(|pause| now < pause.until)
     }
 
     /// The pause of a subnet for a cause, if it lasts.
-    pub(crate) fn of_subnet(
-        &self,
-        subnet: &str,
-        cause: Cause,
-        now: Time,
-    ) -> Option<(&Refusal, Time)> {
-        let pause = self.by_subnet.get(&(subnet.to_owned(), cause))?;
-        (now < pause.until).then_some((&pause.refusal, pause.until))
+    pub(crate) fn of_subnet(&self, subnet: &str, cause: Cause, now: Time) -> Option<&Pause> {
+        let refused = self.by_subnet.get(&(subnet.to_owned(), cause))?;
+        Some(&refused.pause).filter(|pause| now < pause.until)
+    }
+
+    /// Everything that is left alone now.
+    pub(crate) fn pauses(&self, now: Time) -> impl Iterator<Item = &Pause> {
+        let all = self.by_kind.values().chain(self.by_subnet.values());
+        all.map(|refused| &refused.pause).filter(move |pause| now < pause.until)
     }
 
     /// When the first pause ends.
     pub(crate) fn next_end(&self, now: Time) -> Option<Time> {
-        let all = self.by_kind.values().chain(self.by_subnet.values());
-        all.map(|pause| pause.until).filter(|until| *until > now).min()
+        self.pauses(now).map(|pause| pause.until).min()
     }
-}
-
-impl Pause {
-    fn none(refusal: &Refusal) -> Self {
-        Self { refusal: refusal.clone(), until: Time::default(), in_a_row: 0 }
-    }
-}
-
-impl Jitter {
-    /// A pause between half and all of what one node would wait, and up to as long as the bucket
-    /// needs for the nodes that found it empty.
-    ///
-    /// The first tries of all use up what the bucket holds: a cluster that fits into it is as fast as
-    /// one node. Who is refused a second time came at a bad moment and comes back soon; who is
-    /// refused again shares the bucket with more than one call of each node. (An eighth and a half
-    /// are what serves 100 to 5,000 nodes with one interface soonest, and costs little with three.)
-    fn scaled(self, grown: Duration, in_a_row: u32) -> Duration {
-        let left = self.nodes.saturating_sub(BUCKET);
-        let cluster = Duration::from_secs(1) * left / REFILL_PER_SECOND;
-        let most = grown.max(match in_a_row {
-            0 => cluster,
-            1 => cluster / 8,
-            _ => cluster / 2,
-        });
-        let half = grown / 2;
-        let range = u64::try_from(most.saturating_sub(half).as_millis()).unwrap_or(u64::MAX);
-        half + Duration::from_millis(mix(self.seed, in_a_row) % range.max(1))
-    }
-}
-
-/// A well-spread number of two (the finalizer of SplitMix64).
-fn mix(seed: u64, round: u32) -> u64 {
-    let mut z =
-        seed.wrapping_add(u64::from(round).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jitter::BUCKET;
 
     #[test]
     fn pauses_grow_from_refusal_to_refusal_up_to_a_limit_and_end_with_a_success() {
@@ -268,14 +274,14 @@ mod tests {
         let mut pauses = vec![];
 
         for _ in 0..12 {
-            backoff.refused(Kind::Attach, None, refusal(Cause::Wrong), AT);
-            let (_, until) = backoff.of_kind(Kind::Attach, AT).unwrap();
-            pauses.push(until.0.as_secs());
+            backoff.refused(ActionKind::Attach, None, refusal(Cause::Wrong), AT);
+            let pause = backoff.of_kind(ActionKind::Attach, AT).unwrap();
+            pauses.push(pause.until.0.as_secs());
         }
 
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-        backoff.succeeded(Kind::Attach, None);
-        assert_eq!(backoff.of_kind(Kind::Attach, AT), None);
+        backoff.succeeded(ActionKind::Attach, None);
+        assert_eq!(backoff.of_kind(ActionKind::Attach, AT), None);
     }
 
     #[test]
@@ -283,12 +289,12 @@ mod tests {
         let mut backoff = Backoff::default();
 
         let one = Some(("subnet-1", Amount::Addresses(1)));
-        backoff.refused(Kind::Attach, one, refusal(Cause::NoAddresses), AT);
+        backoff.refused(ActionKind::Attach, one, refusal(Cause::NoAddresses), AT);
 
         assert!(backoff.of_subnet("subnet-1", Cause::NoAddresses, AT).is_some());
         assert_eq!(backoff.of_subnet("subnet-2", Cause::NoAddresses, AT), None);
         assert_eq!(backoff.of_subnet("subnet-1", Cause::NoPrefixes, AT), None);
-        assert_eq!(backoff.of_kind(Kind::Attach, AT), None);
+        assert_eq!(backoff.of_kind(ActionKind::Attach, AT), None);
     }
 
     #[test]
@@ -297,8 +303,8 @@ mod tests {
             .map(|seed| {
                 let mut backoff = Backoff::default();
                 backoff.set_jitter(Jitter { nodes: 5_000, seed });
-                backoff.refused(Kind::Attach, None, refusal(Cause::Throttled), AT);
-                backoff.of_kind(Kind::Attach, AT).unwrap().1.0.as_secs()
+                backoff.refused(ActionKind::Attach, None, refusal(Cause::Throttled), AT);
+                backoff.of_kind(ActionKind::Attach, AT).unwrap().until.0.as_secs()
             })
             .collect();
         ends.sort_unstable();
@@ -341,8 +347,8 @@ mod tests {
         let mut backoff = Backoff::default();
         backoff.set_jitter(jitter);
         [0, 1, 2].map(|_| {
-            backoff.refused(Kind::Attach, None, refusal(Cause::Throttled), AT);
-            backoff.of_kind(Kind::Attach, AT).unwrap().1.0
+            backoff.refused(ActionKind::Attach, None, refusal(Cause::Throttled), AT);
+            backoff.of_kind(ActionKind::Attach, AT).unwrap().until.0
         })
     }
 

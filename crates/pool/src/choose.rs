@@ -1,9 +1,49 @@
 //! Which of the free addresses a new pod gets.
 
-use crate::{Allocation, Block, Eni, EniId, Pool, Readiness, Time};
-use std::{cmp::Reverse, net::Ipv4Addr};
+use crate::{Allocation, Block, Eni, EniId, Owner, Pool, Readiness, Time};
+use std::{cmp::Reverse, fmt, net::Ipv4Addr};
+
+/// No address can be handed out now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoAddress {
+    /// Addresses in use by pods.
+    pub in_use: usize,
+    /// Those among them on interfaces that serve no new pods.
+    pub elsewhere: usize,
+    /// Addresses that were released a short while ago, of those that new pods may get.
+    pub cooling: usize,
+}
+
+impl fmt::Display for NoAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { in_use, elsewhere, cooling } = self;
+        write!(f, "no free address ({in_use} in use, ")?;
+        if *elsewhere > 0 {
+            write!(f, "{elsewhere} of them on interfaces that serve no new pods, ")?;
+        }
+        write!(f, "{cooling} cooling)")
+    }
+}
+
+impl std::error::Error for NoAddress {}
 
 impl Pool {
+    /// Gives `owner` an address; asked again, gives the same one again.
+    pub fn allocate(&mut self, owner: Owner, now: Time) -> Result<Allocation, NoAddress> {
+        if let Some(allocation) = self.ledger.of(&owner) {
+            return Ok(allocation.clone());
+        }
+        let allocation = self.best_free(now).ok_or_else(|| self.exhausted(now))?;
+        self.ledger.insert(owner, allocation.clone());
+        self.usage.note(self.ledger.in_use(), now);
+        Ok(allocation)
+    }
+
+    /// Addresses that a new pod may get now.
+    pub fn free(&self, now: Time) -> usize {
+        self.available(now).count()
+    }
+
     /// From the fullest interface and prefix, so that others become empty and can be given back; the
     /// address that has cooled longest, so that no connection of its last pod is left anywhere.
     ///
@@ -32,5 +72,23 @@ impl Pool {
             let free = addresses.filter(|address| !self.is_taken(*address, now));
             free.min_by_key(|address| self.ledger.last_released(*address))
         })
+    }
+
+    pub(crate) fn available(&self, now: Time) -> impl Iterator<Item = (&EniId, Block, Ipv4Addr)> {
+        let ready = self.serving().filter(|(_, eni)| eni.readiness == Readiness::Ready);
+        let blocks =
+            ready.flat_map(|(id, eni)| self.staying(id, eni).map(move |block| (id, block)));
+        let addresses = blocks
+            .flat_map(|(id, block)| block.addresses().map(move |address| (id, block, address)));
+        addresses.filter(move |(_, _, address)| !self.is_taken(*address, now))
+    }
+
+    fn exhausted(&self, now: Time) -> NoAddress {
+        let blocks = self.serving().flat_map(|(_, eni)| &eni.blocks);
+        let cooling = blocks
+            .flat_map(|block| block.addresses())
+            .filter(|address| self.ledger.is_cooling(*address, self.targets.cooldown, now))
+            .count();
+        NoAddress { in_use: self.ledger.in_use(), elsewhere: self.in_use_elsewhere(), cooling }
     }
 }

@@ -1,6 +1,6 @@
 //! What the pool has, in numbers: for metrics and for people.
 
-use crate::{Action, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Time, grow};
+use crate::{Action, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Time, stock};
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 /// What there is.
@@ -26,7 +26,7 @@ pub struct Counts {
     pub free: usize,
     /// Addresses that are cooling or quarantined.
     pub idle: usize,
-    /// Addresses that actions under way will bring.
+    /// Addresses that are on their way: asked for, or of interfaces that are not set up yet.
     pub coming: usize,
     /// Addresses that targets and waiting pods lack, and no action under way will bring.
     pub short: usize,
@@ -40,12 +40,18 @@ pub struct Counts {
     pub shrinking: usize,
 }
 
-pub(crate) fn counts(pool: &Pool, now: Time) -> Counts {
+impl Pool {
+    /// What there is, in numbers.
+    pub fn counts(&self, now: Time) -> Counts {
+        counts(self, now)
+    }
+}
+
+fn counts(pool: &Pool, now: Time) -> Counts {
     let unmanaged = pool.enis.values().filter(|eni| eni.ownership == Ownership::Unmanaged).count();
-    let enis_max = pool.limits.enis.saturating_sub(unmanaged);
+    let enis_max = pool.limits.allowed_enis().saturating_sub(unmanaged);
     let block_size = if pool.targets.mode == Mode::Prefixes { PREFIX_SIZE } else { 1 };
-    let coming = grow::underway(pool).map(crate::Amount::addresses).sum();
-    let stock = grow::stock(pool, now);
+    let stock = stock::stock(pool, now);
     let shrinks =
         |action: &&Action| matches!(action, Action::Unassign { .. } | Action::DeleteEni { .. });
     let prefixes = pool.serving().flat_map(|(id, eni)| pool.staying(id, eni));
@@ -64,18 +70,18 @@ pub(crate) fn counts(pool: &Pool, now: Time) -> Counts {
         enis: pool.enis.len().saturating_sub(unmanaged),
         enis_max,
         addresses_max: enis_max * pool.limits.blocks_per_eni * block_size,
-        held: stock.held.saturating_sub(coming),
+        held: stock.held.saturating_sub(stock.asked_for),
         prefixes: prefixes.len(),
         in_use: pool.ledger.in_use(),
         in_use_by_eni,
         in_use_by_prefix: prefixes.iter().filter_map(used).collect(),
         free: pool.free(now),
-        idle: stock.idle,
-        coming,
-        short: grow::short(pool, now),
+        idle: stock.idle(),
+        coming: stock.coming(),
+        short: stock::shortage(pool, &stock).addresses,
         waiting: pool.waiting,
         expected: pool.expected,
-        growing: grow::underway(pool).count(),
+        growing: stock::underway(pool).count(),
         shrinking: pool.underway.values().filter(shrinks).count(),
     }
 }

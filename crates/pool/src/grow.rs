@@ -1,138 +1,104 @@
 //! How many addresses are short, and which actions ask for them.
 
 use crate::{
-    Action, Amount, Cause, Eni, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Reason, Refusal, Supply,
-    Target, Time, backoff::Kind,
+    Action, ActionKind, Amount, Cause, Eni, EniId, Mode, NotAttached, NotGrown, NotServing,
+    PREFIX_SIZE, Pause, Pool, Reason, Shortage, Slots, Stock, Supply, Time, action::Target, stock,
 };
 use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 /// What growth there is to plan.
-pub(crate) enum Growth {
-    /// Nothing is missing.
-    Enough,
-    /// So many addresses are missing, and this is asked for.
-    Short { short: usize, actions: Vec<Action> },
-    /// Something is missing, and nothing can be asked for now.
-    Stuck(Reason),
+pub(crate) struct Growth<'a> {
+    pub(crate) shortage: Shortage,
+    pub(crate) actions: Vec<Action>,
+    /// Interfaces with room on which no more is asked for.
+    pub(crate) not_grown: Vec<(&'a EniId, NotGrown)>,
+    /// Why no interface is attached, if none is.
+    pub(crate) not_attached: Option<NotAttached>,
+    /// What there is to say when something is missing.
+    pub(crate) reason: Option<Reason>,
 }
 
-/// What the actions that are under way will bring.
-pub(crate) fn underway(pool: &Pool) -> impl Iterator<Item = Amount> + '_ {
-    pool.underway.values().filter_map(Action::amount)
-}
-
-/// What there is, counted once.
-pub(crate) struct Stock {
-    /// Addresses that new pods may get, now or as soon as their interface is ready or EC2 has
-    /// answered.
-    pub(crate) free: usize,
-    /// Prefixes among them without any address in use, cooling or quarantined.
-    pub(crate) empty_prefixes: usize,
-    /// Single addresses among them.
-    pub(crate) loose: usize,
-    /// Addresses in all, used and free.
-    pub(crate) held: usize,
-    /// Addresses that are cooling or quarantined.
-    pub(crate) idle: usize,
-}
-
-pub(crate) fn stock(pool: &Pool, now: Time) -> Stock {
-    let mut stock = Stock { free: 0, empty_prefixes: 0, loose: 0, held: 0, idle: 0 };
-    for (id, eni) in pool.serving() {
-        for block in pool.staying(id, eni) {
-            let (mut free, mut idle) = (0, 0);
-            for address in block.addresses() {
-                if !pool.is_taken(address, now) {
-                    free += 1;
-                } else if !pool.ledger.is_in_use(address) {
-                    idle += 1;
-                }
-            }
-            stock.free += free;
-            stock.idle += idle;
-            stock.held += block.size();
-            stock.empty_prefixes += usize::from(block.is_prefix() && free == PREFIX_SIZE);
-            stock.loose += if block.is_prefix() { 0 } else { free };
-        }
-    }
-    for amount in underway(pool) {
-        stock.free += amount.addresses();
-        stock.held += amount.addresses();
-        match amount {
-            Amount::Prefixes(count) => stock.empty_prefixes += count,
-            Amount::Addresses(count) => stock.loose += count,
-        }
-    }
-    stock
-}
-
-pub(crate) fn grow(pool: &Pool, supply: &Supply, now: Time) -> Growth {
-    let short = short(pool, now);
+pub(crate) fn grow<'a>(pool: &'a Pool, supply: &Supply, stock: &Stock, now: Time) -> Growth<'a> {
+    let shortage = stock::shortage(pool, stock);
+    let short = shortage.addresses;
     if short == 0 {
-        return Growth::Enough;
+        let (not_grown, not_attached) = (vec![], Some(NotAttached::Enough));
+        return Growth { shortage, actions: vec![], not_grown, not_attached, reason: None };
     }
-    let mut asking = Asking { pool, now, missing: short, actions: vec![], stopped_by: vec![] };
+    let mut asking = Asking {
+        pool,
+        now,
+        missing: short,
+        actions: vec![],
+        not_grown: vec![],
+        stopped_by: vec![],
+    };
     asking.fill();
     // Interfaces that are there already come before new ones.
     let questions = asking.inspect();
-    if !questions {
-        asking.attach(supply);
-    }
-    let Asking { actions, stopped_by, .. } = asking;
+    let not_attached =
+        if questions { Some(NotAttached::Inspecting) } else { asking.attach(supply) };
+    let Asking { actions, not_grown, stopped_by, .. } = asking;
     let counts = pool.underway.contains_key(&Target::Subnets);
-    if !actions.is_empty() || questions || counts {
-        return Growth::Short { short, actions };
-    }
-    let addresses: usize = underway(pool).map(Amount::addresses).sum();
-    if addresses > 0 {
-        return Growth::Stuck(Reason::Coming { addresses });
+    let reason = if !actions.is_empty() || questions || counts {
+        Reason::Short(short)
+    } else {
+        stuck(pool, stock, stopped_by, not_attached.as_ref())
+    };
+    Growth { shortage, actions, not_grown, not_attached, reason: Some(reason) }
+}
+
+/// Why nothing can be asked for now, although something is missing.
+fn stuck(
+    pool: &Pool,
+    stock: &Stock,
+    stopped_by: Vec<Pause>,
+    not_attached: Option<&NotAttached>,
+) -> Reason {
+    if stock.asked_for > 0 {
+        return Reason::Coming { addresses: stock.asked_for };
     }
     // The pause that ends first is the one that will be tried first.
-    let first = stopped_by.into_iter().min_by_key(|(_, until)| *until);
-    Growth::Stuck(match first {
-        Some((refusal, until)) => Reason::BackingOff { refusal, until },
-        None => Reason::Full { enis: pool.enis.len() },
-    })
+    if let Some(Pause { refusal, until, .. }) = stopped_by.into_iter().min_by_key(|it| it.until) {
+        return Reason::BackingOff { refusal, until };
+    }
+    let makes_room = |(id, eni): (&EniId, &Eni)| {
+        let room = room(pool, id, eni);
+        matches!(room, Err(NotGrown::UnderWay(_) | NotGrown::NotServing(NotServing::Leaving)))
+    };
+    if pool.enis.iter().any(makes_room) {
+        return Reason::Changing;
+    }
+    match not_attached {
+        Some(NotAttached::NoSlot(slots)) => Reason::Full(slots.clone()),
+        _ => Reason::NoSource { why: "no subnet for new interfaces is known".into() },
+    }
+}
+
+/// Blocks for which an interface has room now.
+pub(crate) fn room(pool: &Pool, id: &EniId, eni: &Eni) -> Result<usize, NotGrown> {
+    if let Some(why) = pool.not_serving(id, eni) {
+        return Err(NotGrown::NotServing(why));
+    }
+    let blocks = eni.blocks.len();
+    match (pool.limits.blocks_per_eni.saturating_sub(blocks), pool.at_work_on(id)) {
+        (0, _) => Err(NotGrown::Full { blocks }),
+        (_, Some(action)) => Err(NotGrown::UnderWay(action.kind())),
+        (room, None) => Ok(room),
+    }
 }
 
 /// How long a count of a subnet's free addresses is used: new interfaces are rare, and what other
 /// nodes take meanwhile shows as a refusal.
 const ROOM_KNOWN: Duration = Duration::from_secs(60);
 
-/// Addresses that the targets and the pods that wait or are about to ask lack.
-pub(crate) fn short(pool: &Pool, now: Time) -> usize {
-    let Stock { free, empty_prefixes, loose, held, idle } = stock(pool, now);
-    let targets = &pool.targets;
-    let demand = pool.demand();
-    let for_demand = demand.saturating_sub(free);
-    let for_targets = if targets.in_addresses() {
-        let warm = (targets.warm_addresses.unwrap_or(0) + demand).saturating_sub(free);
-        warm.max(targets.minimum_addresses.unwrap_or(0).saturating_sub(held))
-    } else if targets.mode == Mode::Prefixes {
-        // Prefixes that those pods will break are not warm any more.
-        let begun = free - empty_prefixes * PREFIX_SIZE;
-        let broken = demand.saturating_sub(begun).div_ceil(PREFIX_SIZE);
-        // Where there are no prefixes, single addresses stand in for them.
-        let instead = loose.min(begun.saturating_sub(demand));
-        let wanted = (targets.warm_prefixes + broken) * PREFIX_SIZE;
-        wanted.saturating_sub(empty_prefixes * PREFIX_SIZE + instead)
-    } else {
-        (targets.warm_enis * pool.limits.blocks_per_eni + demand).saturating_sub(free)
-    };
-    // Warm addresses that kubelet will never ask for are a waste; a pod that waits is not.
-    let worth = match pool.limits.max_pods {
-        Some(max_pods) => for_targets.min((max_pods + idle).saturating_sub(held)),
-        None => for_targets,
-    };
-    worth.max(for_demand)
-}
-
 struct Asking<'a> {
     pool: &'a Pool,
     now: Time,
     missing: usize,
     actions: Vec<Action>,
-    stopped_by: Vec<(Refusal, Time)>,
+    not_grown: Vec<(&'a EniId, NotGrown)>,
+    stopped_by: Vec<Pause>,
 }
 
 impl Asking<'_> {
@@ -140,38 +106,46 @@ impl Asking<'_> {
     fn fill(&mut self) {
         let pool = self.pool;
         let mut with_room: Vec<(&EniId, &Eni, usize)> = pool
-            .serving()
-            .filter(|(id, _)| pool.at_work_on(id).is_none())
-            .map(|(id, eni)| (id, eni, pool.limits.blocks_per_eni.saturating_sub(eni.blocks.len())))
-            .filter(|(_, _, room)| *room > 0)
+            .enis
+            .iter()
+            .filter_map(|(id, eni)| Some((id, eni, room(pool, id, eni).ok()?)))
             .collect();
         with_room.sort_by_key(|(id, eni, _)| (Reverse(eni.blocks.len()), *id));
         for (id, eni, room) in with_room {
-            if self.missing == 0 || self.is_paused(Kind::Assign) {
-                return;
-            }
-            if let Some(amount) = self.portion(&eni.subnet, room) {
-                self.actions.push(Action::Assign { eni: id.clone(), amount });
-                self.missing = self.missing.saturating_sub(amount.addresses());
+            match self.assign(eni, room) {
+                Ok(amount) => {
+                    self.actions.push(Action::Assign { eni: id.clone(), amount });
+                    self.missing = self.missing.saturating_sub(amount.addresses());
+                }
+                Err(why) => self.not_grown.push((id, why)),
             }
         }
     }
 
-    /// Asks whose the interfaces are that could serve pods and may not be ours to use. Returns
-    /// whether such a question is open.
+    /// What to ask for on an interface with room.
+    fn assign(&mut self, eni: &Eni, room: usize) -> Result<Amount, NotGrown> {
+        if self.missing == 0 {
+            return Err(NotGrown::OthersFirst);
+        }
+        let paused = self.pause_of(ActionKind::Assign);
+        let amount = paused.map_or_else(|| self.portion(&eni.subnet, room), Err);
+        amount.map_err(NotGrown::Paused)
+    }
+
+    /// Asks whose the interfaces are that could serve pods and may not be for us to use. Whether
+    /// such a question is open.
     fn inspect(&mut self) -> bool {
         let pool = self.pool;
-        let unknown = pool.enis.iter().filter(|(_, eni)| {
-            eni.ownership == Ownership::Unknown
-                && pool.source.is_in_place(eni)
-                && !pool.source.serves(eni)
-        });
+        let unknown = pool
+            .enis
+            .iter()
+            .filter(|(_, eni)| pool.source.not_serving(eni) == Some(NotServing::OriginUnknown));
         let (asked, open): (Vec<_>, Vec<_>) =
             unknown.map(|(id, _)| id).partition(|id| pool.at_work_on(id).is_some());
         if !asked.is_empty() {
             return true;
         }
-        if open.is_empty() || self.is_paused(Kind::Inspect) {
+        if open.is_empty() || self.pause_of(ActionKind::Inspect).is_some() {
             return false;
         }
         self.actions.extend(open.into_iter().map(|id| Action::Inspect { eni: id.clone() }));
@@ -198,49 +172,74 @@ impl Asking<'_> {
         };
         supply.subnets.len() > 1
             && !supply.subnets.iter().all(known)
-            && self.pool.backoff.of_kind(Kind::CountFree, self.now).is_none()
+            && self.pool.backoff.of_kind(ActionKind::CountFree, self.now).is_none()
     }
 
     /// Attaches interfaces for what is still missing, and will not have room on those that are busy
-    /// now: to wait for one of them takes no longer than to make another.
-    fn attach(&mut self, supply: &Supply) {
+    /// now: to wait for one of them takes no longer than to make another. Why none is attached.
+    fn attach(&mut self, supply: &Supply) -> Option<NotAttached> {
         let pool = self.pool;
         self.missing = self.missing.saturating_sub(self.room_on_busy(supply));
+        if self.missing == 0 {
+            return Some(NotAttached::OthersFirst);
+        }
         let attaching = pool.underway.keys().filter_map(|target| match target {
             Target::DeviceIndex(index) => Some(*index),
             Target::Eni(_) | Target::Lifetime(_) | Target::Subnets => None,
         });
         let used: BTreeSet<u32> =
             pool.enis.values().map(|eni| eni.device_index).chain(attaching).collect();
-        let slots = pool.limits.enis.saturating_sub(used.len());
-        if slots > 0 && self.missing > 0 && self.must_count(supply) {
-            if !self.is_paused(Kind::Attach) && !pool.underway.contains_key(&Target::Subnets) {
+        let slots = pool.limits.allowed_enis().saturating_sub(used.len());
+        if slots == 0 {
+            return Some(NotAttached::NoSlot(Slots::of(pool)));
+        }
+        if let Some(pause) = self.pause_of(ActionKind::Attach) {
+            return Some(NotAttached::Paused(pause));
+        }
+        if self.must_count(supply) {
+            if !pool.underway.contains_key(&Target::Subnets) {
                 let subnets = supply.subnets.iter().cloned().collect();
                 self.actions.push(Action::CountFree { subnets });
             }
-            return;
+            return Some(NotAttached::Counting);
         }
+        let free = (1..).filter(|index| !used.contains(index)).take(slots);
+        self.attach_at(free, supply)
+    }
+
+    fn attach_at(
+        &mut self,
+        indexes: impl Iterator<Item = u32>,
+        supply: &Supply,
+    ) -> Option<NotAttached> {
         let subnets = self.by_room(supply);
-        for device_index in (1..).filter(|index| !used.contains(index)).take(slots) {
-            if self.missing == 0 || self.is_paused(Kind::Attach) {
-                return;
-            }
+        let mut why = Some(NotAttached::NoSource);
+        for device_index in indexes {
             let found = subnets.iter().find_map(|subnet| {
-                self.portion(subnet, pool.limits.blocks_per_eni).map(|amount| (*subnet, amount))
+                match self.portion(subnet, self.pool.limits.blocks_per_eni) {
+                    Ok(amount) => Some((*subnet, amount)),
+                    Err(pause) => {
+                        why = why.take().map(|_| NotAttached::Paused(pause));
+                        None
+                    }
+                }
             });
-            let Some((subnet, amount)) = found else { return };
+            let Some((subnet, amount)) = found else { return why };
+            why = None;
             self.actions.push(Action::AttachEni {
                 device_index,
                 subnet: subnet.clone(),
                 groups: supply.groups.clone(),
                 amount,
             });
-            // Interfaces are few: where there may be no more, the next one has to wait and see.
-            if amount == Amount::Addresses(pool.backoff.portion(subnet)) {
-                return;
-            }
             self.missing = self.missing.saturating_sub(amount.addresses());
+            // Interfaces are few: where there may be no more, the next one has to wait and see.
+            let last = amount == Amount::Addresses(self.pool.backoff.portion(subnet));
+            if last || self.missing == 0 {
+                return None;
+            }
         }
+        why
     }
 
     /// Addresses for which interfaces will have room once what is under way on them has ended.
@@ -274,27 +273,28 @@ impl Asking<'_> {
         if prefixes { PREFIX_SIZE } else { 1 }
     }
 
-    fn is_paused(&mut self, kind: Kind) -> bool {
-        let pause = self.pool.backoff.of_kind(kind, self.now);
-        self.stopped_by.extend(pause.map(|(refusal, until)| (refusal.clone(), until)));
-        pause.is_some()
+    /// The pause of a kind of action, which is noted as what stops growth.
+    fn pause_of(&mut self, kind: ActionKind) -> Option<Pause> {
+        let pause = self.pool.backoff.of_kind(kind, self.now).cloned();
+        self.stopped_by.extend(pause.clone());
+        pause
     }
 
     /// What to ask for in a subnet, in as many blocks as there is room for: prefixes where they are
-    /// wanted and to be had, addresses otherwise; `None` when the subnet has neither.
-    fn portion(&mut self, subnet: &str, room: usize) -> Option<Amount> {
+    /// wanted and to be had, addresses otherwise; a pause when the subnet has neither.
+    fn portion(&mut self, subnet: &str, room: usize) -> Result<Amount, Pause> {
         let backoff = &self.pool.backoff;
         let targets = &self.pool.targets;
         if self.block_size(subnet) == PREFIX_SIZE {
-            return Some(Amount::Prefixes(self.missing.div_ceil(PREFIX_SIZE).min(room)));
+            return Ok(Amount::Prefixes(self.missing.div_ceil(PREFIX_SIZE).min(room)));
         }
-        if let Some((refusal, until)) = backoff.of_subnet(subnet, Cause::NoAddresses, self.now) {
-            self.stopped_by.push((refusal.clone(), until));
-            return None;
+        if let Some(pause) = backoff.of_subnet(subnet, Cause::NoAddresses, self.now) {
+            self.stopped_by.push(pause.clone());
+            return Err(pause.clone());
         }
         // A target in interfaces asks for whole ones: one call instead of many.
         let whole = targets.mode == Mode::Addresses && !targets.in_addresses();
         let wanted = if whole { self.missing.max(room) } else { self.missing };
-        Some(Amount::Addresses(wanted.min(room).min(backoff.portion(subnet))))
+        Ok(Amount::Addresses(wanted.min(room).min(backoff.portion(subnet))))
     }
 }

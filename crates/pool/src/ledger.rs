@@ -134,11 +134,6 @@ impl Ledger {
         }
     }
 
-    /// Whether somebody has an address of an interface, also one that is not seen there now.
-    pub(crate) fn uses(&self, eni: &EniId) -> bool {
-        self.on_eni.contains_key(eni)
-    }
-
     /// How many addresses of an interface somebody has, also of one that is not seen now.
     pub(crate) fn in_use_on(&self, eni: &EniId) -> usize {
         self.on_eni.get(eni).copied().unwrap_or(0)
@@ -154,7 +149,18 @@ impl Ledger {
     }
 
     pub(crate) fn is_cooling(&self, address: Ipv4Addr, cooldown: Duration, now: Time) -> bool {
-        self.released.get(&address).is_some_and(|since| now < *since + cooldown)
+        self.cools_until(address, cooldown, now).is_some()
+    }
+
+    /// When an address has cooled that cools now.
+    pub(crate) fn cools_until(
+        &self,
+        address: Ipv4Addr,
+        cooldown: Duration,
+        now: Time,
+    ) -> Option<Time> {
+        let until = *self.released.get(&address)? + cooldown;
+        (now < until).then_some(until)
     }
 
     pub(crate) fn is_quarantined(&self, address: Ipv4Addr) -> bool {

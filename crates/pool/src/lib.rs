@@ -14,325 +14,48 @@
 //!
 //! Between plans, [`Pool::allocate`] and [`Pool::release`] serve pods from memory.
 
+mod action;
 pub mod adopt;
 mod backoff;
 mod choose;
 mod count;
+mod display;
+mod explain;
 mod grow;
+mod jitter;
 mod ledger;
 mod model;
 mod plan;
+mod pool;
+mod reason;
+mod serving;
 mod shrink;
+mod stock;
 mod time;
 mod usage;
+mod verdict;
 mod views;
 
-pub use backoff::{Cause, Jitter, Refusal};
+pub use action::Action;
+pub use backoff::{ActionKind, Cause, Pause, Paused, Refusal};
+pub use choose::NoAddress;
 pub use count::Counts;
+pub use explain::{Demand, Explanation, InterfaceReport};
+pub use jitter::Jitter;
 pub use ledger::{AddressTaken, Allocation, Owner};
 pub use model::{
     Amount, Block, Eni, EniId, Lifetime, Limits, Mode, Observation, Ownership, PREFIX_SIZE,
-    Readiness, Source, Supply, Targets,
+    Readiness, Setting, Source, Supply, Targets,
 };
-pub use plan::{Action, Plan, REASONS, Reason};
+pub use plan::Plan;
+pub use pool::Pool;
+pub use reason::{REASONS, Reason};
+pub use serving::{NotServing, Slots};
+pub use stock::{Shortage, Stock};
 pub use time::Time;
 pub use usage::HOLD;
+pub use verdict::{Kept, NotAttached, NotGrown};
 pub use views::{CONSISTENCY_WINDOW, Change, Merged, Presence, RecentCalls};
-
-use backoff::Backoff;
-use ledger::Ledger;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    net::Ipv4Addr,
-};
-use usage::Usage;
-
-/// No address can be handed out now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoAddress {
-    /// Addresses in use by pods.
-    pub in_use: usize,
-    /// Addresses that were released a short while ago.
-    pub cooling: usize,
-}
-
-impl fmt::Display for NoAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { in_use, cooling } = self;
-        write!(f, "no free address ({in_use} in use, {cooling} cooling)")
-    }
-}
-
-impl std::error::Error for NoAddress {}
-
-/// What an action works on: two actions on the same thing never run side by side.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Target {
-    Eni(EniId),
-    DeviceIndex(u32),
-    Lifetime(EniId),
-    Subnets,
-}
-
-/// Addresses of one node: what EC2 gave it, who uses them, what to change.
-#[derive(Clone, Debug)]
-pub struct Pool {
-    targets: Targets,
-    limits: Limits,
-    source: Source,
-    enis: Observation,
-    ledger: Ledger,
-    /// Pods that wait for an address right now.
-    waiting: usize,
-    /// Pods that will ask for one in a moment.
-    expected: usize,
-    /// Free addresses of subnets, and when that was so.
-    room: BTreeMap<String, (u32, Time)>,
-    backoff: Backoff,
-    underway: BTreeMap<Target, Action>,
-    usage: Usage,
-}
-
-impl Pool {
-    /// An empty pool. Call [`Pool::observe`] before the first [`Pool::plan`].
-    pub fn new(targets: Targets, limits: Limits, source: Source) -> Self {
-        Self {
-            targets,
-            limits,
-            source,
-            enis: Observation::default(),
-            ledger: Ledger::default(),
-            waiting: 0,
-            expected: 0,
-            room: BTreeMap::new(),
-            backoff: Backoff::default(),
-            underway: BTreeMap::new(),
-            usage: Usage::default(),
-        }
-    }
-
-    /// Takes over what is attached to this node. Allocations are not touched by what is missing from
-    /// it: absence in one view is no proof.
-    pub fn observe(&mut self, seen: Observation, now: Time) {
-        self.enis = seen;
-        let held =
-            self.enis.values().flat_map(|eni| &eni.blocks).flat_map(|block| block.addresses());
-        self.ledger.forget_cooled(self.targets.cooldown, now, &held.collect());
-    }
-
-    /// What is attached, as last observed.
-    pub fn enis(&self) -> &Observation {
-        &self.enis
-    }
-
-    /// Where addresses come from from now on. A change ends all pauses: their causes may be gone.
-    pub fn draw_from(&mut self, source: Source) {
-        if self.source != source {
-            self.source = source;
-            self.backoff.forget();
-        }
-    }
-
-    /// Where addresses come from.
-    pub fn source(&self) -> &Source {
-        &self.source
-    }
-
-    /// How many pods kubelet lets run here, once that is known.
-    pub fn set_max_pods(&mut self, pods: Option<usize>) {
-        self.limits.max_pods = pods;
-    }
-
-    /// What the instance type, the operator and kubelet allow.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    /// How this node's calls are spread among those of its cluster.
-    pub fn set_jitter(&mut self, jitter: Jitter) {
-        self.backoff.set_jitter(jitter);
-    }
-
-    /// How many pods wait for an address.
-    pub fn set_waiting(&mut self, pods: usize) {
-        self.waiting = pods;
-    }
-
-    /// How many pods this node is about to start that have not asked for an address yet.
-    pub fn set_expected(&mut self, pods: usize) {
-        self.expected = pods;
-    }
-
-    /// Pods that have no address and want one, now or in a moment.
-    pub(crate) fn demand(&self) -> usize {
-        self.waiting + self.expected
-    }
-
-    /// How many addresses are free in subnets, as EC2 says now.
-    pub fn note_room(&mut self, free: impl IntoIterator<Item = (String, u32)>, now: Time) {
-        self.room.extend(free.into_iter().map(|(subnet, free)| (subnet, (free, now))));
-    }
-
-    /// Gives `owner` an address; asked again, gives the same one again.
-    pub fn allocate(&mut self, owner: Owner, now: Time) -> Result<Allocation, NoAddress> {
-        if let Some(allocation) = self.ledger.of(&owner) {
-            return Ok(allocation.clone());
-        }
-        let allocation = self.best_free(now).ok_or_else(|| self.exhausted(now))?;
-        self.ledger.insert(owner, allocation.clone());
-        self.usage.note(self.ledger.in_use(), now);
-        Ok(allocation)
-    }
-
-    /// Who holds which address.
-    pub fn allocations(&self) -> impl Iterator<Item = (&Owner, &Allocation)> {
-        self.ledger.all()
-    }
-
-    /// Takes over an allocation that was made before this process began.
-    ///
-    /// # Errors
-    /// Another owner has the address.
-    pub fn restore(
-        &mut self,
-        owner: Owner,
-        allocation: Allocation,
-        now: Time,
-    ) -> Result<(), AddressTaken> {
-        self.ledger.record(owner, allocation)?;
-        self.usage.note(self.ledger.in_use(), now);
-        Ok(())
-    }
-
-    /// Takes over the time at which an address was released before this process began.
-    pub fn restore_cooling(&mut self, address: Ipv4Addr, since: Time) {
-        self.ledger.cool(address, since);
-    }
-
-    /// Gives an address to nobody until [`Pool::unquarantine`]: an unknown holder may have it.
-    pub fn quarantine(&mut self, address: Ipv4Addr) {
-        self.ledger.quarantine(address);
-    }
-
-    /// Ends a quarantine: nobody holds the address any more; it cools from now on.
-    pub fn unquarantine(&mut self, address: Ipv4Addr, now: Time) {
-        self.ledger.unquarantine(address, now);
-    }
-
-    /// Takes back the address of `owner`; a second call is no error.
-    pub fn release(&mut self, owner: &Owner, now: Time) -> Option<Allocation> {
-        let released = self.ledger.release(owner, now)?;
-        self.usage.note(self.ledger.in_use(), now);
-        Some(released)
-    }
-
-    /// Notes that an action has begun: until it ends, no other is planned on the same interface, what
-    /// it will bring counts as coming, and what it will take is not handed out any more.
-    pub fn started(&mut self, action: &Action) {
-        self.underway.insert(action.target(), action.clone());
-    }
-
-    /// Notes that an action was carried out. What it changed comes with [`Pool::observe`], which is
-    /// to be called first.
-    pub fn succeeded(&mut self, action: &Action) {
-        self.underway.remove(&action.target());
-        let subnet = self.subnet_of(action);
-        let grown = subnet.as_deref().zip(action.amount());
-        self.backoff.succeeded(action.kind(), grown);
-    }
-
-    /// Notes that an action was refused: pauses that grow from one refusal to the next.
-    pub fn refused(&mut self, action: &Action, refusal: Refusal, now: Time) {
-        self.underway.remove(&action.target());
-        let subnet = self.subnet_of(action);
-        let growth = subnet.as_deref().zip(action.amount());
-        self.backoff.refused(action.kind(), growth, refusal, now);
-    }
-
-    /// Works out what should change. Changes nothing itself.
-    pub fn plan(&self, now: Time) -> Plan {
-        plan::plan(self, now)
-    }
-
-    /// What there is, in numbers.
-    pub fn counts(&self, now: Time) -> Counts {
-        count::counts(self, now)
-    }
-
-    /// Addresses that a new pod may get now.
-    pub fn free(&self, now: Time) -> usize {
-        self.available(now).count()
-    }
-
-    fn subnet_of(&self, action: &Action) -> Option<String> {
-        match action {
-            Action::AttachEni { subnet, .. } => Some(subnet.clone()),
-            Action::Assign { eni, .. }
-            | Action::Unassign { eni, .. }
-            | Action::DeleteEni { eni }
-            | Action::SetGroups { eni, .. }
-            | Action::EndWithInstance { eni }
-            | Action::Inspect { eni } => self.enis.get(eni).map(|eni| eni.subnet.clone()),
-            Action::CountFree { .. } => None,
-        }
-    }
-
-    /// Interfaces whose addresses new pods may get, without those that are being given back.
-    pub(crate) fn serving(&self) -> impl Iterator<Item = (&EniId, &Eni)> {
-        self.enis.iter().filter(|(id, eni)| {
-            let leaves = matches!(self.at_work_on(id), Some(Action::DeleteEni { .. }));
-            self.source.serves(eni) && !leaves
-        })
-    }
-
-    /// The action that is under way on an interface.
-    pub(crate) fn at_work_on(&self, eni: &EniId) -> Option<&Action> {
-        self.underway.get(&Target::Eni(eni.clone()))
-    }
-
-    /// Blocks of an interface that are not being given back.
-    pub(crate) fn staying<'a>(
-        &'a self,
-        id: &EniId,
-        eni: &'a Eni,
-    ) -> impl Iterator<Item = Block> + 'a {
-        let leaving = match self.at_work_on(id) {
-            Some(Action::Unassign { blocks, .. }) => Some(blocks),
-            Some(_) | None => None,
-        };
-        eni.blocks
-            .iter()
-            .copied()
-            .filter(move |block| leaving.is_none_or(|leaving| !leaving.contains(block)))
-    }
-
-    /// In use, cooling or quarantined.
-    pub(crate) fn is_taken(&self, address: Ipv4Addr, now: Time) -> bool {
-        self.ledger.is_taken(address, self.targets.cooldown, now)
-    }
-
-    fn available(&self, now: Time) -> impl Iterator<Item = (&EniId, Block, Ipv4Addr)> {
-        let ready = self.serving().filter(|(_, eni)| eni.readiness == Readiness::Ready);
-        let blocks =
-            ready.flat_map(|(id, eni)| self.staying(id, eni).map(move |block| (id, block)));
-        let addresses = blocks
-            .flat_map(|(id, block)| block.addresses().map(move |address| (id, block, address)));
-        addresses.filter(move |(_, _, address)| !self.is_taken(*address, now))
-    }
-
-    fn exhausted(&self, now: Time) -> NoAddress {
-        let held: BTreeSet<Ipv4Addr> = self
-            .serving()
-            .flat_map(|(_, eni)| &eni.blocks)
-            .flat_map(|block| block.addresses())
-            .collect();
-        let in_use = held.iter().filter(|address| self.ledger.is_in_use(**address)).count();
-        let cools =
-            |address: &&Ipv4Addr| self.ledger.is_cooling(**address, self.targets.cooldown, now);
-        NoAddress { in_use, cooling: held.iter().filter(cools).count() }
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -101,7 +101,7 @@ pub enum Readiness {
 /// Who attached an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ownership {
-    /// We did, or no tag says otherwise.
+    /// We did, or nobody has said otherwise.
     Ours,
     /// Somebody else did: its addresses may be used, but it is never given back.
     Foreign,
@@ -181,36 +181,6 @@ impl Source {
             Self::Missing { .. } => None,
         }
     }
-
-    /// Whether new pods may get addresses of this interface.
-    pub fn serves(&self, eni: &Eni) -> bool {
-        let groups_fit = self.supply().is_some_and(|supply| supply.groups == eni.groups);
-        match eni.ownership {
-            // Other groups of ours are being changed; those of others we leave alone.
-            Ownership::Ours => self.is_in_place(eni),
-            Ownership::Foreign => {
-                self.is_in_place(eni) && (groups_fit || matches!(self, Self::Node(_)))
-            }
-            Ownership::Unmanaged => false,
-            Ownership::Unknown => {
-                let subnet_fits =
-                    self.supply().is_some_and(|supply| supply.subnets.contains(&eni.subnet));
-                let has_addresses = !eni.blocks.is_empty();
-                self.is_in_place(eni) && subnet_fits && groups_fit && has_addresses
-            }
-        }
-    }
-
-    /// Whether this interface would serve pods, if it is for us to use.
-    pub(crate) fn is_in_place(&self, eni: &Eni) -> bool {
-        match self {
-            Self::Node(_) => true,
-            Self::EniConfig { supply, .. } => {
-                eni.device_index != 0 && supply.subnets.contains(&eni.subnet)
-            }
-            Self::Missing { .. } => false,
-        }
-    }
 }
 
 /// Whether blocks are addresses or prefixes.
@@ -221,6 +191,30 @@ pub enum Mode {
     /// Prefixes, and secondary addresses in subnets that have no free prefix
     /// (`ENABLE_PREFIX_DELEGATION`).
     Prefixes,
+}
+
+/// A target that an operator sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// `WARM_ENI_TARGET`.
+    WarmEnis,
+    /// `WARM_PREFIX_TARGET`.
+    WarmPrefixes,
+    /// `WARM_IP_TARGET`.
+    WarmAddresses,
+    /// `MINIMUM_IP_TARGET`.
+    MinimumAddresses,
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WarmEnis => "WARM_ENI_TARGET",
+            Self::WarmPrefixes => "WARM_PREFIX_TARGET",
+            Self::WarmAddresses => "WARM_IP_TARGET",
+            Self::MinimumAddresses => "MINIMUM_IP_TARGET",
+        })
+    }
 }
 
 /// What the operator asked for (`docs/references.md#peer-targets`).
@@ -248,15 +242,34 @@ impl Targets {
     pub fn in_addresses(&self) -> bool {
         self.warm_addresses.is_some() || self.minimum_addresses.is_some()
     }
+
+    /// Whether one of the targets is looked at.
+    pub fn uses(&self, setting: Setting) -> bool {
+        match setting {
+            Setting::WarmAddresses => self.warm_addresses.is_some(),
+            Setting::MinimumAddresses => self.minimum_addresses.is_some(),
+            Setting::WarmPrefixes => !self.in_addresses() && self.mode == Mode::Prefixes,
+            Setting::WarmEnis => !self.in_addresses() && self.mode == Mode::Addresses,
+        }
+    }
 }
 
 /// What the instance type, `MAX_ENI` and kubelet allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Interfaces that can be attached, the primary one included.
+    /// Interfaces that the instance type can have, the primary one included.
     pub enis: usize,
+    /// `MAX_ENI`: interfaces that the operator allows, the primary one included.
+    pub max_enis: Option<usize>,
     /// Secondary addresses, or prefixes, on one interface.
     pub blocks_per_eni: usize,
     /// Pods that kubelet lets run here; more addresses are never worth holding.
     pub max_pods: Option<usize>,
+}
+
+impl Limits {
+    /// Interfaces that may be attached, the primary one included.
+    pub fn allowed_enis(&self) -> usize {
+        self.max_enis.map_or(self.enis, |most| most.min(self.enis))
+    }
 }

@@ -1,197 +1,12 @@
 //! What should change, and why. A pure function of the pool and the time.
 
 use crate::{
-    Amount, Block, EniId, Pool, Refusal, Source, Target, Time,
-    backoff::Kind,
+    Action, ActionKind, Pool, Readiness, Reason, Source, Stock, Time,
+    action::Target,
     grow::{self, Growth},
-    shrink,
+    shrink, stock,
 };
-use std::{collections::BTreeSet, fmt};
-
-/// One change to make in EC2, precise enough that nothing is left to decide.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Action {
-    /// Create an interface with its addresses and attach it.
-    AttachEni {
-        /// Device index to attach it at.
-        device_index: u32,
-        /// Id of the subnet.
-        subnet: String,
-        /// Ids of the security groups.
-        groups: BTreeSet<String>,
-        /// What to ask for with it.
-        amount: Amount,
-    },
-    /// Ask for more on an interface that has room.
-    Assign {
-        /// Interface with room.
-        eni: EniId,
-        /// How much to add.
-        amount: Amount,
-    },
-    /// Give unused blocks back to the subnet.
-    Unassign {
-        /// Interface that holds them.
-        eni: EniId,
-        /// In none of them is an address in use, cooling or quarantined.
-        blocks: BTreeSet<Block>,
-    },
-    /// Detach and delete an interface without pods.
-    DeleteEni {
-        /// The interface.
-        eni: EniId,
-    },
-    /// Put an interface into other security groups.
-    SetGroups {
-        /// The interface.
-        eni: EniId,
-        /// Ids of all its security groups from then on.
-        groups: BTreeSet<String>,
-    },
-    /// Let EC2 delete an interface when the instance ends.
-    EndWithInstance {
-        /// The interface.
-        eni: EniId,
-    },
-    /// Ask EC2 whose an interface is.
-    Inspect {
-        /// The interface.
-        eni: EniId,
-    },
-    /// Ask EC2 how many addresses are free in subnets.
-    CountFree {
-        /// Their ids.
-        subnets: BTreeSet<String>,
-    },
-}
-
-impl Action {
-    pub(crate) fn target(&self) -> Target {
-        match self {
-            Self::AttachEni { device_index, .. } => Target::DeviceIndex(*device_index),
-            Self::Assign { eni, .. }
-            | Self::Unassign { eni, .. }
-            | Self::DeleteEni { eni }
-            | Self::SetGroups { eni, .. }
-            | Self::Inspect { eni } => Target::Eni(eni.clone()),
-            // It conflicts with no other action.
-            Self::EndWithInstance { eni } => Target::Lifetime(eni.clone()),
-            Self::CountFree { .. } => Target::Subnets,
-        }
-    }
-
-    pub(crate) fn kind(&self) -> Kind {
-        match self {
-            Self::AttachEni { .. } => Kind::Attach,
-            Self::Assign { .. } => Kind::Assign,
-            Self::Unassign { .. } => Kind::Unassign,
-            Self::DeleteEni { .. } => Kind::DeleteEni,
-            Self::SetGroups { .. } => Kind::SetGroups,
-            Self::EndWithInstance { .. } => Kind::EndWithInstance,
-            Self::Inspect { .. } => Kind::Inspect,
-            Self::CountFree { .. } => Kind::CountFree,
-        }
-    }
-
-    /// What the action brings.
-    pub(crate) fn amount(&self) -> Option<Amount> {
-        match self {
-            Self::AttachEni { amount, .. } | Self::Assign { amount, .. } => Some(*amount),
-            Self::Unassign { .. }
-            | Self::DeleteEni { .. }
-            | Self::SetGroups { .. }
-            | Self::EndWithInstance { .. }
-            | Self::Inspect { .. }
-            | Self::CountFree { .. } => None,
-        }
-    }
-}
-
-/// Why the plan is what it is. Logs, metrics and answers to pods are made of this.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// Free addresses match the targets.
-    Satisfied,
-    /// Fewer free addresses than the targets and the waiting pods ask for; more are asked for now.
-    Short(usize),
-    /// More were asked for, and will come.
-    Coming {
-        /// Addresses that will come.
-        addresses: usize,
-    },
-    /// Short, but no interface has room and none can be attached.
-    Full {
-        /// Interfaces that are attached.
-        enis: usize,
-    },
-    /// EC2 has refused what is needed, and a pause is in force.
-    BackingOff {
-        /// What it said.
-        refusal: Refusal,
-        /// When the next try is due.
-        until: Time,
-    },
-    /// It is not known where addresses come from.
-    NoSource {
-        /// Why, and what to do.
-        why: String,
-    },
-    /// Enough is free; something else is being changed.
-    Settling,
-    /// More is held than anybody needs, and some of it is given back.
-    Surplus,
-}
-
-/// The words for all reasons.
-pub const REASONS: [&str; 8] =
-    ["satisfied", "short", "coming", "full", "backing_off", "no_source", "settling", "surplus"];
-
-impl Reason {
-    /// One of [`REASONS`]: the same word for every value of a variant.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Satisfied => "satisfied",
-            Self::Short(_) => "short",
-            Self::Coming { .. } => "coming",
-            Self::Full { .. } => "full",
-            Self::BackingOff { .. } => "backing_off",
-            Self::NoSource { .. } => "no_source",
-            Self::Settling => "settling",
-            Self::Surplus => "surplus",
-        }
-    }
-
-    /// When what was refused is tried again.
-    pub fn retry_at(&self) -> Option<Time> {
-        match self {
-            Self::BackingOff { until, .. } => Some(*until),
-            Self::Satisfied
-            | Self::Short(_)
-            | Self::Coming { .. }
-            | Self::Full { .. }
-            | Self::NoSource { .. }
-            | Self::Settling
-            | Self::Surplus => None,
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Satisfied => f.write_str("satisfied"),
-            Self::Short(count) => write!(f, "{count} addresses short; more are asked for"),
-            Self::Coming { addresses } => write!(f, "{addresses} addresses are on their way"),
-            Self::Full { enis } => {
-                write!(f, "all {enis} interfaces of this instance type are full")
-            }
-            Self::BackingOff { refusal, .. } => write!(f, "{refusal}"),
-            Self::NoSource { why } => f.write_str(why),
-            Self::Settling => f.write_str("enough is free; changes are under way"),
-            Self::Surplus => f.write_str("more than the targets ask for; some is given back"),
-        }
-    }
-}
+use std::collections::BTreeSet;
 
 /// What to do now, why, and when to think again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,51 +19,69 @@ pub struct Plan {
     pub wake_at: Option<Time>,
 }
 
-pub(crate) fn plan(pool: &Pool, now: Time) -> Plan {
+impl Pool {
+    /// Works out what should change. Changes nothing itself.
+    pub fn plan(&self, now: Time) -> Plan {
+        decide(self, now).plan
+    }
+}
+
+/// A plan, and what it was made of.
+pub(crate) struct Decision<'a> {
+    pub(crate) plan: Plan,
+    pub(crate) stock: Stock,
+    /// Nothing when it is not known where addresses come from.
+    pub(crate) growth: Option<Growth<'a>>,
+}
+
+pub(crate) fn decide(pool: &Pool, now: Time) -> Decision<'_> {
+    let stock = stock::stock(pool, now);
+    let wake_at = wake_at(pool, now);
     let supply = match &pool.source {
         Source::Node(supply) | Source::EniConfig { supply, .. } => supply,
         Source::Missing { why } => {
             let reason = Reason::NoSource { why: why.clone() };
-            return Plan { actions: vec![], reason, wake_at: wake_at(pool, now) };
+            let plan = Plan { actions: vec![], reason, wake_at };
+            return Decision { plan, stock, growth: None };
         }
     };
     let mut actions = shrink::leftovers(pool, now);
-    let reason = match grow::grow(pool, supply, now) {
-        Growth::Enough => {
-            let surplus = shrink::surplus(pool, now);
-            let reason = if surplus.is_empty() { nothing_missing(pool) } else { Reason::Surplus };
-            let busy: BTreeSet<Target> = actions.iter().map(Action::target).collect();
-            actions.extend(surplus.into_iter().filter(|action| !busy.contains(&action.target())));
-            reason
-        }
-        Growth::Short { short, actions: growth } => {
-            actions.extend(growth);
-            Reason::Short(short)
-        }
-        Growth::Stuck(reason) => reason,
+    let mut growth = grow::grow(pool, supply, &stock, now);
+    let (more, reason) = match growth.reason.take() {
+        Some(reason) => (std::mem::take(&mut growth.actions), reason),
+        None => match shrink::surplus(pool, &stock, now) {
+            surplus if surplus.is_empty() => (surplus, nothing_missing(pool, &stock)),
+            surplus => (surplus, Reason::Surplus),
+        },
     };
     // What pods wait for comes first; groups follow when the interface is free again.
-    let busy: BTreeSet<Target> = actions.iter().map(Action::target).collect();
-    let groups = set_groups(pool, supply, now);
-    actions.extend(groups.into_iter().filter(|action| !busy.contains(&action.target())));
-    actions.extend(end_with_instance(pool, now));
+    add(&mut actions, more);
+    add(&mut actions, set_groups(pool, supply, now));
+    add(&mut actions, end_with_instance(pool, now));
     let only_details = reason == Reason::Satisfied && !actions.is_empty();
-    let reason = if only_details { Reason::Settling } else { reason };
-    Plan { actions, reason, wake_at: wake_at(pool, now) }
+    let reason = if only_details { Reason::Changing } else { reason };
+    Decision { plan: Plan { actions, reason, wake_at }, stock, growth: Some(growth) }
 }
 
-/// The reason when nothing is missing that no action under way will bring.
-fn nothing_missing(pool: &Pool) -> Reason {
-    match grow::underway(pool).map(Amount::addresses).sum() {
-        0 if pool.underway.is_empty() => Reason::Satisfied,
-        0 => Reason::Settling,
+/// Adds actions on what no other works on.
+fn add(actions: &mut Vec<Action>, more: Vec<Action>) {
+    let busy: BTreeSet<Target> = actions.iter().map(Action::target).collect();
+    actions.extend(more.into_iter().filter(|action| !busy.contains(&action.target())));
+}
+
+/// Nothing is missing that is not on its way.
+fn nothing_missing(pool: &Pool, stock: &Stock) -> Reason {
+    let is_set_up = pool.serving().all(|(_, eni)| eni.readiness == Readiness::Ready);
+    match stock.coming() {
+        0 if pool.underway.is_empty() && is_set_up => Reason::Satisfied,
+        0 => Reason::Changing,
         addresses => Reason::Coming { addresses },
     }
 }
 
 /// Interfaces of ours whose groups are not those that are asked for.
 fn set_groups(pool: &Pool, supply: &crate::Supply, now: Time) -> Vec<Action> {
-    if supply.groups.is_empty() || pool.backoff.of_kind(Kind::SetGroups, now).is_some() {
+    if supply.groups.is_empty() || pool.backoff.of_kind(ActionKind::SetGroups, now).is_some() {
         return vec![];
     }
     let wrong = pool.serving().filter(|(id, eni)| {
@@ -264,7 +97,7 @@ fn set_groups(pool: &Pool, supply: &crate::Supply, now: Time) -> Vec<Action> {
 
 /// Interfaces of ours that would stay when the instance ends. Pods do not wait for it.
 fn end_with_instance(pool: &Pool, now: Time) -> Vec<Action> {
-    if pool.backoff.of_kind(Kind::EndWithInstance, now).is_some() {
+    if pool.backoff.of_kind(ActionKind::EndWithInstance, now).is_some() {
         return vec![];
     }
     let stays = pool.enis.iter().filter(|(id, eni)| {
@@ -279,28 +112,4 @@ fn end_with_instance(pool: &Pool, now: Time) -> Vec<Action> {
 fn wake_at(pool: &Pool, now: Time) -> Option<Time> {
     let cooled = pool.ledger.next_cooled(pool.targets.cooldown, now);
     [cooled, pool.backoff.next_end(now), pool.usage.next_change(now)].into_iter().flatten().min()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Cause;
-
-    #[test]
-    fn every_reason_has_its_word_in_the_list_and_no_other_has_it() {
-        let refusal = Refusal { cause: Cause::Limit, message: String::new() };
-        let all = [
-            Reason::Satisfied,
-            Reason::Short(1),
-            Reason::Coming { addresses: 1 },
-            Reason::Full { enis: 1 },
-            Reason::BackingOff { refusal, until: Time::default() },
-            Reason::NoSource { why: String::new() },
-            Reason::Settling,
-            Reason::Surplus,
-        ];
-
-        assert_eq!(all.map(|reason| reason.word()), REASONS);
-        assert_eq!(REASONS.iter().collect::<BTreeSet<_>>().len(), REASONS.len());
-    }
 }

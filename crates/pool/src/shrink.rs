@@ -1,57 +1,130 @@
 //! What may be released: never what is in use, cooling, quarantined or needed again soon.
 
 use crate::{
-    Action, Block, Eni, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Readiness, Source, Time,
-    backoff::Kind, grow,
+    Action, ActionKind, Block, Eni, EniId, Kept, Mode, NotServing, Ownership, PREFIX_SIZE, Pool,
+    Readiness, Stock, Time,
 };
 use std::collections::BTreeSet;
 
 /// Interfaces of ours outside of the source's subnets, without pods and cooling addresses. Those of
 /// unknown ownership are inspected first.
 pub(crate) fn leftovers(pool: &Pool, now: Time) -> Vec<Action> {
-    if !matches!(pool.source, Source::EniConfig { .. }) || is_paused(pool, Kind::DeleteEni, now) {
-        return vec![];
+    let elsewhere = pool
+        .enis
+        .iter()
+        .filter(|(_, eni)| pool.source.out_of_place(eni) == Some(NotServing::OtherSubnet));
+    elsewhere.filter_map(|(id, eni)| leftover(pool, id, eni, now).ok()).collect()
+}
+
+/// What is done with an interface that serves no new pods, or why it stays.
+pub(crate) fn leftover(pool: &Pool, id: &EniId, eni: &Eni, now: Time) -> Result<Action, Kept> {
+    let action = match releasable(pool, id, eni, now) {
+        Ok(_) => Action::DeleteEni { eni: id.clone() },
+        Err(Kept::OriginUnknown) => Action::Inspect { eni: id.clone() },
+        Err(why) => return Err(why),
+    };
+    match pool.source.out_of_place(eni) {
+        Some(NotServing::OtherSubnet) => {}
+        Some(_) => return Err(Kept::NoSource),
+        None => return Err(Kept::OriginUnknown),
     }
-    let asks = !is_paused(pool, Kind::Inspect, now);
-    let leftovers = pool.enis.iter().filter(|(id, eni)| {
-        eni.device_index != 0 && !pool.source.is_in_place(eni) && is_empty(pool, id, eni, now)
-    });
-    leftovers
-        .filter_map(|(id, eni)| match eni.ownership {
-            Ownership::Unknown if asks && pool.at_work_on(id).is_none() => {
-                Some(Action::Inspect { eni: id.clone() })
-            }
-            _ if is_releasable(pool, id, eni) => Some(Action::DeleteEni { eni: id.clone() }),
-            Ownership::Ours | Ownership::Foreign | Ownership::Unmanaged | Ownership::Unknown => {
-                None
-            }
-        })
-        .collect()
+    unpaused(pool, ActionKind::DeleteEni, now)?;
+    unpaused(pool, action.kind(), now)?;
+    Ok(action)
 }
 
 /// What is more than the targets ask for, measured by the most that pods used lately, so that what
 /// is given back now is not asked for again in a minute.
-pub(crate) fn surplus(pool: &Pool, now: Time) -> Vec<Action> {
-    if pool.waiting > 0 || grow::underway(pool).next().is_some() {
-        return vec![];
+pub(crate) fn surplus(pool: &Pool, stock: &Stock, now: Time) -> Vec<Action> {
+    let Ok(surplus) = Surplus::of(pool, stock, now) else { return vec![] };
+    let smallest =
+        pool.serving().filter_map(|(id, eni)| Some((surplus.whole(id, eni).ok()?, id))).min();
+    if let Some((_, eni)) = smallest {
+        return vec![Action::DeleteEni { eni: eni.clone() }];
     }
-    let spare = spare(pool, now);
-    if let Some((eni, _)) = emptiest(pool, now).into_iter().find(|(_, size)| *size <= spare)
-        && !is_paused(pool, Kind::DeleteEni, now)
-    {
-        return vec![Action::DeleteEni { eni }];
-    }
-    if is_paused(pool, Kind::Unassign, now) {
-        return vec![];
-    }
-    unassign(pool, spare, now).into_iter().collect()
+    let emptiest = pool
+        .serving()
+        .filter_map(|(id, eni)| {
+            let blocks = surplus.blocks(id, eni).ok()?;
+            Some((taken_blocks(pool, eni, now), id, blocks))
+        })
+        .min();
+    let unassign = emptiest.map(|(_, eni, blocks)| Action::Unassign { eni: eni.clone(), blocks });
+    unassign.into_iter().collect()
 }
 
 /// Addresses that could go without the pool falling short at the recent peak of use.
-fn spare(pool: &Pool, now: Time) -> usize {
-    let stock = grow::stock(pool, now);
-    // What is about to be asked for again, or was in use a moment ago.
-    let used_more = pool.usage.peak(now).saturating_sub(pool.ledger.in_use()).max(pool.expected);
+pub(crate) struct Surplus<'a> {
+    pool: &'a Pool,
+    stock: &'a Stock,
+    now: Time,
+    spare: usize,
+    /// Interfaces that serve new pods.
+    serving: usize,
+}
+
+impl<'a> Surplus<'a> {
+    /// Why nothing at all is given back now of what serves new pods, or what can.
+    pub(crate) fn of(pool: &'a Pool, stock: &'a Stock, now: Time) -> Result<Self, Kept> {
+        if pool.waiting > 0 {
+            return Err(Kept::PodsWait { pods: pool.waiting });
+        }
+        if stock.asked_for > 0 {
+            return Err(Kept::Coming);
+        }
+        // What is about to be asked for again, or was in use a moment ago.
+        let used_more = pool.usage.peak(now).saturating_sub(pool.ledger.in_use());
+        let spare = spare(pool, stock, used_more.max(pool.expected));
+        Ok(Self { pool, stock, now, spare, serving: pool.serving().count() })
+    }
+
+    /// How many addresses go with an interface that can go whole, or why it stays.
+    pub(crate) fn whole(&self, id: &EniId, eni: &Eni) -> Result<usize, Kept> {
+        let size = releasable(self.pool, id, eni, self.now)?;
+        if self.serving == 1 {
+            return Err(Kept::Last);
+        }
+        unpaused(self.pool, ActionKind::DeleteEni, self.now)?;
+        if size > self.spare { Err(self.needed(size)) } else { Ok(size) }
+    }
+
+    /// Free blocks of an interface, as many as can be spared, or why they stay. Only targets in
+    /// addresses or prefixes give back less than an interface.
+    pub(crate) fn blocks(&self, id: &EniId, eni: &Eni) -> Result<BTreeSet<Block>, Kept> {
+        let targets = &self.pool.targets;
+        if targets.mode == Mode::Addresses && !targets.in_addresses() {
+            return Err(Kept::WholeOnly);
+        }
+        not_ours(eni)?;
+        if eni.ownership == Ownership::Unknown {
+            return Err(Kept::OriginUnknown);
+        }
+        not_busy(self.pool, id)?;
+        unpaused(self.pool, ActionKind::Unassign, self.now)?;
+        let free: Vec<Block> = eni
+            .blocks
+            .iter()
+            .filter(|block| block.addresses().all(|it| !self.pool.is_taken(it, self.now)))
+            .copied()
+            .collect();
+        let smallest = free.iter().map(|block| block.size()).min().ok_or(Kept::NoFreeBlock)?;
+        let fitting = fitting(free, self.spare);
+        if fitting.is_empty() { Err(self.needed(smallest)) } else { Ok(fitting) }
+    }
+
+    /// Why so many addresses cannot be spared.
+    fn needed(&self, size: usize) -> Kept {
+        let pool = self.pool;
+        if spare(pool, self.stock, pool.expected) < size {
+            return Kept::Needed { spare: self.spare };
+        }
+        let in_use = pool.usage.peak(self.now);
+        Kept::RecentPeak { in_use, until: pool.usage.next_change(self.now) }
+    }
+}
+
+/// Addresses that could go if pods will use so many more.
+fn spare(pool: &Pool, stock: &Stock, used_more: usize) -> usize {
     let free = stock.free.saturating_sub(used_more);
     let targets = &pool.targets;
     if targets.in_addresses() {
@@ -66,75 +139,77 @@ fn spare(pool: &Pool, now: Time) -> usize {
     }
 }
 
-/// Interfaces that can go whole, the smallest first, with their addresses.
-fn emptiest(pool: &Pool, now: Time) -> Vec<(EniId, usize)> {
-    let mut empty: Vec<(EniId, usize)> = pool
-        .serving()
-        .filter(|(id, eni)| is_releasable(pool, id, eni) && is_empty(pool, id, eni, now))
-        .map(|(id, eni)| (id.clone(), eni.blocks.iter().map(|block| block.size()).sum()))
-        .collect();
-    empty.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
-    // The last interface of the pods' subnet stays: to make another takes ten seconds.
-    let serving = pool.serving().count();
-    empty.truncate(serving.saturating_sub(1));
-    empty
-}
-
-/// Free blocks of the emptiest interface, as many as can be spared. Only targets in addresses or
-/// prefixes give back less than an interface.
-fn unassign(pool: &Pool, spare: usize, now: Time) -> Option<Action> {
-    let targets = &pool.targets;
-    if targets.mode == Mode::Addresses && !targets.in_addresses() {
-        return None;
-    }
-    let mut candidates: Vec<(usize, &EniId, BTreeSet<Block>)> = pool
-        .serving()
-        .filter(|(id, eni)| eni.ownership == Ownership::Ours && pool.at_work_on(id).is_none())
-        .map(|(id, eni)| {
-            let in_use =
-                |block: &&Block| block.addresses().any(|address| pool.is_taken(address, now));
-            let used = eni.blocks.iter().filter(in_use).count();
-            (used, id, fitting(pool, eni, spare, now))
-        })
-        .filter(|(_, _, blocks)| !blocks.is_empty())
-        .collect();
-    candidates.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
-    let (_, eni, blocks) = candidates.into_iter().next()?;
-    Some(Action::Unassign { eni: eni.clone(), blocks })
-}
-
-/// Free blocks of an interface that fit into what can be spared.
-fn fitting(pool: &Pool, eni: &Eni, spare: usize, now: Time) -> BTreeSet<Block> {
+/// As many of the blocks as fit into what can be spared.
+fn fitting(free: Vec<Block>, spare: usize) -> BTreeSet<Block> {
     let mut left = spare;
-    let free = eni
-        .blocks
-        .iter()
-        .filter(|block| block.addresses().all(|address| !pool.is_taken(address, now)));
-    free.copied()
-        .filter(|block| {
-            let fits = block.size() <= left;
-            if fits {
-                left -= block.size();
-            }
-            fits
-        })
-        .collect()
+    let fits = |block: &Block| {
+        let fits = block.size() <= left;
+        left -= if fits { block.size() } else { 0 };
+        fits
+    };
+    free.into_iter().filter(fits).collect()
 }
 
-fn is_releasable(pool: &Pool, id: &EniId, eni: &Eni) -> bool {
-    eni.device_index != 0
-        && eni.ownership == Ownership::Ours
-        && eni.readiness == Readiness::Ready
-        && pool.at_work_on(id).is_none()
+/// Blocks of an interface in which an address is in use, cooling or quarantined.
+fn taken_blocks(pool: &Pool, eni: &Eni, now: Time) -> usize {
+    let is_taken = |block: &&Block| block.addresses().any(|address| pool.is_taken(address, now));
+    eni.blocks.iter().filter(is_taken).count()
 }
 
-/// No address of an interface is in use, cooling or quarantined. The ledger is asked first: the
-/// observation may lack an address that a pod holds.
-fn is_empty(pool: &Pool, id: &EniId, eni: &Eni, now: Time) -> bool {
-    let mut addresses = eni.blocks.iter().flat_map(|block| block.addresses());
-    !pool.ledger.uses(id) && addresses.all(|address| !pool.is_taken(address, now))
+/// How many addresses an interface has that could be given back whole, or why it cannot.
+pub(crate) fn releasable(pool: &Pool, id: &EniId, eni: &Eni, now: Time) -> Result<usize, Kept> {
+    if eni.device_index == 0 {
+        return Err(Kept::Primary);
+    }
+    not_ours(eni)?;
+    not_busy(pool, id)?;
+    empty(pool, id, eni, now)?;
+    if eni.ownership == Ownership::Unknown {
+        return Err(Kept::OriginUnknown);
+    }
+    if eni.readiness != Readiness::Ready {
+        return Err(Kept::NotReady);
+    }
+    Ok(eni.blocks.iter().map(|block| block.size()).sum())
 }
 
-fn is_paused(pool: &Pool, kind: Kind, now: Time) -> bool {
-    pool.backoff.of_kind(kind, now).is_some()
+fn not_ours(eni: &Eni) -> Result<(), Kept> {
+    match eni.ownership {
+        Ownership::Foreign | Ownership::Unmanaged => Err(Kept::NotOurs(eni.ownership)),
+        Ownership::Ours | Ownership::Unknown => Ok(()),
+    }
+}
+
+fn not_busy(pool: &Pool, id: &EniId) -> Result<(), Kept> {
+    pool.at_work_on(id).map_or(Ok(()), |action| Err(Kept::UnderWay(action.kind())))
+}
+
+/// Nobody has, had a moment ago or may have an address of an interface. What the ledger has is asked
+/// first: the observation may lack an address that a pod holds.
+fn empty(pool: &Pool, id: &EniId, eni: &Eni, now: Time) -> Result<(), Kept> {
+    let pods = pool.ledger.in_use_on(id);
+    if pods > 0 {
+        return Err(Kept::InUse { pods });
+    }
+    let ledger = &pool.ledger;
+    let addresses = || eni.blocks.iter().flat_map(|block| block.addresses());
+    let in_use = addresses().filter(|address| ledger.is_in_use(*address)).count();
+    if in_use > 0 {
+        return Err(Kept::InUse { pods: in_use });
+    }
+    let quarantined = addresses().filter(|address| ledger.is_quarantined(*address)).count();
+    if quarantined > 0 {
+        return Err(Kept::Quarantined { addresses: quarantined });
+    }
+    let cooldown = pool.targets.cooldown;
+    let ends: Vec<Time> =
+        addresses().filter_map(|address| ledger.cools_until(address, cooldown, now)).collect();
+    match ends.iter().max() {
+        Some(until) => Err(Kept::Cooling { addresses: ends.len(), until: *until }),
+        None => Ok(()),
+    }
+}
+
+fn unpaused(pool: &Pool, kind: ActionKind, now: Time) -> Result<(), Kept> {
+    pool.backoff.of_kind(kind, now).map_or(Ok(()), |pause| Err(Kept::Paused(pause.clone())))
 }

@@ -17,7 +17,8 @@ pub(crate) async fn of(
         None => ec2.limits(instance_type).await?,
     };
     Ok(Limits {
-        enis: max_enis.map_or(enis, |max| max.min(enis)),
+        enis,
+        max_enis,
         // The limit counts the primary address, which no pod can have.
         blocks_per_eni: addresses.saturating_sub(1),
         max_pods: None,

@@ -125,7 +125,7 @@ fn node(name: &str, addresses: u8) -> (std::sync::Arc<Node>, ReaperQueue, Folder
         origin: Origin::Ours,
         outlives_instance: false,
     };
-    let limits = Limits { enis: 1, blocks_per_eni: 9, max_pods: None };
+    let limits = Limits { enis: 1, max_enis: None, blocks_per_eni: 9, max_pods: None };
     let source =
         Source::Node(pool::Supply { subnets: vec!["subnet-1".into()], groups: BTreeSet::new() });
     let pool = Pool::new(settings.targets, limits, source);

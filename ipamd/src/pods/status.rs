@@ -42,12 +42,12 @@ fn comes_soon(error: &AllocateError, outwaits_cooldown: bool) -> bool {
     let comes = match reason {
         Reason::Satisfied
         | Reason::Surplus
-        | Reason::Settling
+        | Reason::Changing
         | Reason::Short(_)
         | Reason::Coming { .. } => true,
         // Everybody waits for a moment, and nothing is wrong.
         Reason::BackingOff { refusal, .. } => refusal.cause == Cause::Throttled,
-        Reason::Full { .. } | Reason::NoSource { .. } => false,
+        Reason::Full(_) | Reason::NoSource { .. } => false,
     };
     cooled || comes
 }
@@ -65,12 +65,12 @@ fn stuck() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pool::{NoAddress, Refusal, Time};
+    use pool::{Limits, NoAddress, Refusal, Slots, Time};
 
     /// CNI requirement 47.
     #[test]
     fn status_fails_when_no_address_can_be_had_now_nor_soon() {
-        check(Reason::Full { enis: 3 }, Some(50));
+        check(full(), Some(50));
         check(Reason::NoSource { why: "no ENIConfig".into() }, Some(50));
         check(Reason::Coming { addresses: 5 }, None);
         check(Reason::Short(1), None);
@@ -88,7 +88,7 @@ mod tests {
     /// CNI requirement 47.
     #[test]
     fn status_says_what_a_failed_add_would_say() {
-        let error = judge(forecast(Reason::Full { enis: 3 }), true).unwrap_err();
+        let error = judge(forecast(full()), true).unwrap_err();
 
         let want = "no free address (28 in use, 0 cooling): all 3 interfaces of this instance type are full";
         assert_eq!(error.msg, want);
@@ -97,7 +97,7 @@ mod tests {
     /// CNI requirement 30.
     #[test]
     fn status_tells_when_existing_pods_may_be_cut_off() {
-        let forecast = AddForecast { cut_off: 2, ..forecast(Reason::Full { enis: 3 }) };
+        let forecast = AddForecast { cut_off: 2, ..forecast(full()) };
 
         let error = judge(forecast, true).unwrap_err();
 
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_node_with_as_many_pods_as_kubelet_allows_is_well() {
-        let forecast = AddForecast { full: true, ..forecast(Reason::Full { enis: 3 }) };
+        let forecast = AddForecast { full: true, ..forecast(full()) };
 
         assert_eq!(judge(forecast, true), Ok(()));
     }
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn an_address_that_cools_for_less_than_an_add_waits_is_as_good_as_free() {
         let forecast = || {
-            let mut forecast = forecast(Reason::Full { enis: 3 });
+            let mut forecast = forecast(full());
             if let Err(AllocateError::NoAddress { none, .. }) = &mut forecast.address {
                 none.cooling = 1;
             }
@@ -127,9 +127,14 @@ mod tests {
     }
 
     fn forecast(reason: Reason) -> AddForecast {
-        let none = NoAddress { in_use: 28, cooling: 0 };
+        let none = NoAddress { in_use: 28, elsewhere: 0, cooling: 0 };
         let address = Err(AllocateError::NoAddress { none, reason, at: Time(Duration::ZERO) });
         AddForecast { address, full: false, cut_off: 0 }
+    }
+
+    fn full() -> Reason {
+        let limits = Limits { enis: 3, max_enis: None, blocks_per_eni: 9, max_pods: None };
+        Reason::Full(Slots { attached: 3, limits, not_serving: vec![] })
     }
 
     fn refused(cause: Cause) -> Reason {

@@ -125,21 +125,23 @@ fn number(count: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pool::{Cause, Refusal};
+    use pool::{Cause, Limits, Refusal, Slots};
     use std::time::Duration;
 
     #[test]
     fn a_pod_without_address_is_told_why_and_when_the_next_try_is() {
-        let none = NoAddress { in_use: 28, cooling: 2 };
+        let none = NoAddress { in_use: 28, elsewhere: 0, cooling: 2 };
         let refusal = Refusal { cause: Cause::NoAddresses, message: "subnet-0c is full".into() };
         let reason = Reason::BackingOff { refusal, until: at(70) };
+        let limits = Limits { enis: 3, max_enis: None, blocks_per_eni: 9, max_pods: None };
+        let slots = Slots { attached: 3, limits, not_serving: vec![] };
 
         assert_eq!(
             no_address(&none, &reason, at(60)),
             "no free address (28 in use, 2 cooling): subnet-0c is full; next try in 11 s"
         );
         assert_eq!(
-            no_address(&none, &Reason::Full { enis: 3 }, at(60)),
+            no_address(&none, &Reason::Full(slots), at(60)),
             "no free address (28 in use, 2 cooling): all 3 interfaces of this instance type are full"
         );
     }

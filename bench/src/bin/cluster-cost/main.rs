@@ -33,7 +33,7 @@ const LATENCY: Duration = Duration::from_millis(250);
 const DEVICE: Duration = Duration::from_secs(2);
 
 /// An m5.large; one interface is enough for the pods of this table.
-const LIMITS: Limits = Limits { enis: 3, blocks_per_eni: 9, max_pods: None };
+const LIMITS: Limits = Limits { enis: 3, max_enis: None, blocks_per_eni: 9, max_pods: None };
 const TARGETS: Targets = Targets {
     mode: Mode::Addresses,
     warm_enis: 0,

@@ -21,7 +21,7 @@ fn an_address_cools_before_it_is_used_again() {
     let early = pool.allocate(owner("b"), AT);
     let later = pool.allocate(owner("b"), AT + TARGETS.cooldown);
 
-    assert_eq!(early, Err(NoAddress { in_use: 0, cooling: 1 }));
+    assert_eq!(early, Err(NoAddress { in_use: 0, elsewhere: 0, cooling: 1 }));
     assert_eq!(later, Ok(first));
 }
 
@@ -79,7 +79,10 @@ fn every_address_of_a_prefix_is_used() {
         (0..16).map(|pod| pool.allocate(owner(pod), AT).unwrap().address.octets()[3]).collect();
 
     assert_eq!(addresses, (16..32).collect());
-    assert_eq!(pool.allocate(owner("more"), AT), Err(NoAddress { in_use: 16, cooling: 0 }));
+    assert_eq!(
+        pool.allocate(owner("more"), AT),
+        Err(NoAddress { in_use: 16, elsewhere: 0, cooling: 0 })
+    );
 }
 
 #[test]
@@ -122,7 +125,10 @@ fn the_primary_interface_serves_no_new_pod_once_custom_networking_is_on() {
     pool.draw_from(config(&["subnet-pods"]));
 
     assert_eq!(pool.allocate(owner("before"), AT), Ok(before));
-    assert_eq!(pool.allocate(owner("after"), AT), Err(NoAddress { in_use: 0, cooling: 0 }));
+    assert_eq!(
+        pool.allocate(owner("after"), AT),
+        Err(NoAddress { in_use: 1, elsewhere: 1, cooling: 0 })
+    );
     pool.observe([primary(9), secondary(1, "subnet-pods", 9)].into(), AT);
     assert_eq!(pool.allocate(owner("after"), AT).map(|it| it.eni), Ok(id(1)));
 }
@@ -148,7 +154,10 @@ fn an_interface_that_is_not_to_be_touched_only_takes_up_a_slot() {
         pool.allocate(owner(pod), AT).unwrap();
     }
 
-    assert_eq!(pool.allocate(owner("more"), AT), Err(NoAddress { in_use: 9, cooling: 0 }));
+    assert_eq!(
+        pool.allocate(owner("more"), AT),
+        Err(NoAddress { in_use: 9, elsewhere: 0, cooling: 0 })
+    );
     assert_eq!(pool.plan(AT).actions, [attach(2, "subnet-node", Amount::Addresses(9))]);
 }
 

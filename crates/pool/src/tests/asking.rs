@@ -106,11 +106,12 @@ fn an_interface_of_unknown_origin_that_was_not_plainly_made_for_pods_is_asked_ab
         assert_eq!(first, [Action::Inspect { eni: id(1) }], "{eni:?}");
 
         pool.started(&first[0]);
-        assert_eq!(pool.plan(AT).actions, [], "the question is open");
-        let unmanaged = Eni { ownership: Ownership::Unmanaged, ..eni.1 };
+        assert_eq!(pool.plan(AT).actions, [], "the question is open: {eni:?}");
+        let unmanaged = Eni { ownership: Ownership::Unmanaged, ..eni.1.clone() };
         pool.observe([primary(0), (id(1), unmanaged)].into(), AT);
         pool.succeeded(&first[0]);
-        assert_eq!(pool.plan(AT).actions, [attach(2, "subnet-a", Amount::Addresses(9))]);
+        let want = [attach(2, "subnet-a", Amount::Addresses(9))];
+        assert_eq!(pool.plan(AT).actions, want, "{eni:?}");
     }
 }
 
@@ -174,9 +175,9 @@ fn a_pool_is_satisfied_when_there_is_nothing_to_do_and_not_before() {
 
     let Plan { actions, reason, .. } = pool.plan(AT);
 
-    assert_eq!((actions.len(), reason), (1, Reason::Settling));
+    assert_eq!((actions.len(), reason), (1, Reason::Changing));
     pool.started(&actions[0]);
-    assert_eq!(pool.plan(AT).reason, Reason::Settling);
+    assert_eq!(pool.plan(AT).reason, Reason::Changing);
     pool.observe([primary(0), secondary(1, "subnet-a", 9)].into(), AT);
     pool.succeeded(&actions[0]);
     assert_eq!(pool.plan(AT).reason, Reason::Satisfied);
@@ -202,7 +203,7 @@ fn demand_that_goes_up_and_down_within_the_hold_never_flaps() {
         }
 
         assert_eq!(world.calls, calls, "{targets:?}: {:?}", world.history);
-        assert_eq!(world.addresses(), held);
+        assert_eq!(world.addresses(), held, "{targets:?}");
     }
 }
 

@@ -104,15 +104,30 @@ fn what_is_on_its_way_is_not_asked_for_again() {
 }
 
 #[test]
-fn an_interface_on_its_way_counts_but_serves_nobody_yet() {
+fn an_interface_on_its_way_counts_but_serves_nobody_yet_and_the_plan_says_so() {
     let (id, eni) = secondary(1, "subnet-pods", 9);
     let coming = Eni { readiness: Readiness::Coming, ..eni.clone() };
     let mut pool = pool(config(&["subnet-pods"]), [primary(0), (id.clone(), coming)]);
 
     assert_eq!(pool.plan(AT).actions, []);
-    assert_eq!(pool.allocate(owner("a"), AT), Err(NoAddress { in_use: 0, cooling: 0 }));
+    assert_eq!(pool.plan(AT).reason, Reason::Coming { addresses: 9 });
+    assert_eq!((pool.counts(AT).held, pool.counts(AT).coming), (9, 9));
+    let nobody = NoAddress { in_use: 0, elsewhere: 0, cooling: 0 };
+    assert_eq!(pool.allocate(owner("a"), AT), Err(nobody));
     pool.observe([primary(0), (id, eni)].into(), AT);
+    assert_eq!(pool.plan(AT).reason, Reason::Satisfied);
     assert!(pool.allocate(owner("a"), AT).is_ok());
+}
+
+#[test]
+fn an_interface_that_is_not_set_up_is_a_change_under_way_even_without_a_free_address() {
+    let targets = Targets { warm_enis: 0, ..TARGETS };
+    let (id, eni) = secondary(1, "subnet-pods", 0);
+    let coming = Eni { readiness: Readiness::Coming, ..eni };
+
+    let pool = with_targets(targets, config(&["subnet-pods"]), [primary(0), (id, coming)]);
+
+    assert_eq!(pool.plan(AT).reason, Reason::Changing);
 }
 
 #[test]
@@ -286,7 +301,7 @@ fn when_all_is_full_the_plan_says_so() {
 
     let plan = pool.plan(AT);
 
-    assert_eq!((plan.actions, plan.reason), (vec![], Reason::Full { enis: 3 }));
+    assert_eq!((plan.actions, plan.reason), (vec![], Reason::Full(slots(3, &[]))));
     let none = pool.allocate(owner("more"), AT).unwrap_err();
     assert_eq!(none.to_string(), "no free address (27 in use, 0 cooling)");
 }

@@ -3,9 +3,14 @@
 mod allocating;
 mod asking;
 mod choosing;
+mod explaining;
 mod growing;
+mod missing;
+mod owning;
 mod shrinking;
+mod stocking;
 mod tables;
+mod waking;
 mod world;
 
 use crate::*;
@@ -14,7 +19,7 @@ use std::time::Duration;
 const AT: Time = Time(Duration::ZERO);
 
 /// An m5.large: three interfaces with nine secondary addresses each.
-const LIMITS: Limits = Limits { enis: 3, blocks_per_eni: 9, max_pods: None };
+const LIMITS: Limits = Limits { enis: 3, max_enis: None, blocks_per_eni: 9, max_pods: None };
 
 const TARGETS: Targets = Targets {
     mode: Mode::Addresses,
@@ -100,6 +105,10 @@ fn address(device_index: u8, host: u8) -> std::net::Ipv4Addr {
 
 fn owner(container: impl ToString) -> Owner {
     Owner { network: "aws-cni".into(), container: container.to_string(), interface: "eth0".into() }
+}
+
+fn slots(attached: usize, not_serving: &[NotServing]) -> Slots {
+    Slots { attached, limits: LIMITS, not_serving: not_serving.into() }
 }
 
 fn refusal(cause: Cause) -> Refusal {

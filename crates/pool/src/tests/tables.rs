@@ -3,8 +3,8 @@
 
 use super::{world::World, *};
 
-const T3_SMALL: Limits = Limits { enis: 3, blocks_per_eni: 3, max_pods: None };
-const P3DN: Limits = Limits { enis: 15, blocks_per_eni: 49, max_pods: None };
+const T3_SMALL: Limits = Limits { enis: 3, max_enis: None, blocks_per_eni: 3, max_pods: None };
+const P3DN: Limits = Limits { enis: 15, max_enis: None, blocks_per_eni: 49, max_pods: None };
 
 #[test]
 fn warm_eni_target_holds_a_whole_interface_ready() {
@@ -84,5 +84,5 @@ fn check(limits: Limits, targets: Targets, pods: usize, want: &[usize]) {
     node.run_to_rest();
 
     let blocks: Vec<usize> = node.pool.enis().values().map(|eni| eni.blocks.len()).collect();
-    assert_eq!(blocks, want, "{targets:?} with {pods} pods");
+    assert_eq!(blocks, want, "{limits:?}, {targets:?} with {pods} pods");
 }

@@ -105,7 +105,8 @@ metrics! {
     FREE = "eni_cni_free_addresses", Gauge, [], "Addresses that a new pod may get now";
     COOLING = "eni_cni_resting_addresses", Gauge, [],
         "Addresses that were released a moment ago, or may be in use by somebody unknown";
-    COMING = "eni_cni_coming_addresses", Gauge, [], "Addresses that are on their way";
+    COMING = "eni_cni_coming_addresses", Gauge, [],
+        "Addresses that are on their way: asked for, or of interfaces that are not set up yet";
     WAITING = "eni_cni_waiting_pods", Gauge, [], "Pods that wait for an address";
     EXPECTED = "eni_cni_expected_pods", Gauge, [],
         "Pending pods of this node that have no address and have not asked for one yet";

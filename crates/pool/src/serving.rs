@@ -1,0 +1,200 @@
+//! Which interfaces serve new pods, and why the others do not.
+
+use crate::{Action, Eni, EniId, Limits, Ownership, Pool, Source};
+use std::fmt;
+
+/// Why new pods get no address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NotServing {
+    /// It is the primary interface, which carries no new pods with custom networking.
+    Primary,
+    /// Its tags say that it is not to be touched.
+    Unmanaged,
+    /// Its subnet is none of those that new pods' addresses come from.
+    OtherSubnet,
+    /// Somebody else attached it, and its security groups are not the ENIConfig's.
+    OtherGroups,
+    /// Nobody has looked at its tags yet.
+    OriginUnknown,
+    /// It is being given back.
+    Leaving,
+    /// It is not known where new pods' addresses come from.
+    NoSource,
+}
+
+impl fmt::Display for NotServing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Primary => "the primary one, which serves no pods with custom networking",
+            Self::Unmanaged => "tagged as not to be managed",
+            Self::OtherSubnet => "in a subnet that new pods do not use",
+            Self::OtherGroups => "attached by somebody else, with other security groups",
+            Self::OriginUnknown => "of unknown origin",
+            Self::Leaving => "being given back",
+            Self::NoSource => "without a source of addresses",
+        })
+    }
+}
+
+impl Source {
+    /// Whether new pods may get addresses of this interface.
+    pub fn serves(&self, eni: &Eni) -> bool {
+        self.not_serving(eni).is_none()
+    }
+
+    /// Why new pods may not get addresses of this interface.
+    pub fn not_serving(&self, eni: &Eni) -> Option<NotServing> {
+        let groups_fit = || self.supply().is_some_and(|supply| supply.groups == eni.groups);
+        match eni.ownership {
+            Ownership::Unmanaged => Some(NotServing::Unmanaged),
+            // Other groups of ours are being changed; those of others we leave alone.
+            Ownership::Ours => self.out_of_place(eni),
+            Ownership::Foreign => self.out_of_place(eni).or_else(|| {
+                let used = matches!(self, Self::Node(_)) || groups_fit();
+                (!used).then_some(NotServing::OtherGroups)
+            }),
+            Ownership::Unknown => self.out_of_place(eni).or_else(|| {
+                let subnet_fits =
+                    self.supply().is_some_and(|supply| supply.subnets.contains(&eni.subnet));
+                let made_for_pods = subnet_fits && groups_fit() && !eni.blocks.is_empty();
+                (!made_for_pods).then_some(NotServing::OriginUnknown)
+            }),
+        }
+    }
+
+    /// Why this interface would not serve pods, even if it were for us to use.
+    pub(crate) fn out_of_place(&self, eni: &Eni) -> Option<NotServing> {
+        match self {
+            Self::Node(_) => None,
+            Self::EniConfig { .. } if eni.device_index == 0 => Some(NotServing::Primary),
+            Self::EniConfig { supply, .. } => {
+                let fits = supply.subnets.contains(&eni.subnet);
+                (!fits).then_some(NotServing::OtherSubnet)
+            }
+            Self::Missing { .. } => Some(NotServing::NoSource),
+        }
+    }
+}
+
+impl Pool {
+    /// Interfaces whose addresses new pods may get, without those that are being given back.
+    pub(crate) fn serving(&self) -> impl Iterator<Item = (&EniId, &Eni)> {
+        self.enis.iter().filter(|(id, eni)| self.not_serving(id, eni).is_none())
+    }
+
+    /// Why new pods get no address of an interface.
+    pub(crate) fn not_serving(&self, id: &EniId, eni: &Eni) -> Option<NotServing> {
+        self.source.not_serving(eni).or_else(|| {
+            let leaves = matches!(self.at_work_on(id), Some(Action::DeleteEni { .. }));
+            leaves.then_some(NotServing::Leaving)
+        })
+    }
+
+    /// How many pods have addresses of interfaces that serve no new ones.
+    pub(crate) fn in_use_elsewhere(&self) -> usize {
+        let here: usize = self.serving().map(|(id, _)| self.ledger.in_use_on(id)).sum();
+        self.ledger.in_use().saturating_sub(here)
+    }
+}
+
+/// What takes up the places for interfaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slots {
+    /// Interfaces that are attached.
+    pub attached: usize,
+    /// What may be attached.
+    pub limits: Limits,
+    /// Those among the attached that serve no new pods, and why.
+    pub not_serving: Vec<NotServing>,
+}
+
+impl Slots {
+    pub(crate) fn of(pool: &Pool) -> Self {
+        let mut not_serving: Vec<NotServing> =
+            pool.enis.iter().filter_map(|(id, eni)| pool.not_serving(id, eni)).collect();
+        not_serving.sort_unstable();
+        Self { attached: pool.enis.len(), limits: pool.limits, not_serving }
+    }
+}
+
+impl fmt::Display for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { attached, limits, not_serving } = self;
+        let (allowed, capped) = (limits.allowed_enis(), limits.allowed_enis() < limits.enis);
+        let (all, are) = match attached {
+            1 => ("the one interface".to_owned(), "is"),
+            _ => (format!("all {attached} interfaces"), "are"),
+        };
+        if *attached > allowed {
+            let who = if capped { "MAX_ENI" } else { "the instance type" };
+            write!(f, "{attached} interfaces are attached, and {who} allows {allowed}")?;
+        } else if capped {
+            write!(f, "{all} that MAX_ENI allows {are} ")?;
+        } else {
+            write!(f, "{all} of this instance type {are} ")?;
+        }
+        match (&not_serving[..], *attached > allowed) {
+            ([], true) => f.write_str(", all full")?,
+            ([], false) => f.write_str("full")?,
+            (_, true) => f.write_str(": ")?,
+            (_, false) => f.write_str("attached: ")?,
+        }
+        if !not_serving.is_empty() {
+            write!(f, "{} full", attached.saturating_sub(not_serving.len()))?;
+        }
+        for alike in not_serving.chunk_by(|a, b| a == b) {
+            write!(f, ", {} {}", alike.len(), alike[0])?;
+        }
+        if capped {
+            write!(f, "; the instance type allows {}", limits.enis)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use NotServing::{OriginUnknown, OtherSubnet, Primary, Unmanaged};
+
+    #[test]
+    fn a_full_node_is_told_what_takes_up_its_places() {
+        check(3, None, &[], "all 3 interfaces of this instance type are full");
+        check(
+            1,
+            Some(1),
+            &[],
+            "the one interface that MAX_ENI allows is full; the instance type allows 3",
+        );
+        check(
+            2,
+            Some(2),
+            &[Primary],
+            "all 2 interfaces that MAX_ENI allows are attached: 1 full, 1 the primary one, which \
+             serves no pods with custom networking; the instance type allows 3",
+        );
+        check(
+            3,
+            Some(8),
+            &[Unmanaged, Unmanaged, OriginUnknown],
+            "all 3 interfaces of this instance type are attached: 0 full, 2 tagged as not to be \
+             managed, 1 of unknown origin",
+        );
+        check(
+            3,
+            Some(2),
+            &[OtherSubnet],
+            "3 interfaces are attached, and MAX_ENI allows 2: 2 full, 1 in a subnet that new pods \
+             do not use; the instance type allows 3",
+        );
+        check(4, None, &[], "4 interfaces are attached, and the instance type allows 3, all full");
+    }
+
+    #[track_caller]
+    fn check(attached: usize, max_enis: Option<usize>, not_serving: &[NotServing], want: &str) {
+        let limits = Limits { enis: 3, max_enis, blocks_per_eni: 9, max_pods: None };
+        let slots = Slots { attached, limits, not_serving: not_serving.into() };
+
+        assert_eq!(slots.to_string(), want);
+    }
+}
