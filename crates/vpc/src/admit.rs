@@ -2,10 +2,11 @@
 
 use super::{
     Vpc,
+    action::Action,
     error::Ec2Error,
     fault::{FaultError, FaultSpec, FaultStatus, Listing, Refused, Reply},
     lag::Lagging,
-    request::{Action, Request},
+    lookup::Breadth,
     time::Time,
 };
 use std::time::Duration;
@@ -33,10 +34,10 @@ impl Vpc {
         &mut self,
         now: Time,
         caller: &str,
-        request: &Request,
+        action: Action,
+        breadth: Breadth,
     ) -> Result<Course, Ec2Error> {
-        let action = request.action();
-        if !self.throttle.admit(&self.spec.throttle, now, request) {
+        if !self.throttle.admit(&self.spec.throttle, now, action, breadth) {
             return Err(Ec2Error::throttled());
         }
         let trouble =

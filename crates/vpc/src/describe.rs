@@ -3,8 +3,9 @@
 use super::{
     Group, Instance, Interface, Subnet, Vpc,
     error::Ec2Error,
-    filter::{Filter, Resource, is_plain, select},
+    filter::{Resource, is_plain, select},
     ids::{EniId, Kind},
+    lookup::{Filter, Lookup, Page},
 };
 use instances::InstanceType;
 use std::{
@@ -18,28 +19,6 @@ const PAGE_SIZES: RangeInclusive<u32> = 5..=1000;
 
 /// Page sizes that EC2 allows for instance types.
 const TYPE_PAGE_SIZES: RangeInclusive<u32> = 5..=100;
-
-/// What to describe.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lookup {
-    /// Ids, each of which must exist; empty for everything.
-    pub ids: Vec<String>,
-    /// What must match.
-    pub filters: Vec<Filter>,
-    /// Most items in the answer.
-    pub max_results: Option<u32>,
-    /// Where an earlier answer ended.
-    pub next_token: Option<String>,
-}
-
-/// A page of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page<'a, T> {
-    /// What was found.
-    pub items: Vec<&'a T>,
-    /// Where to go on, when there is more.
-    pub next_token: Option<String>,
-}
 
 impl Vpc {
     /// `DescribeNetworkInterfaces`.

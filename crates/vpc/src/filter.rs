@@ -1,19 +1,10 @@
 //! Filters of `Describe…`: values are alternatives, filters must all match, `*` and `?` stand in.
 
-use super::{Vpc, error::Ec2Error};
+use super::{Vpc, error::Ec2Error, lookup::Filter};
 use std::collections::BTreeMap;
 
 /// Most values that all filters of a call may have together.
 const VALUES: usize = 200;
-
-/// One filter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter {
-    /// What to look at.
-    pub name: String,
-    /// Patterns, one of which must match.
-    pub values: Vec<String>,
-}
 
 /// What a field of a resource holds; none, one or many values.
 pub(super) type Field<T> = fn(&Vpc, &T) -> Vec<String>;

@@ -12,12 +12,12 @@ pub mod describe;
 pub mod fault;
 pub mod ids;
 pub mod metadata;
-pub mod request;
 pub mod reservation;
 pub mod spec;
 pub mod throttle;
 pub mod topology;
 
+mod action;
 mod check;
 mod error;
 mod fields;
@@ -26,6 +26,7 @@ mod groups;
 mod instance;
 mod interface;
 mod lag;
+mod lookup;
 mod subnet;
 mod tags;
 #[cfg(test)]
@@ -33,13 +34,14 @@ mod tests;
 mod time;
 mod wires;
 
+pub use action::{Action, BucketSpec, UnknownAction};
 pub use check::SpecError;
 pub use error::Ec2Error;
-pub use filter::Filter;
 pub use groups::Group;
 pub use ids::{AttachmentId, EniId, InstanceId};
 pub use instance::{Instance, Role};
 pub use interface::{Attachment, AttachmentState, Interface};
+pub use lookup::{Breadth, Filter, Lookup, Page};
 pub use spec::{Launch, Spec};
 pub use subnet::Subnet;
 pub use time::Time;

@@ -1,6 +1,12 @@
 //! Subnet CIDR reservations: blocks of a subnet that addresses do not come from by themselves.
 
-use super::{Subnet, Vpc, describe::Lookup, describe::Page, error::Ec2Error, ids::Kind, tags};
+use super::{
+    Subnet, Vpc,
+    error::Ec2Error,
+    ids::Kind,
+    lookup::{Lookup, Page},
+    tags,
+};
 use ipnetwork::Ipv4Network;
 use serde::Deserialize;
 use std::{collections::BTreeMap, str::FromStr};

@@ -11,8 +11,8 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use vpc::{
+    Action,
     fault::{FaultSpec, FaultStatus, Kind, Span},
-    request::Action,
 };
 
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,6 @@
 //! A fault as a person writes it down, and what it means.
 
-use crate::request::Action;
+use crate::action::Action;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{fmt, str::FromStr, time::Duration};
 
