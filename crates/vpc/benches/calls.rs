@@ -4,6 +4,8 @@
 //! and addresses, looking at itself, and later going away. Nothing is throttled: it is the rules
 //! that are measured, not the waiting.
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark looks at the clock")]
+
 use anyhow::{Context as _, Result, bail};
 use std::{
     io::Write as _,

@@ -1,13 +1,13 @@
 //! Attaching and detaching interfaces, which takes time.
 
 use super::{
-    Due, Vpc,
     assign::{Wanted, check_limit},
     error::Ec2Error,
     fault::Attaching,
     ids::{AttachmentId, EniId, Kind},
     instance::Instance,
     interface::{Attachment, AttachmentState},
+    state::{Due, Step, Vpc},
     time::Time,
 };
 
@@ -77,8 +77,8 @@ impl Vpc {
         if let Attaching::Later(later) = self.faults.on_attach(now, &node) {
             let attached = now + self.latency().attach;
             let present = attached + self.latency().device + later;
-            self.later(attached, Due::Attached(eni.clone(), id.clone()));
-            self.later(present, Due::DevicePresent(eni.clone(), id.clone()));
+            self.later(attached, Due::Attachment(Step::Attached, eni.clone(), id.clone()));
+            self.later(present, Due::Attachment(Step::DevicePresent, eni.clone(), id.clone()));
         }
         self.interface_mut(&eni).attachment = Some(Attachment {
             id,
@@ -160,7 +160,7 @@ impl Vpc {
             return Err(Ec2Error::new("OperationNotPermitted", message));
         }
         if attachment.state == AttachmentState::Detaching && how == Detach::Orderly {
-            return Err(Ec2Error::detaching(&attachment.id));
+            return Err(being_detached(&attachment.id));
         }
         let (eni, id) = (eni.clone(), attachment.id.clone());
         if let Some(attachment) = &mut self.interface_mut(&eni).attachment {
@@ -171,8 +171,8 @@ impl Vpc {
             Detach::Forced => now,
         };
         let gone = detached.min(now + self.latency().device);
-        self.later(gone, Due::DeviceGone(eni.clone(), id.clone()));
-        self.later(detached, Due::Detached(eni.clone(), id));
+        self.later(gone, Due::Attachment(Step::DeviceGone, eni.clone(), id.clone()));
+        self.later(detached, Due::Attachment(Step::Detached, eni.clone(), id));
         self.interface_changed(now, &eni);
         Ok(())
     }
@@ -203,11 +203,7 @@ impl Vpc {
     }
 }
 
-/// What an attachment does when its time has come.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Step {
-    Attached,
-    DevicePresent,
-    DeviceGone,
-    Detached,
+fn being_detached(id: &AttachmentId) -> Ec2Error {
+    let message = format!("The network interface attachment '{id}' is being detached.");
+    Ec2Error::new("IncorrectState", message)
 }

@@ -1,6 +1,6 @@
 //! What a world is made of, as a file or a test writes it down.
 
-use super::{access::AccessSpec, reservation::ReservationType, throttle::ThrottleSpec};
+use super::{access::AccessSpec, subnet::ReservationType, throttle::ThrottleSpec};
 use crate::topology::Protocol;
 use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Deserializer};

@@ -3,7 +3,7 @@
 
 use super::{
     addresses, attachments,
-    call::{Asked, Call, Entry, Mode},
+    call::{Call, Entry, Mode, Read},
     groups, instances, interfaces,
     params::Params,
     subnets, tags, vpcs,
@@ -50,7 +50,7 @@ pub(super) fn read(name: &str, mut params: Params) -> Result<Call, Ec2Error> {
     Ok(Call { action, asked, mode })
 }
 
-fn entry(action: Action) -> Option<fn(&mut Params) -> Result<Asked, Ec2Error>> {
+fn entry(action: Action) -> Option<Read> {
     let mut entries = FAMILIES.into_iter().flatten();
     entries.find(|(it, _)| *it == action).map(|(_, read)| *read)
 }

@@ -22,7 +22,13 @@ pub(super) enum Mode {
 }
 
 /// An action, and what reads its parameters.
-pub(super) type Entry = (Action, fn(&mut Params) -> Result<Asked, Ec2Error>);
+pub(super) type Entry = (Action, Read);
+
+/// Reads the parameters of an action.
+pub(super) type Read = fn(&mut Params) -> Result<Asked, Ec2Error>;
+
+/// Carries out what is asked, and writes the inside of its answer.
+type CarryOut = dyn FnOnce(&mut Scene<'_>) -> Result<Xml, Ec2Error> + Send;
 
 /// What is asked of EC2.
 pub(super) struct Asked {
@@ -30,8 +36,7 @@ pub(super) struct Asked {
     pub(super) breadth: Breadth,
     /// Whether it can be asked if it would be allowed.
     pub(super) has_dry_run: bool,
-    /// Carries it out and writes the inside of its answer.
-    pub(super) carry_out: Box<dyn FnOnce(&mut Scene<'_>) -> Result<Xml, Ec2Error> + Send>,
+    pub(super) carry_out: Box<CarryOut>,
 }
 
 /// Where and when a call is carried out.
