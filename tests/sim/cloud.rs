@@ -353,15 +353,15 @@ const CHANGES: [&str; 7] = ["Create", "Attach", "Modify", "Assign", "Unassign", 
 /// EC2's name of a call.
 fn action(name: &str) -> Action {
     match name {
-        "Create" => Action::CreateNetworkInterface,
-        "Attach" => Action::AttachNetworkInterface,
-        "Modify" => Action::ModifyNetworkInterfaceAttribute,
-        "Assign" => Action::AssignPrivateIpAddresses,
-        "Unassign" => Action::UnassignPrivateIpAddresses,
-        "Detach" => Action::DetachNetworkInterface,
-        "Delete" => Action::DeleteNetworkInterface,
-        "CountFree" => Action::DescribeSubnets,
-        _ => Action::DescribeNetworkInterfaces,
+        "Create" => Action::CREATE_NETWORK_INTERFACE,
+        "Attach" => Action::ATTACH_NETWORK_INTERFACE,
+        "Modify" => Action::MODIFY_NETWORK_INTERFACE_ATTRIBUTE,
+        "Assign" => Action::ASSIGN_PRIVATE_IP_ADDRESSES,
+        "Unassign" => Action::UNASSIGN_PRIVATE_IP_ADDRESSES,
+        "Detach" => Action::DETACH_NETWORK_INTERFACE,
+        "Delete" => Action::DELETE_NETWORK_INTERFACE,
+        "CountFree" => Action::DESCRIBE_SUBNETS,
+        _ => Action::DESCRIBE_NETWORK_INTERFACES,
     }
 }
 

@@ -124,7 +124,7 @@ impl World {
             client_token: Some(format!("{id}-1")),
             ..CreateInterface::default()
         };
-        self.admit(&name, Action::CreateNetworkInterface, Breadth::Some)?;
+        self.admit(&name, Action::CREATE_NETWORK_INTERFACE, Breadth::Some)?;
         let interface = self.vpc.create_network_interface(self.now, &create)?.id.to_string();
         let attach = Attach {
             interface_id: interface.clone(),
@@ -132,7 +132,7 @@ impl World {
             device_index: 1,
             card_index: Some(0),
         };
-        self.admit(&name, Action::AttachNetworkInterface, Breadth::Some)?;
+        self.admit(&name, Action::ATTACH_NETWORK_INTERFACE, Breadth::Some)?;
         let attachment = self.vpc.attach_network_interface(self.now, &attach)?.id.to_string();
         let node = Node { name, id, interface, attachment };
         self.modify(&node)?;
@@ -147,7 +147,7 @@ impl World {
     fn modify(&mut self, node: &Node) -> Result<()> {
         let attribute =
             Attribute::DeleteOnTermination { attachment_id: node.attachment.clone(), value: true };
-        self.admit(&node.name, Action::ModifyNetworkInterfaceAttribute, Breadth::Some)?;
+        self.admit(&node.name, Action::MODIFY_NETWORK_INTERFACE_ATTRIBUTE, Breadth::Some)?;
         self.vpc.modify_network_interface_attribute(self.now, &node.interface, &attribute)?;
         Ok(())
     }
@@ -158,7 +158,7 @@ impl World {
         let by_filter = Lookup { filters: vec![filter], ..Lookup::default() };
         let by_id = Lookup { ids: vec![node.interface.clone()], ..Lookup::default() };
         for (lookup, want) in [(by_filter, 2), (by_id, 1)] {
-            self.admit(&node.name, Action::DescribeNetworkInterfaces, lookup.breadth())?;
+            self.admit(&node.name, Action::DESCRIBE_NETWORK_INTERFACES, lookup.breadth())?;
             let found = self.vpc.describe_network_interfaces(&lookup)?.items.len();
             if found != want {
                 bail!("{found} interfaces are described, not {want}");
@@ -170,11 +170,11 @@ impl World {
     /// An address comes, and it goes; and so does a prefix.
     fn churn(&mut self, node: &Node) -> Result<()> {
         for wanted in [Wanted::Count(1), Wanted::PrefixCount(1)] {
-            self.admit(&node.name, Action::AssignPrivateIpAddresses, Breadth::Some)?;
+            self.admit(&node.name, Action::ASSIGN_PRIVATE_IP_ADDRESSES, Breadth::Some)?;
             let (id, reassignment) = (&node.interface, Reassignment::Refused);
             let gone: Assigned =
                 self.vpc.assign_private_ip_addresses(self.now, id, &wanted, reassignment)?;
-            self.admit(&node.name, Action::UnassignPrivateIpAddresses, Breadth::Some)?;
+            self.admit(&node.name, Action::UNASSIGN_PRIVATE_IP_ADDRESSES, Breadth::Some)?;
             self.vpc.unassign_private_ip_addresses(self.now, id, &gone)?;
         }
         Ok(())
@@ -183,11 +183,11 @@ impl World {
     /// The oldest node gives its interface back, and is terminated.
     fn retire(&mut self) -> Result<()> {
         let Some(node) = self.nodes.pop_front() else { return Ok(()) };
-        self.admit(&node.name, Action::DetachNetworkInterface, Breadth::Some)?;
+        self.admit(&node.name, Action::DETACH_NETWORK_INTERFACE, Breadth::Some)?;
         self.vpc.detach_network_interface(self.now, &node.attachment, Detach::Orderly)?;
         self.now = self.now + PACE;
         self.vpc.advance(self.now);
-        self.admit(&node.name, Action::DeleteNetworkInterface, Breadth::Some)?;
+        self.admit(&node.name, Action::DELETE_NETWORK_INTERFACE, Breadth::Some)?;
         self.vpc.delete_network_interface(self.now, &node.interface)?;
         self.vpc.terminate_instance(self.now, &node.id)?;
         Ok(())

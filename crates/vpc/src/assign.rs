@@ -3,11 +3,24 @@
 pub use super::interface::Wanted;
 
 use super::{
-    error::Ec2Error, ids::EniId, interface::Interface, state::Vpc, subnet::PREFIX_SIZE, time::Time,
+    action::{Action, actions},
+    error::Ec2Error,
+    ids::EniId,
+    interface::Interface,
+    state::Vpc,
+    subnet::PREFIX_SIZE,
+    time::Time,
 };
 use instances::InstanceType;
 use ipnetwork::Ipv4Network;
 use std::net::Ipv4Addr;
+
+actions! {
+    /// Give an interface more addresses or prefixes.
+    ASSIGN_PRIVATE_IP_ADDRESSES = Action::new("AssignPrivateIpAddresses", 100, 5);
+    /// Take addresses or prefixes from an interface.
+    UNASSIGN_PRIVATE_IP_ADDRESSES = Action::new("UnassignPrivateIpAddresses", 100, 5);
+}
 
 /// May an address that another interface has move to this one?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

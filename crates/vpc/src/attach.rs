@@ -1,6 +1,7 @@
 //! Attaching and detaching interfaces, which takes time.
 
 use super::{
+    action::{Action, actions},
     assign::{Wanted, check_limit},
     error::Ec2Error,
     fault::Attaching,
@@ -10,6 +11,13 @@ use super::{
     state::{Due, Step, Vpc},
     time::Time,
 };
+
+actions! {
+    /// Put an interface into an instance.
+    ATTACH_NETWORK_INTERFACE = Action::new("AttachNetworkInterface", 50, 5);
+    /// Take an interface out of an instance.
+    DETACH_NETWORK_INTERFACE = Action::new("DetachNetworkInterface", 50, 5);
+}
 
 /// Device indexes begin at 0 and stay below this; no card takes more than 24 interfaces.
 pub const DEVICE_INDEXES: u32 = 32;

@@ -3,6 +3,7 @@
 pub use super::interface::CreateInterface;
 
 use super::{
+    action::{Action, actions},
     error::Ec2Error,
     groups::DEFAULT,
     ids::{EniId, Kind},
@@ -14,6 +15,15 @@ use super::{
 use net::Mac;
 use rand::Rng;
 use std::net::Ipv4Addr;
+
+actions! {
+    /// Make an interface.
+    CREATE_NETWORK_INTERFACE = Action::new("CreateNetworkInterface", 100, 5);
+    /// Remove an interface.
+    DELETE_NETWORK_INTERFACE = Action::new("DeleteNetworkInterface", 100, 5);
+    /// Change one attribute of an interface.
+    MODIFY_NETWORK_INTERFACE_ATTRIBUTE = Action::new("ModifyNetworkInterfaceAttribute", 100, 5);
+}
 
 /// Longest client token.
 const TOKEN_LENGTH: usize = 64;

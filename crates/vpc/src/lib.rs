@@ -31,6 +31,7 @@ mod lookup;
 mod new;
 mod state;
 mod subnet;
+mod table;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,7 @@ mod time;
 mod views;
 mod wires;
 
-pub use action::{Action, BucketSpec, UnknownAction};
+pub use action::{Action, BucketSpec};
 pub use check::SpecError;
 pub use error::Ec2Error;
 pub use groups::Group;
@@ -49,4 +50,5 @@ pub use lookup::{Breadth, Filter, Lookup, Page};
 pub use spec::{Launch, Spec};
 pub use state::Vpc;
 pub use subnet::Subnet;
+pub use table::UnknownAction;
 pub use time::Time;

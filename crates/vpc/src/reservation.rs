@@ -3,6 +3,7 @@
 pub use super::subnet::{CidrReservation, ReservationType};
 
 use super::{
+    action::{Action, actions},
     error::Ec2Error,
     filter::{Field, Resource, one},
     ids::Kind,
@@ -13,6 +14,15 @@ use super::{
 };
 use ipnetwork::Ipv4Network;
 use std::collections::BTreeMap;
+
+actions! {
+    /// Keep a block of a subnet for something.
+    CREATE_SUBNET_CIDR_RESERVATION = Action::new("CreateSubnetCidrReservation", 5, 1);
+    /// Keep a block of a subnet no longer.
+    DELETE_SUBNET_CIDR_RESERVATION = Action::new("DeleteSubnetCidrReservation", 50, 5);
+    /// Look the kept blocks of a subnet up.
+    GET_SUBNET_CIDR_RESERVATIONS = Action::new("GetSubnetCidrReservations", 100, 20);
+}
 
 /// What to reserve.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,17 @@
 //! Tags: words that users put on resources.
 
-use super::{error::Ec2Error, ids::Kind, state::Vpc};
+use super::{
+    action::{Action, actions},
+    error::Ec2Error,
+    ids::Kind,
+    state::Vpc,
+};
 use std::collections::BTreeMap;
+
+actions! {
+    /// Put tags on resources.
+    CREATE_TAGS = Action::new("CreateTags", 100, 10);
+}
 
 /// Tags that a resource may have.
 const TAGS_PER_RESOURCE: usize = 50;

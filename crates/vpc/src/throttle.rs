@@ -116,7 +116,7 @@ fn share(spec: &ThrottleSpec, action: Action, breadth: Breadth) -> Share {
         Breadth::Ids => !spec.ids_count_as_filter,
         Breadth::Everything => true,
     };
-    if is_everything && action.is_bounded() { Share::Everything } else { Share::Usual }
+    if is_everything && action.has_small_bucket() { Share::Everything } else { Share::Usual }
 }
 
 #[cfg(test)]
@@ -124,8 +124,8 @@ mod tests {
     use super::*;
     use crate::lookup::{Filter, Lookup};
 
-    const ATTACH: Action = Action::AttachNetworkInterface;
-    const ASSIGN: Action = Action::AssignPrivateIpAddresses;
+    const ATTACH: Action = Action::ATTACH_NETWORK_INTERFACE;
+    const ASSIGN: Action = Action::ASSIGN_PRIVATE_IP_ADDRESSES;
 
     fn at(millis: u64) -> Time {
         Time(Duration::from_millis(millis))
@@ -152,11 +152,11 @@ mod tests {
     #[test]
     fn buckets_have_the_documented_sizes() {
         check(ATTACH, Breadth::Some, 50, 5);
-        check(Action::DetachNetworkInterface, Breadth::Some, 50, 5);
+        check(Action::DETACH_NETWORK_INTERFACE, Breadth::Some, 50, 5);
         check(ASSIGN, Breadth::Some, 100, 5);
-        check(Action::DeleteNetworkInterface, Breadth::Some, 100, 5);
-        check(Action::CreateTags, Breadth::Some, 100, 10);
-        check(Action::DescribeSubnets, Breadth::Everything, 100, 20);
+        check(Action::DELETE_NETWORK_INTERFACE, Breadth::Some, 100, 5);
+        check(Action::CREATE_TAGS, Breadth::Some, 100, 10);
+        check(Action::DESCRIBE_SUBNETS, Breadth::Everything, 100, 20);
     }
 
     #[test]
@@ -167,7 +167,7 @@ mod tests {
         let filter = Filter { name: "vpc-id".into(), values: vec!["*".into()] };
         let filtered = Lookup { filters: vec![filter], ..Lookup::default() };
 
-        let action = Action::DescribeNetworkInterfaces;
+        let action = Action::DESCRIBE_NETWORK_INTERFACES;
         check(action, all.breadth(), 50, 10);
         for narrow in [ids, page, filtered] {
             check(action, narrow.breadth(), 100, 20);
@@ -180,7 +180,7 @@ mod tests {
         let ids = Lookup { ids: vec!["eni-1".into()], ..Lookup::default() };
         let mut throttle = Throttle::default();
 
-        let action = Action::DescribeNetworkInterfaces;
+        let action = Action::DESCRIBE_NETWORK_INTERFACES;
         let admit = |_: &i32| throttle.admit(&spec, at(0), action, ids.breadth());
         let taken = (0..300).filter(admit).count();
 

@@ -53,14 +53,14 @@ impl Call {
     /// EC2's name of it.
     fn action(self) -> Ec2Action {
         match self {
-            Self::Create => Ec2Action::CreateNetworkInterface,
-            Self::Attach => Ec2Action::AttachNetworkInterface,
-            Self::Modify => Ec2Action::ModifyNetworkInterfaceAttribute,
-            Self::Delete => Ec2Action::DeleteNetworkInterface,
-            Self::CreateTags => Ec2Action::CreateTags,
-            Self::DescribeInterfaces => Ec2Action::DescribeNetworkInterfaces,
-            Self::DescribeInstances => Ec2Action::DescribeInstances,
-            Self::DescribeSubnets => Ec2Action::DescribeSubnets,
+            Self::Create => Ec2Action::CREATE_NETWORK_INTERFACE,
+            Self::Attach => Ec2Action::ATTACH_NETWORK_INTERFACE,
+            Self::Modify => Ec2Action::MODIFY_NETWORK_INTERFACE_ATTRIBUTE,
+            Self::Delete => Ec2Action::DELETE_NETWORK_INTERFACE,
+            Self::CreateTags => Ec2Action::CREATE_TAGS,
+            Self::DescribeInterfaces => Ec2Action::DESCRIBE_NETWORK_INTERFACES,
+            Self::DescribeInstances => Ec2Action::DESCRIBE_INSTANCES,
+            Self::DescribeSubnets => Ec2Action::DESCRIBE_SUBNETS,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{find, paginate};
 use crate::{
+    action::{Action, actions},
     error::Ec2Error,
     filter::{Field, Resource, one, some},
     ids::Kind,
@@ -11,6 +12,13 @@ use crate::{
 };
 use instances::InstanceType;
 use std::ops::RangeInclusive;
+
+actions! {
+    /// Look instance types up.
+    DESCRIBE_INSTANCE_TYPES = Action::new("DescribeInstanceTypes", 100, 20);
+    /// Look instances up.
+    DESCRIBE_INSTANCES = Action::new("DescribeInstances", 100, 20).with_small_bucket().lagging();
+}
 
 /// Page sizes that EC2 allows for instance types.
 const TYPE_PAGE_SIZES: RangeInclusive<u32> = 5..=100;

@@ -2,6 +2,7 @@
 
 use super::{PAGE_SIZES, paginate};
 use crate::{
+    action::{Action, actions},
     error::Ec2Error,
     filter::{Field, Resource, is_plain, one, select, some},
     ids::{EniId, Kind},
@@ -10,6 +11,11 @@ use crate::{
     state::Vpc,
 };
 use std::collections::{BTreeMap, BTreeSet};
+
+actions! {
+    /// Look interfaces up.
+    DESCRIBE_NETWORK_INTERFACES = Action::new("DescribeNetworkInterfaces", 100, 20).with_small_bucket().lagging();
+}
 
 impl Vpc {
     /// `DescribeNetworkInterfaces`.

@@ -1,8 +1,8 @@
 //! Looking things up: by id, by filter, a page at a time.
 
-mod instances;
-mod interfaces;
-mod network;
+pub(crate) mod instances;
+pub(crate) mod interfaces;
+pub(crate) mod network;
 
 use super::{
     error::Ec2Error,

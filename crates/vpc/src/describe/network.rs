@@ -2,6 +2,7 @@
 
 use super::{PAGE_SIZES, find, paginate};
 use crate::{
+    action::{Action, actions},
     error::Ec2Error,
     filter::{Field, Resource, one, some},
     groups::Group,
@@ -10,6 +11,15 @@ use crate::{
     state::Vpc,
     subnet::Subnet,
 };
+
+actions! {
+    /// Look security groups up.
+    DESCRIBE_SECURITY_GROUPS = Action::new("DescribeSecurityGroups", 100, 20).with_small_bucket();
+    /// Look subnets up.
+    DESCRIBE_SUBNETS = Action::new("DescribeSubnets", 100, 20).lagging();
+    /// Look VPCs up.
+    DESCRIBE_VPCS = Action::new("DescribeVpcs", 100, 20);
+}
 
 impl Vpc {
     /// `DescribeSubnets`.

@@ -48,8 +48,8 @@ fn span(seconds: u64) -> Option<Span> {
     Some(Span(Duration::from_secs(seconds)))
 }
 
-const CREATE: Action = Action::CreateNetworkInterface;
-const DESCRIBE: Action = Action::DescribeNetworkInterfaces;
+const CREATE: Action = Action::CREATE_NETWORK_INTERFACE;
+const DESCRIBE: Action = Action::DESCRIBE_NETWORK_INTERFACES;
 
 impl World {
     /// What comes of a call of the node `a` at the world's beginning.
@@ -119,7 +119,7 @@ fn a_fault_acts_for_a_time_and_is_over() {
 fn a_fault_is_for_one_node_and_one_action_when_it_says_so() {
     let mut world = world_with(Kind::Throttle, |spec| {
         spec.node = Some("a".into());
-        spec.action = Some(Action::CreateNetworkInterface);
+        spec.action = Some(Action::CREATE_NETWORK_INTERFACE);
     });
 
     let hit = world.call(Time::ZERO, "a", CREATE);
@@ -138,7 +138,7 @@ fn a_probability_is_drawn_the_same_way_from_the_same_seed() {
         let mut faults = Faults::new(seed);
         let spec = FaultSpec { probability: Some(0.5), ..FaultSpec::new(Kind::Throttle) };
         faults.add(Time::ZERO, spec).unwrap();
-        let mut call = || faults.on_call(Time::ZERO, "a", Action::CreateTags).is_ok();
+        let mut call = || faults.on_call(Time::ZERO, "a", Action::CREATE_TAGS).is_ok();
         (0..64).map(|_| call()).collect::<Vec<_>>()
     };
     let (one, same, other) = (outcomes(1), outcomes(1), outcomes(2));
@@ -151,9 +151,9 @@ fn a_probability_is_drawn_the_same_way_from_the_same_seed() {
 
 #[test]
 fn a_denied_call_is_refused_with_iams_words() {
-    let mut world = world_with(Kind::Deny, |spec| spec.action = Some(Action::CreateTags));
+    let mut world = world_with(Kind::Deny, |spec| spec.action = Some(Action::CREATE_TAGS));
 
-    let error = world.admit(Action::CreateTags).unwrap_err();
+    let error = world.admit(Action::CREATE_TAGS).unwrap_err();
 
     assert_eq!((error.code.as_ref(), error.status), ("UnauthorizedOperation", 403));
     let user = format!("arn:aws:sts::123456789012:assumed-role/eks-node/{}", world.instance);
@@ -211,7 +211,7 @@ fn a_description_that_lags_does_not_know_what_was_just_made_and_knows_what_is_go
 fn only_descriptions_that_tell_about_interfaces_lag() {
     let mut world = world_with(Kind::DescribeLag, |_| {});
 
-    let course = world.admit(Action::DescribeVpcs).unwrap();
+    let course = world.admit(Action::DESCRIBE_VPCS).unwrap();
 
     assert_eq!(course.lag, Duration::ZERO);
     assert_eq!(world.vpc.faults(Time::ZERO)[0].acted, 0);

@@ -299,7 +299,7 @@ fn zones_have_the_same_id_in_every_account() {
 fn calls_are_throttled_over_all_nodes_together() {
     let mut world = world();
     let lookup = Lookup { max_results: Some(5), ..Lookup::default() };
-    let action = Action::DescribeNetworkInterfaces;
+    let action = Action::DESCRIBE_NETWORK_INTERFACES;
     let mut call = |now, who| world.vpc.admit(now, who, action, lookup.breadth());
 
     let first: Vec<_> = (0..50).flat_map(|_| [call(NOW, "a"), call(NOW, "b")]).collect();

@@ -71,6 +71,6 @@ mod tests {
 
         answered.sort();
 
-        assert_eq!(answered, Action::ALL);
+        assert_eq!(answered, Action::all());
     }
 }

@@ -11,8 +11,10 @@ use vpc::{
     assign::{Assigned, Reassignment, Wanted},
 };
 
-pub(super) const CALLS: &[Entry] =
-    &[(Action::AssignPrivateIpAddresses, assign), (Action::UnassignPrivateIpAddresses, unassign)];
+pub(super) const CALLS: &[Entry] = &[
+    (Action::ASSIGN_PRIVATE_IP_ADDRESSES, assign),
+    (Action::UNASSIGN_PRIVATE_IP_ADDRESSES, unassign),
+];
 
 fn assign(p: &mut Params) -> Result<Asked, Ec2Error> {
     let id = interface_id(p)?;

@@ -12,7 +12,7 @@ use vpc::{
 };
 
 pub(super) const CALLS: &[Entry] =
-    &[(Action::AttachNetworkInterface, attach), (Action::DetachNetworkInterface, detach)];
+    &[(Action::ATTACH_NETWORK_INTERFACE, attach), (Action::DETACH_NETWORK_INTERFACE, detach)];
 
 fn attach(p: &mut Params) -> Result<Asked, Ec2Error> {
     let request = Attach {

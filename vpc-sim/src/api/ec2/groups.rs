@@ -11,7 +11,7 @@ use vpc::{
     topology::{Peer, Permission, Protocol},
 };
 
-pub(super) const CALLS: &[Entry] = &[(Action::DescribeSecurityGroups, describe)];
+pub(super) const CALLS: &[Entry] = &[(Action::DESCRIBE_SECURITY_GROUPS, describe)];
 
 fn describe(p: &mut Params) -> Result<Asked, Ec2Error> {
     let mut lookup = lookup(p, "GroupId")?;

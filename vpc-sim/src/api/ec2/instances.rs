@@ -10,7 +10,7 @@ use instances::{Hypervisor, InstanceType};
 use vpc::{Action, Attachment, Ec2Error, Instance, Interface};
 
 pub(super) const CALLS: &[Entry] =
-    &[(Action::DescribeInstances, describe), (Action::DescribeInstanceTypes, describe_types)];
+    &[(Action::DESCRIBE_INSTANCES, describe), (Action::DESCRIBE_INSTANCE_TYPES, describe_types)];
 
 /// The image that every instance says it runs.
 const IMAGE_ID: &str = "ami-0123456789abcdef0";

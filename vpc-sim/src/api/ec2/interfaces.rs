@@ -15,10 +15,10 @@ use vpc::{
 };
 
 pub(super) const CALLS: &[Entry] = &[
-    (Action::CreateNetworkInterface, create),
-    (Action::DeleteNetworkInterface, delete),
-    (Action::ModifyNetworkInterfaceAttribute, modify),
-    (Action::DescribeNetworkInterfaces, describe),
+    (Action::CREATE_NETWORK_INTERFACE, create),
+    (Action::DELETE_NETWORK_INTERFACE, delete),
+    (Action::MODIFY_NETWORK_INTERFACE_ATTRIBUTE, modify),
+    (Action::DESCRIBE_NETWORK_INTERFACES, describe),
 ];
 
 /// What `TagSpecification.N.ResourceType` must be.

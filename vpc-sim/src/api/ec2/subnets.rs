@@ -12,10 +12,10 @@ use vpc::{
 };
 
 pub(super) const CALLS: &[Entry] = &[
-    (Action::DescribeSubnets, describe),
-    (Action::CreateSubnetCidrReservation, reserve),
-    (Action::DeleteSubnetCidrReservation, unreserve),
-    (Action::GetSubnetCidrReservations, reservations),
+    (Action::DESCRIBE_SUBNETS, describe),
+    (Action::CREATE_SUBNET_CIDR_RESERVATION, reserve),
+    (Action::DELETE_SUBNET_CIDR_RESERVATION, unreserve),
+    (Action::GET_SUBNET_CIDR_RESERVATIONS, reservations),
 ];
 
 /// What `TagSpecification.N.ResourceType` of a reservation must be.

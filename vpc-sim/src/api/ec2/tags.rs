@@ -7,7 +7,7 @@ use super::{
 };
 use vpc::{Action, Ec2Error};
 
-pub(super) const CALLS: &[Entry] = &[(Action::CreateTags, create)];
+pub(super) const CALLS: &[Entry] = &[(Action::CREATE_TAGS, create)];
 
 fn create(p: &mut Params) -> Result<Asked, Ec2Error> {
     let resources = p.list::<String>("ResourceId")?;

@@ -8,7 +8,7 @@ use super::{
 };
 use vpc::{Action, Ec2Error};
 
-pub(super) const CALLS: &[Entry] = &[(Action::DescribeVpcs, describe)];
+pub(super) const CALLS: &[Entry] = &[(Action::DESCRIBE_VPCS, describe)];
 
 fn describe(p: &mut Params) -> Result<Asked, Ec2Error> {
     let lookup = lookup(p, "VpcId")?;
