@@ -24,6 +24,15 @@ fn the_iam_policy_allows_exactly_the_calls_that_ipamd_makes() {
 }
 
 #[test]
+fn the_simulator_answers_every_call_that_ipamd_makes() {
+    let answered = actions(vpc::Action::names());
+
+    let unanswered = &calls(&sources(&repository().join("ipamd/src"))) - &answered;
+
+    assert_eq!(unanswered, BTreeSet::new());
+}
+
+#[test]
 fn a_call_is_found_by_the_name_of_its_method() {
     let source = "self.client\n    .assign_ipv6_addresses()\n    .network_interface_id(eni)
         let filter = described(eni); .delete_on_termination(true) .attachment_id()";

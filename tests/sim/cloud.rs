@@ -10,14 +10,11 @@ use std::{
     time::Duration,
 };
 use vpc::{
-    Ec2Error, EniId, Filter, InstanceId, Interface, Spec, Time as At, Vpc,
+    Action, Breadth, Ec2Error, EniId, InstanceId, Interface, Spec, Time as At, Vpc,
     admit::Course,
-    assign::{Assigned, Reassignment, Wanted},
-    attach::{Attach, Detach},
-    create::{Attribute, CreateInterface},
-    describe::Lookup,
+    assign::Wanted,
+    create::CreateInterface,
     fault::{FaultSpec, Kind, Listing, Reply, Span},
-    request::Request,
     spec::{GroupSpec, ImdsSpec, Latency, SubnetSpec},
 };
 
@@ -202,7 +199,8 @@ impl Cloud {
         *self.calls.entry(name).or_default() += 1;
         // `docs/references.md#ec2-latency`.
         let more = Duration::from_millis(self.dice.below(350));
-        match self.vpc.admit(At(now.0), &node_name(node), &at_the_door(name)) {
+        // No call asks for everything that there is.
+        match self.vpc.admit(At(now.0), &node_name(node), action(name), Breadth::Some) {
             Ok(course) => {
                 if course.reply == Reply::Lost {
                     self.meet("lost reply");
@@ -255,7 +253,7 @@ impl Cloud {
             Fault::LostReply => vec![FaultSpec::new(Kind::LostReply)],
             Fault::Denied => {
                 let deny = |name: &&'static str| {
-                    let action = Some(at_the_door(name).action());
+                    let action = Some(action(name));
                     FaultSpec { action, ..FaultSpec::new(Kind::Deny) }
                 };
                 CHANGES.iter().map(deny).collect()
@@ -352,35 +350,18 @@ pub(crate) fn node_name(node: usize) -> String {
 /// Calls that change something.
 const CHANGES: [&str; 7] = ["Create", "Attach", "Modify", "Assign", "Unassign", "Detach", "Delete"];
 
-/// A call as EC2's door sees it: only its action and its filter count there.
-fn at_the_door(name: &str) -> Request {
-    let id = String::new;
+/// EC2's name of a call.
+fn action(name: &str) -> Action {
     match name {
-        "Create" => Request::Create(CreateInterface::default()),
-        "Attach" => Request::Attach(Attach {
-            interface_id: id(),
-            instance_id: id(),
-            device_index: 1,
-            card_index: None,
-        }),
-        "Modify" => {
-            let attribute = Attribute::SourceDestCheck(true);
-            Request::Modify { interface_id: id(), attribute }
-        }
-        "Assign" => Request::Assign {
-            interface_id: id(),
-            wanted: Wanted::default(),
-            reassignment: Reassignment::Refused,
-        },
-        "Unassign" => Request::Unassign { interface_id: id(), gone: Assigned::default() },
-        "Detach" => Request::Detach { attachment_id: id(), how: Detach::Orderly },
-        "Delete" => Request::Delete { interface_id: id() },
-        "CountFree" => Request::DescribeSubnets(Lookup::default()),
-        _ => {
-            let filter = Filter { name: "attachment.instance-id".into(), values: vec![id()] };
-            let lookup = Lookup { filters: vec![filter], ..Lookup::default() };
-            Request::DescribeInterfaces(lookup)
-        }
+        "Create" => Action::CREATE_NETWORK_INTERFACE,
+        "Attach" => Action::ATTACH_NETWORK_INTERFACE,
+        "Modify" => Action::MODIFY_NETWORK_INTERFACE_ATTRIBUTE,
+        "Assign" => Action::ASSIGN_PRIVATE_IP_ADDRESSES,
+        "Unassign" => Action::UNASSIGN_PRIVATE_IP_ADDRESSES,
+        "Detach" => Action::DETACH_NETWORK_INTERFACE,
+        "Delete" => Action::DELETE_NETWORK_INTERFACE,
+        "CountFree" => Action::DESCRIBE_SUBNETS,
+        _ => Action::DESCRIBE_NETWORK_INTERFACES,
     }
 }
 

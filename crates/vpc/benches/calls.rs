@@ -4,7 +4,7 @@
 //! and addresses, looking at itself, and later going away. Nothing is throttled: it is the rules
 //! that are measured, not the waiting.
 
-#![expect(clippy::disallowed_methods, reason = "what is measured is time")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark looks at the clock")]
 
 use anyhow::{Context as _, Result, bail};
 use std::{
@@ -12,12 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 use vpc::{
-    Ec2Error, Filter, InstanceId, Launch, Spec, Time, Vpc,
+    Action, Breadth, Ec2Error, Filter, InstanceId, Launch, Lookup, Spec, Time, Vpc,
     assign::{Assigned, Reassignment, Wanted},
     attach::{Attach, Detach},
     create::{Attribute, CreateInterface},
-    describe::Lookup,
-    request::Request,
     spec::SubnetSpec,
     throttle::ThrottleSpec,
 };
@@ -100,9 +98,9 @@ impl World {
     }
 
     /// Takes a call in, as the API does before it carries it out.
-    fn admit(&mut self, node: &str, request: &Request) -> Result<(), Ec2Error> {
+    fn admit(&mut self, node: &str, action: Action, breadth: Breadth) -> Result<(), Ec2Error> {
         self.calls += 1;
-        self.vpc.admit(self.now, node, request).map(|_| ())
+        self.vpc.admit(self.now, node, action, breadth).map(|_| ())
     }
 
     fn boot(&mut self, number: usize) -> Result<()> {
@@ -126,7 +124,7 @@ impl World {
             client_token: Some(format!("{id}-1")),
             ..CreateInterface::default()
         };
-        self.admit(&name, &Request::Create(create.clone()))?;
+        self.admit(&name, Action::CREATE_NETWORK_INTERFACE, Breadth::Some)?;
         let interface = self.vpc.create_network_interface(self.now, &create)?.id.to_string();
         let attach = Attach {
             interface_id: interface.clone(),
@@ -134,7 +132,7 @@ impl World {
             device_index: 1,
             card_index: Some(0),
         };
-        self.admit(&name, &Request::Attach(attach.clone()))?;
+        self.admit(&name, Action::ATTACH_NETWORK_INTERFACE, Breadth::Some)?;
         let attachment = self.vpc.attach_network_interface(self.now, &attach)?.id.to_string();
         let node = Node { name, id, interface, attachment };
         self.modify(&node)?;
@@ -149,10 +147,8 @@ impl World {
     fn modify(&mut self, node: &Node) -> Result<()> {
         let attribute =
             Attribute::DeleteOnTermination { attachment_id: node.attachment.clone(), value: true };
-        let request = Request::Modify { interface_id: node.interface.clone(), attribute };
-        self.admit(&node.name, &request)?;
-        let Request::Modify { interface_id, attribute } = request else { return Ok(()) };
-        self.vpc.modify_network_interface_attribute(self.now, &interface_id, &attribute)?;
+        self.admit(&node.name, Action::MODIFY_NETWORK_INTERFACE_ATTRIBUTE, Breadth::Some)?;
+        self.vpc.modify_network_interface_attribute(self.now, &node.interface, &attribute)?;
         Ok(())
     }
 
@@ -162,8 +158,7 @@ impl World {
         let by_filter = Lookup { filters: vec![filter], ..Lookup::default() };
         let by_id = Lookup { ids: vec![node.interface.clone()], ..Lookup::default() };
         for (lookup, want) in [(by_filter, 2), (by_id, 1)] {
-            let request = Request::DescribeInterfaces(lookup.clone());
-            self.admit(&node.name, &request)?;
+            self.admit(&node.name, Action::DESCRIBE_NETWORK_INTERFACES, lookup.breadth())?;
             let found = self.vpc.describe_network_interfaces(&lookup)?.items.len();
             if found != want {
                 bail!("{found} interfaces are described, not {want}");
@@ -175,16 +170,11 @@ impl World {
     /// An address comes, and it goes; and so does a prefix.
     fn churn(&mut self, node: &Node) -> Result<()> {
         for wanted in [Wanted::Count(1), Wanted::PrefixCount(1)] {
-            let interface_id = node.interface.clone();
-            let reassignment = Reassignment::Refused;
-            let request = Request::Assign { interface_id, wanted: wanted.clone(), reassignment };
-            self.admit(&node.name, &request)?;
-            let id = &node.interface;
+            self.admit(&node.name, Action::ASSIGN_PRIVATE_IP_ADDRESSES, Breadth::Some)?;
+            let (id, reassignment) = (&node.interface, Reassignment::Refused);
             let gone: Assigned =
                 self.vpc.assign_private_ip_addresses(self.now, id, &wanted, reassignment)?;
-            let interface_id = node.interface.clone();
-            let request = Request::Unassign { interface_id, gone: gone.clone() };
-            self.admit(&node.name, &request)?;
+            self.admit(&node.name, Action::UNASSIGN_PRIVATE_IP_ADDRESSES, Breadth::Some)?;
             self.vpc.unassign_private_ip_addresses(self.now, id, &gone)?;
         }
         Ok(())
@@ -193,12 +183,11 @@ impl World {
     /// The oldest node gives its interface back, and is terminated.
     fn retire(&mut self) -> Result<()> {
         let Some(node) = self.nodes.pop_front() else { return Ok(()) };
-        let (attachment_id, how) = (node.attachment.clone(), Detach::Orderly);
-        self.admit(&node.name, &Request::Detach { attachment_id, how })?;
-        self.vpc.detach_network_interface(self.now, &node.attachment, how)?;
+        self.admit(&node.name, Action::DETACH_NETWORK_INTERFACE, Breadth::Some)?;
+        self.vpc.detach_network_interface(self.now, &node.attachment, Detach::Orderly)?;
         self.now = self.now + PACE;
         self.vpc.advance(self.now);
-        self.admit(&node.name, &Request::Delete { interface_id: node.interface.clone() })?;
+        self.admit(&node.name, Action::DELETE_NETWORK_INTERFACE, Breadth::Some)?;
         self.vpc.delete_network_interface(self.now, &node.interface)?;
         self.vpc.terminate_instance(self.now, &node.id)?;
         Ok(())

@@ -1,6 +1,5 @@
 //! Whose calls EC2 takes: access keys, and whether their signatures count.
 
-use super::Vpc;
 use serde::Deserialize;
 
 /// Who may call, and what is asked of a call's signature.
@@ -53,23 +52,5 @@ impl Default for AccessSpec {
             secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into(),
         };
         Self { signatures: Signatures::default(), keys: vec![key] }
-    }
-}
-
-impl Vpc {
-    /// Whose calls are taken.
-    #[must_use]
-    pub fn access(&self) -> &AccessSpec {
-        &self.spec.access
-    }
-
-    /// The credentials of an access key: of an instance's role, or one of the specification's.
-    #[must_use]
-    pub fn credentials_of(&self, access_key_id: &str) -> Option<Credentials<'_>> {
-        let of_role = self.instance_by_access_key(access_key_id).and_then(|it| it.role.as_ref());
-        let of_role = of_role
-            .map(|role| Credentials { secret: &role.secret_access_key, token: Some(&role.token) });
-        let given = || self.spec.access.keys.iter().find(|key| key.id == access_key_id);
-        of_role.or_else(|| given().map(|key| Credentials { secret: &key.secret, token: None }))
     }
 }

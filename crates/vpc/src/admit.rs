@@ -1,11 +1,11 @@
 //! Admission of a call before EC2's rules apply: access keys, throttling, faults.
 
 use super::{
-    Vpc,
+    action::Action,
     error::Ec2Error,
     fault::{FaultError, FaultSpec, FaultStatus, Listing, Refused, Reply},
-    lag::Lagging,
-    request::{Action, Request},
+    lookup::Breadth,
+    state::Vpc,
     time::Time,
 };
 use std::time::Duration;
@@ -33,10 +33,10 @@ impl Vpc {
         &mut self,
         now: Time,
         caller: &str,
-        request: &Request,
+        action: Action,
+        breadth: Breadth,
     ) -> Result<Course, Ec2Error> {
-        let action = request.action();
-        if !self.throttle.admit(&self.spec.throttle, now, request) {
+        if !self.throttle.admit(&self.spec.throttle, now, action, breadth) {
             return Err(Ec2Error::throttled());
         }
         let trouble =
@@ -83,15 +83,6 @@ impl Vpc {
     /// How a node's read of the list of its interfaces is answered.
     pub fn metadata_listing(&mut self, now: Time, node: &str) -> Listing {
         self.faults.on_listing(now, node)
-    }
-
-    // Only while something can lag is the past kept.
-    pub(super) fn watch_for_lag(&mut self, now: Time) {
-        match (self.faults.longest_lag(now), &self.lagging) {
-            (Some(_), None) => self.lagging = Some(Lagging::new(self.interfaces.clone())),
-            (None, Some(_)) => self.lagging = None,
-            (Some(_), Some(_)) | (None, None) => {}
-        }
     }
 
     // The text of an IAM denial, as the page "Identity and access management for Amazon EC2" and

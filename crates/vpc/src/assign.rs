@@ -1,42 +1,25 @@
 //! Assigning and unassigning secondary addresses and prefixes.
 
-use super::{PREFIX_SIZE, Vpc, error::Ec2Error, ids::EniId, interface::Interface, time::Time};
+pub use super::interface::Wanted;
+
+use super::{
+    action::{Action, actions},
+    error::Ec2Error,
+    ids::EniId,
+    interface::Interface,
+    state::Vpc,
+    subnet::PREFIX_SIZE,
+    time::Time,
+};
 use instances::InstanceType;
 use ipnetwork::Ipv4Network;
 use std::net::Ipv4Addr;
 
-/// Which secondary addresses to assign. EC2 takes exactly one of these in a call.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Wanted {
-    /// None.
-    #[default]
-    Nothing,
-    /// So many, any.
-    Count(u32),
-    /// These.
-    Addresses(Vec<Ipv4Addr>),
-    /// So many prefixes, any.
-    PrefixCount(u32),
-    /// These prefixes.
-    Prefixes(Vec<Ipv4Network>),
-}
-
-impl Wanted {
-    /// Whether it is about prefixes.
-    #[must_use]
-    pub fn is_prefixes(&self) -> bool {
-        matches!(self, Self::PrefixCount(_) | Self::Prefixes(_))
-    }
-
-    /// What it counts against the type's limit.
-    fn slots(&self) -> usize {
-        match self {
-            Self::Nothing => 0,
-            Self::Count(count) | Self::PrefixCount(count) => *count as usize,
-            Self::Addresses(addresses) => addresses.len(),
-            Self::Prefixes(prefixes) => prefixes.len(),
-        }
-    }
+actions! {
+    /// Give an interface more addresses or prefixes.
+    ASSIGN_PRIVATE_IP_ADDRESSES = Action::new("AssignPrivateIpAddresses", 100, 5);
+    /// Take addresses or prefixes from an interface.
+    UNASSIGN_PRIVATE_IP_ADDRESSES = Action::new("UnassignPrivateIpAddresses", 100, 5);
 }
 
 /// May an address that another interface has move to this one?

@@ -1,15 +1,23 @@
 //! Attaching and detaching interfaces, which takes time.
 
 use super::{
-    Due, Vpc,
+    action::{Action, actions},
     assign::{Wanted, check_limit},
     error::Ec2Error,
     fault::Attaching,
     ids::{AttachmentId, EniId, Kind},
     instance::Instance,
     interface::{Attachment, AttachmentState},
+    state::{Due, Step, Vpc},
     time::Time,
 };
+
+actions! {
+    /// Put an interface into an instance.
+    ATTACH_NETWORK_INTERFACE = Action::new("AttachNetworkInterface", 50, 5);
+    /// Take an interface out of an instance.
+    DETACH_NETWORK_INTERFACE = Action::new("DetachNetworkInterface", 50, 5);
+}
 
 /// Device indexes begin at 0 and stay below this; no card takes more than 24 interfaces.
 pub const DEVICE_INDEXES: u32 = 32;
@@ -77,8 +85,8 @@ impl Vpc {
         if let Attaching::Later(later) = self.faults.on_attach(now, &node) {
             let attached = now + self.latency().attach;
             let present = attached + self.latency().device + later;
-            self.later(attached, Due::Attached(eni.clone(), id.clone()));
-            self.later(present, Due::DevicePresent(eni.clone(), id.clone()));
+            self.later(attached, Due::Attachment(Step::Attached, eni.clone(), id.clone()));
+            self.later(present, Due::Attachment(Step::DevicePresent, eni.clone(), id.clone()));
         }
         self.interface_mut(&eni).attachment = Some(Attachment {
             id,
@@ -160,7 +168,7 @@ impl Vpc {
             return Err(Ec2Error::new("OperationNotPermitted", message));
         }
         if attachment.state == AttachmentState::Detaching && how == Detach::Orderly {
-            return Err(Ec2Error::detaching(&attachment.id));
+            return Err(being_detached(&attachment.id));
         }
         let (eni, id) = (eni.clone(), attachment.id.clone());
         if let Some(attachment) = &mut self.interface_mut(&eni).attachment {
@@ -171,8 +179,8 @@ impl Vpc {
             Detach::Forced => now,
         };
         let gone = detached.min(now + self.latency().device);
-        self.later(gone, Due::DeviceGone(eni.clone(), id.clone()));
-        self.later(detached, Due::Detached(eni.clone(), id));
+        self.later(gone, Due::Attachment(Step::DeviceGone, eni.clone(), id.clone()));
+        self.later(detached, Due::Attachment(Step::Detached, eni.clone(), id));
         self.interface_changed(now, &eni);
         Ok(())
     }
@@ -203,11 +211,7 @@ impl Vpc {
     }
 }
 
-/// What an attachment does when its time has come.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Step {
-    Attached,
-    DevicePresent,
-    DeviceGone,
-    Detached,
+fn being_detached(id: &AttachmentId) -> Ec2Error {
+    let message = format!("The network interface attachment '{id}' is being detached.");
+    Ec2Error::new("IncorrectState", message)
 }

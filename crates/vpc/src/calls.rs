@@ -141,7 +141,7 @@ impl CallFilter {
 const OTHER: &str = "other";
 
 fn count(counts: &mut BTreeMap<(String, String), CallCount>, call: &CallRecord) {
-    let is_known = call.action.parse::<super::request::Action>().is_ok();
+    let is_known = call.action.parse::<super::action::Action>().is_ok();
     let action = if is_known { call.action.as_str() } else { OTHER };
     let count = counts.entry((action.into(), call.who.clone())).or_insert_with(|| CallCount {
         action: action.into(),

@@ -1,8 +1,8 @@
 //! Whether EC2 would make what a specification describes.
 
 use super::{
-    reservation::is_block_of,
     spec::{Spec, SubnetSpec},
+    subnet::is_block_of,
 };
 use ipnetwork::Ipv4Network;
 use std::collections::BTreeSet;

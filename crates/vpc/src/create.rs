@@ -1,46 +1,32 @@
 //! Creating, changing and deleting interfaces.
 
+pub use super::interface::CreateInterface;
+
 use super::{
-    Vpc,
-    assign::Wanted,
+    action::{Action, actions},
     error::Ec2Error,
+    groups::DEFAULT,
     ids::{EniId, Kind},
     interface::Interface,
+    state::{Created, Vpc},
     tags,
     time::Time,
 };
 use net::Mac;
 use rand::Rng;
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::net::Ipv4Addr;
+
+actions! {
+    /// Make an interface.
+    CREATE_NETWORK_INTERFACE = Action::new("CreateNetworkInterface", 100, 5);
+    /// Remove an interface.
+    DELETE_NETWORK_INTERFACE = Action::new("DeleteNetworkInterface", 100, 5);
+    /// Change one attribute of an interface.
+    MODIFY_NETWORK_INTERFACE_ATTRIBUTE = Action::new("ModifyNetworkInterfaceAttribute", 100, 5);
+}
 
 /// Longest client token.
 const TOKEN_LENGTH: usize = 64;
-
-/// What to create.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CreateInterface {
-    /// The subnet.
-    pub subnet_id: String,
-    /// Its description.
-    pub description: String,
-    /// Security groups; empty for the VPC's default group.
-    pub groups: Vec<String>,
-    /// The primary address; any when absent.
-    pub primary: Option<Ipv4Addr>,
-    /// Secondary addresses or prefixes.
-    pub wanted: Wanted,
-    /// Tags.
-    pub tags: BTreeMap<String, String>,
-    /// A second call with the same token creates nothing.
-    pub client_token: Option<String>,
-}
-
-/// What a client token was used for.
-#[derive(Clone, Debug)]
-pub(super) struct Created {
-    request: CreateInterface,
-    id: EniId,
-}
 
 /// One attribute of an interface, as `ModifyNetworkInterfaceAttribute` changes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,5 +227,27 @@ impl Vpc {
         }
         self.interface_changed(now, &id);
         Ok(())
+    }
+
+    /// Group ids that exist and are not too many; the default group for none.
+    fn resolve_groups(&self, ids: &[String]) -> Result<Vec<String>, Ec2Error> {
+        if ids.is_empty() {
+            let default = self.groups.values().find(|group| group.name == DEFAULT);
+            return Ok(default.map(|group| group.id.clone()).into_iter().collect());
+        }
+        if let Some(id) = ids.iter().find(|id| !self.groups.contains_key(*id)) {
+            return Err(Kind::Group.unknown(id));
+        }
+        let mut unique: Vec<String> = Vec::new();
+        for id in ids {
+            if !unique.contains(id) {
+                unique.push(id.clone());
+            }
+        }
+        if unique.len() > self.spec.quotas.groups_per_interface {
+            let message = "The maximum number of security groups per interface has been reached.";
+            return Err(Ec2Error::new("SecurityGroupsPerInterfaceLimitExceeded", message));
+        }
+        Ok(unique)
     }
 }

@@ -1,6 +1,5 @@
 //! What EC2 answers when it refuses.
 
-use super::ids::AttachmentId;
 use std::{borrow::Cow, net::Ipv4Addr};
 
 /// A refusal: the code that clients branch on, the text, and the HTTP status.
@@ -112,12 +111,5 @@ impl Ec2Error {
 
     pub(super) fn outside_subnet(address: Ipv4Addr) -> Self {
         Self::invalid(format!("Address {address} does not fall within the subnet's address range"))
-    }
-
-    pub(super) fn detaching(id: &AttachmentId) -> Self {
-        Self::new(
-            "IncorrectState",
-            format!("The network interface attachment '{id}' is being detached."),
-        )
     }
 }

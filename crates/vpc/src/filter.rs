@@ -1,19 +1,10 @@
 //! Filters of `Describe…`: values are alternatives, filters must all match, `*` and `?` stand in.
 
-use super::{Vpc, error::Ec2Error};
+use super::{error::Ec2Error, lookup::Filter, state::Vpc};
 use std::collections::BTreeMap;
 
 /// Most values that all filters of a call may have together.
 const VALUES: usize = 200;
-
-/// One filter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter {
-    /// What to look at.
-    pub name: String,
-    /// Patterns, one of which must match.
-    pub values: Vec<String>,
-}
 
 /// What a field of a resource holds; none, one or many values.
 pub(super) type Field<T> = fn(&Vpc, &T) -> Vec<String>;
@@ -25,6 +16,16 @@ pub(super) trait Resource: Sized {
 
     /// The field of a filter, if there is such a filter.
     fn field(name: &str) -> Option<Field<Self>>;
+}
+
+/// A field with one value.
+pub(super) fn one(value: impl ToString) -> Vec<String> {
+    vec![value.to_string()]
+}
+
+/// A field that may have no value.
+pub(super) fn some(value: Option<impl ToString>) -> Vec<String> {
+    value.map(|value| value.to_string()).into_iter().collect()
 }
 
 enum Subject<'a, T> {

@@ -1,4 +1,4 @@
-//! A network interface: what EC2 knows about it.
+//! A network interface: what EC2 knows about it, and what it is asked to make.
 
 use super::{
     ids::{AttachmentId, EniId, InstanceId},
@@ -6,7 +6,7 @@ use super::{
 };
 use ipnetwork::Ipv4Network;
 use net::Mac;
-use std::net::Ipv4Addr;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,59 @@ pub enum AttachmentState {
     Attached,
     /// `detaching`.
     Detaching,
+}
+
+/// What to create.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CreateInterface {
+    /// The subnet.
+    pub subnet_id: String,
+    /// Words for people.
+    pub description: String,
+    /// Security groups; empty for the VPC's default group.
+    pub groups: Vec<String>,
+    /// The primary address; any when absent.
+    pub primary: Option<Ipv4Addr>,
+    /// Secondary addresses or prefixes.
+    pub wanted: Wanted,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+    /// A second call with the same token creates nothing.
+    pub client_token: Option<String>,
+}
+
+/// Which secondary addresses to assign. EC2 takes exactly one of these in a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// None.
+    #[default]
+    Nothing,
+    /// So many, any.
+    Count(u32),
+    /// These.
+    Addresses(Vec<Ipv4Addr>),
+    /// So many prefixes, any.
+    PrefixCount(u32),
+    /// These prefixes.
+    Prefixes(Vec<Ipv4Network>),
+}
+
+impl Wanted {
+    /// Whether it is about prefixes.
+    #[must_use]
+    pub fn is_prefixes(&self) -> bool {
+        matches!(self, Self::PrefixCount(_) | Self::Prefixes(_))
+    }
+
+    /// What it counts against the type's limit.
+    pub(super) fn slots(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Count(count) | Self::PrefixCount(count) => *count as usize,
+            Self::Addresses(addresses) => addresses.len(),
+            Self::Prefixes(prefixes) => prefixes.len(),
+        }
+    }
 }
 
 impl AttachmentState {

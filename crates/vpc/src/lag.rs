@@ -1,6 +1,6 @@
 //! Reads that lag behind writes: interfaces as they were some time ago.
 
-use super::{Vpc, ids::EniId, interface::Interface, time::Time};
+use super::{ids::EniId, interface::Interface, time::Time};
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
@@ -19,7 +19,13 @@ impl Lagging {
         Self { base, changes: VecDeque::new() }
     }
 
-    fn record(&mut self, now: Time, longest: Duration, id: &EniId, interface: Option<Interface>) {
+    pub(super) fn record(
+        &mut self,
+        now: Time,
+        longest: Duration,
+        id: &EniId,
+        interface: Option<Interface>,
+    ) {
         self.changes.push_back((now, id.clone(), interface));
         let is_old = |(at, _, _): &mut (Time, EniId, Option<Interface>)| *at + longest <= now;
         while let Some((_, id, interface)) = self.changes.pop_front_if(is_old) {
@@ -27,7 +33,7 @@ impl Lagging {
         }
     }
 
-    fn at(&self, time: Time) -> BTreeMap<EniId, Interface> {
+    pub(super) fn at(&self, time: Time) -> BTreeMap<EniId, Interface> {
         let mut interfaces = self.base.clone();
         for (_, id, interface) in self.changes.iter().take_while(|(at, _, _)| *at <= time) {
             put(&mut interfaces, id.clone(), interface.clone());
@@ -41,24 +47,4 @@ fn put(interfaces: &mut BTreeMap<EniId, Interface>, id: EniId, interface: Option
         Some(interface) => interfaces.insert(id, interface),
         None => interfaces.remove(&id),
     };
-}
-
-impl Vpc {
-    /// An interface was made, changed or removed.
-    pub(super) fn remember(&mut self, now: Time, id: &EniId) {
-        let Some(lagging) = &mut self.lagging else { return };
-        match self.faults.longest_lag(now) {
-            Some(longest) => {
-                lagging.record(now, longest, id, self.interfaces.get(id).cloned());
-            }
-            None => self.lagging = None,
-        }
-    }
-
-    /// Interfaces as a read sees them that lags so much; none when that is as they are.
-    #[must_use]
-    pub fn interfaces_as_of(&self, now: Time, lag: Duration) -> Option<BTreeMap<EniId, Interface>> {
-        let lagging = self.lagging.as_ref().filter(|_| !lag.is_zero())?;
-        Some(lagging.at(Time(now.0.saturating_sub(lag))))
-    }
 }

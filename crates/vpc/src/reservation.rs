@@ -1,52 +1,27 @@
 //! Subnet CIDR reservations: blocks of a subnet that addresses do not come from by themselves.
 
-use super::{Subnet, Vpc, describe::Lookup, describe::Page, error::Ec2Error, ids::Kind, tags};
+pub use super::subnet::{CidrReservation, ReservationType};
+
+use super::{
+    action::{Action, actions},
+    error::Ec2Error,
+    filter::{Field, Resource, one},
+    ids::Kind,
+    lookup::{Lookup, Page},
+    state::Vpc,
+    subnet::{Subnet, is_block_of},
+    tags,
+};
 use ipnetwork::Ipv4Network;
-use serde::Deserialize;
-use std::{collections::BTreeMap, str::FromStr};
+use std::collections::BTreeMap;
 
-/// What a reserved block is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ReservationType {
-    /// For prefixes, which come from here first.
-    Prefix,
-    /// For addresses and prefixes that are asked for by name.
-    Explicit,
-}
-
-impl ReservationType {
-    /// Its name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Prefix => "prefix",
-            Self::Explicit => "explicit",
-        }
-    }
-}
-
-impl FromStr for ReservationType {
-    type Err = ();
-
-    fn from_str(name: &str) -> Result<Self, ()> {
-        [Self::Prefix, Self::Explicit].into_iter().find(|it| it.as_str() == name).ok_or(())
-    }
-}
-
-/// A reserved block of a subnet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CidrReservation {
-    /// Its id: `scr-0…`.
-    pub id: String,
-    /// Id of the subnet.
-    pub subnet_id: String,
-    /// The block.
-    pub cidr: Ipv4Network,
-    /// What it is for.
-    pub kind: ReservationType,
-    /// Words for people.
-    pub description: String,
+actions! {
+    /// Keep a block of a subnet for something.
+    CREATE_SUBNET_CIDR_RESERVATION = Action::new("CreateSubnetCidrReservation", 5, 1);
+    /// Keep a block of a subnet no longer.
+    DELETE_SUBNET_CIDR_RESERVATION = Action::new("DeleteSubnetCidrReservation", 50, 5);
+    /// Look the kept blocks of a subnet up.
+    GET_SUBNET_CIDR_RESERVATIONS = Action::new("GetSubnetCidrReservations", 100, 20);
 }
 
 /// What to reserve.
@@ -131,9 +106,16 @@ impl Vpc {
     }
 }
 
-/// Whether a block is canonical and inside of another one.
-pub(super) fn is_block_of(whole: Ipv4Network, block: Ipv4Network) -> bool {
-    block.ip() == block.network()
-        && whole.contains(block.network())
-        && whole.contains(block.broadcast())
+impl Resource for CidrReservation {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn field(name: &str) -> Option<Field<Self>> {
+        Some(match name {
+            "subnet-id" => |_, reservation| one(&reservation.subnet_id),
+            "reservationType" => |_, reservation| one(reservation.kind.as_str()),
+            _ => return None,
+        })
+    }
 }

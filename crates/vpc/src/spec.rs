@@ -1,6 +1,6 @@
 //! The description of a VPC, in a world file or a test.
 
-use super::{access::AccessSpec, reservation::ReservationType, throttle::ThrottleSpec};
+use super::{access::AccessSpec, subnet::ReservationType, throttle::ThrottleSpec};
 use crate::topology::Protocol;
 use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Deserializer};

@@ -1,12 +1,17 @@
 //! The addresses of a subnet: who has which, and which one is next.
 
-use super::{PREFIX_SIZE, ids::EniId, interface::Interface, reservation::ReservationType};
+use super::{ids::EniId, interface::Interface};
 use ipnetwork::Ipv4Network;
 use rand::{Rng, seq::IteratorRandom};
+use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
+    str::FromStr,
 };
+
+/// Addresses in a prefix that EC2 delegates over IPv4: a /28.
+pub(super) const PREFIX_SIZE: u32 = 16;
 
 /// Addresses at the beginning of a subnet that nobody gets: the network, the router, DNS, and one
 /// for the future. The last address is the fifth.
@@ -29,6 +34,50 @@ pub struct Subnet {
     /// Instances launched here get a public address.
     pub public_ips: bool,
     pub(super) space: Space,
+}
+
+/// What a reserved block is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReservationType {
+    /// For prefixes, which come from here first.
+    Prefix,
+    /// For addresses and prefixes that are asked for by name.
+    Explicit,
+}
+
+impl ReservationType {
+    /// Its name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Prefix => "prefix",
+            Self::Explicit => "explicit",
+        }
+    }
+}
+
+impl FromStr for ReservationType {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        [Self::Prefix, Self::Explicit].into_iter().find(|it| it.as_str() == name).ok_or(())
+    }
+}
+
+/// A reserved block of a subnet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CidrReservation {
+    /// Its id: `scr-0…`.
+    pub id: String,
+    /// Id of the subnet.
+    pub subnet_id: String,
+    /// The block.
+    pub cidr: Ipv4Network,
+    /// What it is for.
+    pub kind: ReservationType,
+    /// Words for people.
+    pub description: String,
 }
 
 impl Subnet {
@@ -205,6 +254,13 @@ impl Space {
 
 fn blocks(first: u32, last: u32) -> impl Iterator<Item = u32> {
     (first..=last).step_by(PREFIX_SIZE as usize)
+}
+
+/// Whether a block is canonical and inside of another one.
+pub(super) fn is_block_of(whole: Ipv4Network, block: Ipv4Network) -> bool {
+    block.ip() == block.network()
+        && whole.contains(block.network())
+        && whole.contains(block.broadcast())
 }
 
 #[cfg(test)]

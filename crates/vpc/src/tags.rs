@@ -1,7 +1,17 @@
 //! Tags: words that users put on resources.
 
-use super::{Vpc, error::Ec2Error, ids::Kind};
+use super::{
+    action::{Action, actions},
+    error::Ec2Error,
+    ids::Kind,
+    state::Vpc,
+};
 use std::collections::BTreeMap;
+
+actions! {
+    /// Put tags on resources.
+    CREATE_TAGS = Action::new("CreateTags", 100, 10);
+}
 
 /// Tags that a resource may have.
 const TAGS_PER_RESOURCE: usize = 50;
@@ -32,16 +42,6 @@ impl Vpc {
             self.tags.entry(id.clone()).or_default().extend(tags.clone());
         }
         Ok(())
-    }
-
-    /// The tags of a resource.
-    #[must_use]
-    pub fn tags(&self, id: &str) -> Option<&BTreeMap<String, String>> {
-        self.tags.get(id)
-    }
-
-    pub(super) fn tag(&mut self, id: &str, key: &str, value: &str) {
-        self.tags.entry(id.into()).or_default().insert(key.into(), value.into());
     }
 
     fn check_resource(&self, id: &str) -> Result<(), Ec2Error> {

@@ -1,54 +1,15 @@
 //! How many calls EC2 takes: a bucket of tokens for each action, per account and region.
 
 use super::{
-    request::{Action, Request},
+    action::{Action, BucketSpec},
+    lookup::Breadth,
     time::Time,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::{collections::BTreeMap, time::Duration};
 
 /// The part of a token that a bucket counts in: a whole one refills exactly in a whole second.
 const PARTS: u64 = 1_000_000_000;
-
-/// How a bucket fills: as much as it can hold at the beginning, and so much a second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BucketSpec {
-    /// Most tokens: the calls of a burst.
-    pub capacity: u32,
-    /// Tokens a second.
-    pub refill: u32,
-}
-
-impl BucketSpec {
-    const fn new(capacity: u32, refill: u32) -> Self {
-        Self { capacity, refill }
-    }
-
-    // EC2 API throttling, "Request token bucket sizes and refill rates".
-    fn of(action: Action) -> Self {
-        match action {
-            Action::CreateNetworkInterface
-            | Action::DeleteNetworkInterface
-            | Action::ModifyNetworkInterfaceAttribute
-            | Action::AssignPrivateIpAddresses
-            | Action::UnassignPrivateIpAddresses => Self::new(100, 5),
-            // "All other mutating actions".
-            Action::AttachNetworkInterface
-            | Action::DetachNetworkInterface
-            | Action::DeleteSubnetCidrReservation => Self::new(50, 5),
-            Action::CreateSubnetCidrReservation => Self::new(5, 1),
-            Action::CreateTags => Self::new(100, 10),
-            Action::DescribeInstances
-            | Action::DescribeInstanceTypes
-            | Action::DescribeNetworkInterfaces
-            | Action::DescribeSecurityGroups
-            | Action::DescribeSubnets
-            | Action::DescribeVpcs
-            | Action::GetSubnetCidrReservations => Self::new(100, 20),
-        }
-    }
-}
 
 /// How calls are throttled.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -73,7 +34,7 @@ impl Default for ThrottleSpec {
             enabled: true,
             ids_count_as_filter: true,
             refusals_cost: false,
-            unfiltered: BucketSpec::new(50, 10),
+            unfiltered: BucketSpec { capacity: 50, refill: 10 },
             actions: BTreeMap::new(),
         }
     }
@@ -87,18 +48,18 @@ impl ThrottleSpec {
     }
 }
 
-/// How much a call looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Breadth {
-    /// What it names.
-    Some,
-    /// Everything, in one answer.
-    Everything,
-}
-
 /// The buckets.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Throttle(BTreeMap<(Action, Breadth), Bucket>);
+pub(super) struct Throttle(BTreeMap<(Action, Share), Bucket>);
+
+/// Which of an action's buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Share {
+    /// Of most calls.
+    Usual,
+    /// Of those that ask for everything.
+    Everything,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
@@ -108,19 +69,23 @@ struct Bucket {
 
 impl Throttle {
     /// Takes a token for a call; false when there is none.
-    pub(super) fn admit(&mut self, spec: &ThrottleSpec, now: Time, request: &Request) -> bool {
+    pub(super) fn admit(
+        &mut self,
+        spec: &ThrottleSpec,
+        now: Time,
+        action: Action,
+        breadth: Breadth,
+    ) -> bool {
         if !spec.enabled {
             return true;
         }
-        let (action, breadth) = (request.action(), breadth(spec, request));
-        let size = match breadth {
-            Breadth::Everything => spec.unfiltered,
-            Breadth::Some => {
-                spec.actions.get(&action).copied().unwrap_or_else(|| BucketSpec::of(action))
-            }
+        let share = share(spec, action, breadth);
+        let size = match share {
+            Share::Everything => spec.unfiltered,
+            Share::Usual => spec.actions.get(&action).copied().unwrap_or_else(|| action.bucket()),
         };
         let full = u64::from(size.capacity) * PARTS;
-        let bucket = self.0.entry((action, breadth)).or_insert(Bucket { parts: full, filled: now });
+        let bucket = self.0.entry((action, share)).or_insert(Bucket { parts: full, filled: now });
         let elapsed = now.0.saturating_sub(bucket.filled.0);
         bucket.parts = bucket.parts.saturating_add(refill(size, elapsed)).min(full);
         bucket.filled = bucket.filled.max(now);
@@ -145,82 +110,54 @@ fn refill(size: BucketSpec, elapsed: Duration) -> u64 {
     nanos.saturating_mul(size.refill.into())
 }
 
-// The same page, "Unfiltered and unpaginated non-mutating actions": these have a bucket of their
-// own; of the others, such as DescribeSubnets, there are few.
-fn breadth(spec: &ThrottleSpec, request: &Request) -> Breadth {
-    let has_small_bucket = matches!(
-        request.action(),
-        Action::DescribeInstances
-            | Action::DescribeNetworkInterfaces
-            | Action::DescribeSecurityGroups
-    );
-    let Some(lookup) = request.lookup().filter(|_| has_small_bucket) else { return Breadth::Some };
-    let is_narrow = !lookup.filters.is_empty()
-        || lookup.max_results.is_some()
-        || lookup.next_token.is_some()
-        || (spec.ids_count_as_filter && !lookup.ids.is_empty());
-    if is_narrow { Breadth::Some } else { Breadth::Everything }
+fn share(spec: &ThrottleSpec, action: Action, breadth: Breadth) -> Share {
+    let is_everything = match breadth {
+        Breadth::Some => false,
+        Breadth::Ids => !spec.ids_count_as_filter,
+        Breadth::Everything => true,
+    };
+    if is_everything && action.has_small_bucket() { Share::Everything } else { Share::Usual }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        Filter,
-        assign::{Reassignment, Wanted},
-        attach::{Attach, Detach},
-        describe::Lookup,
-    };
+    use crate::lookup::{Filter, Lookup};
 
-    fn attach() -> Request {
-        Request::Attach(Attach {
-            interface_id: "eni-1".into(),
-            instance_id: "i-1".into(),
-            device_index: 1,
-            card_index: Some(0),
-        })
-    }
-
-    fn assign() -> Request {
-        Request::Assign {
-            interface_id: "eni-1".into(),
-            wanted: Wanted::Count(1),
-            reassignment: Reassignment::Refused,
-        }
-    }
+    const ATTACH: Action = Action::ATTACH_NETWORK_INTERFACE;
+    const ASSIGN: Action = Action::ASSIGN_PRIVATE_IP_ADDRESSES;
 
     fn at(millis: u64) -> Time {
         Time(Duration::from_millis(millis))
     }
 
     /// How many of many calls at one moment are taken.
-    fn burst(throttle: &mut Throttle, spec: &ThrottleSpec, now: Time, request: &Request) -> usize {
-        (0..300).filter(|_| throttle.admit(spec, now, request)).count()
+    fn burst(throttle: &mut Throttle, spec: &ThrottleSpec, now: Time, action: Action) -> usize {
+        (0..300).filter(|_| throttle.admit(spec, now, action, Breadth::Some)).count()
     }
 
     #[track_caller]
-    fn check(request: &Request, capacity: usize, a_second: usize) {
+    fn check(action: Action, breadth: Breadth, capacity: usize, a_second: usize) {
         let (mut throttle, spec) = (Throttle::default(), ThrottleSpec::default());
+        let mut burst =
+            |now| (0..300).filter(|_| throttle.admit(&spec, at(now), action, breadth)).count();
 
-        let first = burst(&mut throttle, &spec, at(0), request);
-        let after_a_second = burst(&mut throttle, &spec, at(1000), request);
-        let much_later = burst(&mut throttle, &spec, at(1_000_000), request);
+        let first = burst(0);
+        let after_a_second = burst(1000);
+        let much_later = burst(1_000_000);
 
         let found = (first, after_a_second, much_later);
-        assert_eq!(found, (capacity, a_second, capacity), "{request:?}");
+        assert_eq!(found, (capacity, a_second, capacity), "{action:?} {breadth:?}");
     }
 
     #[test]
     fn buckets_have_the_documented_sizes() {
-        let interface_id = || "eni-1".to_owned();
-        let detach = Request::Detach { attachment_id: "a".into(), how: Detach::Orderly };
-        let tags = Request::CreateTags { resources: Vec::new(), tags: BTreeMap::new() };
-        check(&attach(), 50, 5);
-        check(&detach, 50, 5);
-        check(&assign(), 100, 5);
-        check(&Request::Delete { interface_id: interface_id() }, 100, 5);
-        check(&tags, 100, 10);
-        check(&Request::DescribeSubnets(Lookup::default()), 100, 20);
+        check(ATTACH, Breadth::Some, 50, 5);
+        check(Action::DETACH_NETWORK_INTERFACE, Breadth::Some, 50, 5);
+        check(ASSIGN, Breadth::Some, 100, 5);
+        check(Action::DELETE_NETWORK_INTERFACE, Breadth::Some, 100, 5);
+        check(Action::CREATE_TAGS, Breadth::Some, 100, 10);
+        check(Action::DESCRIBE_SUBNETS, Breadth::Everything, 100, 20);
     }
 
     #[test]
@@ -231,9 +168,10 @@ mod tests {
         let filter = Filter { name: "vpc-id".into(), values: vec!["*".into()] };
         let filtered = Lookup { filters: vec![filter], ..Lookup::default() };
 
-        check(&Request::DescribeInterfaces(all), 50, 10);
+        let action = Action::DESCRIBE_NETWORK_INTERFACES;
+        check(action, all.breadth(), 50, 10);
         for narrow in [ids, page, filtered] {
-            check(&Request::DescribeInterfaces(narrow), 100, 20);
+            check(action, narrow.breadth(), 100, 20);
         }
     }
 
@@ -243,7 +181,9 @@ mod tests {
         let ids = Lookup { ids: vec!["eni-1".into()], ..Lookup::default() };
         let mut throttle = Throttle::default();
 
-        let taken = burst(&mut throttle, &spec, at(0), &Request::DescribeInterfaces(ids));
+        let action = Action::DESCRIBE_NETWORK_INTERFACES;
+        let admit = |_: &i32| throttle.admit(&spec, at(0), action, ids.breadth());
+        let taken = (0..300).filter(admit).count();
 
         assert_eq!(taken, 50);
     }
@@ -252,8 +192,8 @@ mod tests {
     fn each_action_has_its_own_bucket() {
         let (mut throttle, spec) = (Throttle::default(), ThrottleSpec::default());
 
-        let attached = burst(&mut throttle, &spec, at(0), &attach());
-        let assigned = burst(&mut throttle, &spec, at(0), &assign());
+        let attached = burst(&mut throttle, &spec, at(0), ATTACH);
+        let assigned = burst(&mut throttle, &spec, at(0), ASSIGN);
 
         assert_eq!((attached, assigned), (50, 100));
     }
@@ -261,10 +201,10 @@ mod tests {
     #[test]
     fn a_bucket_refills_continuously() {
         let (mut throttle, spec) = (Throttle::default(), ThrottleSpec::default());
-        burst(&mut throttle, &spec, at(0), &attach());
+        burst(&mut throttle, &spec, at(0), ATTACH);
 
-        let too_early = throttle.admit(&spec, at(199), &attach());
-        let in_time = throttle.admit(&spec, at(200), &attach());
+        let too_early = throttle.admit(&spec, at(199), ATTACH, Breadth::Some);
+        let in_time = throttle.admit(&spec, at(200), ATTACH, Breadth::Some);
 
         assert_eq!((too_early, in_time), (false, true));
     }
@@ -275,9 +215,11 @@ mod tests {
         let costly = ThrottleSpec { refusals_cost: true, ..ThrottleSpec::default() };
         let taken = |spec: &ThrottleSpec| {
             let mut throttle = Throttle::default();
-            burst(&mut throttle, spec, at(0), &attach());
+            burst(&mut throttle, spec, at(0), ATTACH);
             // A call every tenth of a second, where a token takes two.
-            (1..=20).filter(|tenths| throttle.admit(spec, at(tenths * 100), &attach())).count()
+            let admit =
+                |tenths: &u64| throttle.admit(spec, at(tenths * 100), ATTACH, Breadth::Some);
+            (1..=20).filter(admit).count()
         };
 
         assert_eq!((taken(&free), taken(&costly)), (10, 0));
@@ -288,7 +230,7 @@ mod tests {
         let text = "actions = { AttachNetworkInterface = { capacity = 2, refill = 1 } }";
         let small: ThrottleSpec = toml::from_str(text).unwrap();
         let off: ThrottleSpec = toml::from_str("enabled = false").unwrap();
-        let taken = |spec| burst(&mut Throttle::default(), spec, at(0), &attach());
+        let taken = |spec| burst(&mut Throttle::default(), spec, at(0), ATTACH);
 
         assert_eq!((taken(&small), taken(&off)), (2, 300));
         let error =

@@ -1,6 +1,6 @@
 //! The part of the VPC's state that becomes wires.
 
-use super::{Vpc, interface::Interface};
+use super::{attach::DEVICE_INDEXES, groups, interface::Interface, state::Vpc};
 use crate::topology::{Eni, Group, Topology};
 
 /// Linux names the first interface of a Nitro machine after PCI slot 5.
@@ -10,7 +10,7 @@ impl Vpc {
     /// What the fabric must build now: interfaces whose device is in a node.
     #[must_use]
     pub fn topology(&self) -> Topology {
-        let group = |group: &super::Group| Group {
+        let group = |group: &groups::Group| Group {
             ingress: group.ingress.clone(),
             egress: group.egress.clone(),
         };
@@ -30,9 +30,7 @@ impl Vpc {
     fn wire(&self, interface: &Interface) -> Option<Eni> {
         let attachment = interface.attachment.as_ref().filter(|at| at.device_present)?;
         let instance = self.instances.get(&attachment.instance_id)?;
-        let slot = FIRST_SLOT
-            + attachment.card_index * super::attach::DEVICE_INDEXES
-            + attachment.device_index;
+        let slot = FIRST_SLOT + attachment.card_index * DEVICE_INDEXES + attachment.device_index;
         Some(Eni {
             node: instance.node.clone(),
             device: format!("ens{slot}"),

@@ -11,8 +11,8 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use vpc::{
+    Action,
     fault::{FaultSpec, FaultStatus, Kind, Span},
-    request::Action,
 };
 
 #[derive(Debug, Subcommand)]
@@ -125,6 +125,6 @@ fn kinds() -> impl TypedValueParser<Value = Kind> {
 
 /// Names of actions.
 pub(super) fn actions() -> impl TypedValueParser<Value = Action> {
-    PossibleValuesParser::new(Action::ALL.map(Action::as_str))
+    PossibleValuesParser::new(Action::names())
         .map(|name| name.parse::<Action>().expect("the parser lets only names of actions through"))
 }

@@ -16,7 +16,7 @@ use clap_complete::Shell;
 use fault::FaultCommand;
 use ipnetwork::Ipv4Network;
 use std::{collections::BTreeMap, ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
-use vpc::{calls::CallFilter, fault::Span, request::Action};
+use vpc::{Action, calls::CallFilter, fault::Span};
 
 /// The world that is meant when none is named.
 const DEFAULT_NAME: &str = "default";

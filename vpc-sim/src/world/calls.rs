@@ -5,9 +5,9 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use vpc::{
+    Action,
     admit::OUTSIDE,
     calls::{CallCount, CallFilter, CallRecord},
-    request::Action,
 };
 
 /// A call of EC2.

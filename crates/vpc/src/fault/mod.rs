@@ -10,7 +10,7 @@ mod tests;
 
 pub use spec::{FaultError, FaultSpec, Kind, Span};
 
-use super::{error::Ec2Error, request::Action, time::Time};
+use super::{action::Action, error::Ec2Error, time::Time};
 use effect::{Effect, OnAttach, OnCall, OnList, OnShow};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use serde::{Deserialize, Serialize};
@@ -23,14 +23,6 @@ const CHAOS_PROBABILITY: f64 = 0.1;
 /// How much later and how much longer things are in `chaos`: a third of what was seen, so that
 /// what waits for them still gets on.
 const CHAOS_LAG: Duration = Duration::from_secs(3);
-
-/// Whether answers to an action tell about interfaces, and so can lag behind.
-fn can_lag(action: Action) -> bool {
-    matches!(
-        action,
-        Action::DescribeNetworkInterfaces | Action::DescribeInstances | Action::DescribeSubnets
-    )
-}
 
 /// A fault, as it is now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -184,7 +176,7 @@ impl Faults {
         let mut trouble = Trouble { factor: 1, lag: Duration::ZERO, reply: Reply::Sent };
         let about = |fault: &FaultSpec| fault.action.is_none_or(|wanted| wanted == action);
         for effect in self.strike(now, caller, about, |effect, rng| match effect {
-            Effect::Call(OnCall::DescribeLag(_)) if !can_lag(action) => None,
+            Effect::Call(OnCall::DescribeLag(_)) if !action.can_lag() => None,
             Effect::Call(effect) => Some(effect.clone()),
             Effect::Chaos => chaos_of_calls(action).choose(rng).cloned(),
             Effect::Attach(_) | Effect::Show(_) | Effect::Read | Effect::List(_) => None,
@@ -316,7 +308,7 @@ fn chaos_of_calls(action: Action) -> Vec<OnCall> {
         OnCall::LostReply,
         OnCall::Slow(effect::FACTOR),
     ];
-    if can_lag(action) {
+    if action.can_lag() {
         effects.push(OnCall::DescribeLag(CHAOS_LAG));
     }
     effects

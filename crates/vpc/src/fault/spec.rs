@@ -1,6 +1,6 @@
 //! The description of a fault, in a world file or on the command line.
 
-use crate::request::Action;
+use crate::action::Action;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{fmt, str::FromStr, time::Duration};
 

@@ -3,10 +3,10 @@
 use super::*;
 use crate::{
     EniId, InstanceId, Launch, Spec, Vpc,
+    admit::Course,
     attach::{Attach, Detach},
     create::CreateInterface,
-    describe::Lookup,
-    request::Request,
+    lookup::{Breadth, Lookup},
     throttle::ThrottleSpec,
 };
 
@@ -48,23 +48,23 @@ fn span(seconds: u64) -> Option<Span> {
     Some(Span(Duration::from_secs(seconds)))
 }
 
-fn create(subnet_id: &str) -> Request {
-    Request::Create(CreateInterface { subnet_id: subnet_id.into(), ..CreateInterface::default() })
-}
-
-fn describe() -> Request {
-    Request::DescribeInterfaces(Lookup::default())
-}
+const CREATE: Action = Action::CREATE_NETWORK_INTERFACE;
+const DESCRIBE: Action = Action::DESCRIBE_NETWORK_INTERFACES;
 
 impl World {
-    fn call(&mut self, now: Time, who: &str, request: &Request) -> Result<(), String> {
-        self.vpc.admit(now, who, request).map(|_| ()).map_err(|error| error.code.into_owned())
+    /// What comes of a call of the node `a` at the world's beginning.
+    fn admit(&mut self, action: Action) -> Result<Course, Ec2Error> {
+        self.vpc.admit(Time::ZERO, "a", action, Breadth::Everything)
+    }
+
+    fn call(&mut self, now: Time, who: &str, action: Action) -> Result<(), String> {
+        let result = self.vpc.admit(now, who, action, Breadth::Everything);
+        result.map(|_| ()).map_err(|error| error.code.into_owned())
     }
 
     /// What so many calls of a node end with.
     fn calls(&mut self, count: usize) -> Vec<bool> {
-        let request = create(&self.subnet_id);
-        (0..count).map(|_| self.call(Time::ZERO, "a", &request).is_ok()).collect()
+        (0..count).map(|_| self.admit(CREATE).is_ok()).collect()
     }
 
     fn create(&mut self, now: Time) -> EniId {
@@ -106,11 +106,10 @@ fn a_fault_acts_for_a_number_of_calls_and_is_over() {
 #[test]
 fn a_fault_acts_for_a_time_and_is_over() {
     let mut world = world_with(Kind::Throttle, |spec| spec.lasts = span(30));
-    let request = describe();
 
-    let before = world.call(at(29), "a", &request);
+    let before = world.call(at(29), "a", DESCRIBE);
     let left = world.vpc.faults(Time(Duration::from_millis(28_700)))[0].time_left;
-    let after = world.call(at(30), "a", &request);
+    let after = world.call(at(30), "a", DESCRIBE);
 
     assert_eq!((before, after), (Err("RequestLimitExceeded".into()), Ok(())));
     assert_eq!(left, span(2));
@@ -120,13 +119,12 @@ fn a_fault_acts_for_a_time_and_is_over() {
 fn a_fault_is_for_one_node_and_one_action_when_it_says_so() {
     let mut world = world_with(Kind::Throttle, |spec| {
         spec.node = Some("a".into());
-        spec.action = Some(Action::CreateNetworkInterface);
+        spec.action = Some(Action::CREATE_NETWORK_INTERFACE);
     });
-    let create = create(&world.subnet_id);
 
-    let hit = world.call(Time::ZERO, "a", &create);
-    let other_node = world.call(Time::ZERO, "b", &create);
-    let other_action = world.call(Time::ZERO, "a", &describe());
+    let hit = world.call(Time::ZERO, "a", CREATE);
+    let other_node = world.call(Time::ZERO, "b", CREATE);
+    let other_action = world.call(Time::ZERO, "a", DESCRIBE);
 
     assert_eq!(
         (hit, other_node, other_action),
@@ -140,7 +138,7 @@ fn a_probability_is_drawn_the_same_way_from_the_same_seed() {
         let mut faults = Faults::new(seed);
         let spec = FaultSpec { probability: Some(0.5), ..FaultSpec::new(Kind::Throttle) };
         faults.add(Time::ZERO, spec).unwrap();
-        let mut call = || faults.on_call(Time::ZERO, "a", Action::CreateTags).is_ok();
+        let mut call = || faults.on_call(Time::ZERO, "a", Action::CREATE_TAGS).is_ok();
         (0..64).map(|_| call()).collect::<Vec<_>>()
     };
     let (one, same, other) = (outcomes(1), outcomes(1), outcomes(2));
@@ -153,11 +151,9 @@ fn a_probability_is_drawn_the_same_way_from_the_same_seed() {
 
 #[test]
 fn a_denied_call_is_refused_with_iams_words() {
-    let mut world = world_with(Kind::Deny, |spec| spec.action = Some(Action::CreateTags));
-    let request =
-        Request::CreateTags { resources: Vec::new(), tags: std::collections::BTreeMap::new() };
+    let mut world = world_with(Kind::Deny, |spec| spec.action = Some(Action::CREATE_TAGS));
 
-    let error = world.vpc.admit(Time::ZERO, "a", &request).unwrap_err();
+    let error = world.admit(Action::CREATE_TAGS).unwrap_err();
 
     assert_eq!((error.code.as_ref(), error.status), ("UnauthorizedOperation", 403));
     let user = format!("arn:aws:sts::123456789012:assumed-role/eks-node/{}", world.instance);
@@ -175,7 +171,7 @@ fn an_error_can_be_any() {
         spec.message = Some("none left".into());
     });
 
-    let error = world.vpc.admit(Time::ZERO, "a", &describe()).unwrap_err();
+    let error = world.admit(DESCRIBE).unwrap_err();
 
     assert_eq!(error.to_string(), "InsufficientInstanceCapacity: none left");
     assert_eq!(error.status, 500);
@@ -186,7 +182,7 @@ fn a_slow_call_takes_several_times_as_long_and_a_lost_one_is_not_answered() {
     let mut world = world_with(Kind::Slow, |spec| spec.factor = Some(4));
     world.vpc.add_fault(Time::ZERO, FaultSpec::new(Kind::LostReply)).unwrap();
 
-    let course = world.vpc.admit(Time::ZERO, "a", &describe()).unwrap();
+    let course = world.admit(DESCRIBE).unwrap();
 
     assert_eq!(course.latency, world.vpc.latency().read * 4);
     assert_eq!(course.reply, Reply::Lost);
@@ -195,7 +191,7 @@ fn a_slow_call_takes_several_times_as_long_and_a_lost_one_is_not_answered() {
 #[test]
 fn a_description_that_lags_does_not_know_what_was_just_made_and_knows_what_is_gone() {
     let mut world = world_with(Kind::DescribeLag, |spec| spec.by = span(2));
-    let lag = world.vpc.admit(Time::ZERO, "a", &describe()).unwrap().lag;
+    let lag = world.admit(DESCRIBE).unwrap().lag;
 
     let interface = world.create(at(10));
     let ids = vec![interface.0.clone()];
@@ -214,9 +210,8 @@ fn a_description_that_lags_does_not_know_what_was_just_made_and_knows_what_is_go
 #[test]
 fn only_descriptions_that_tell_about_interfaces_lag() {
     let mut world = world_with(Kind::DescribeLag, |_| {});
-    let vpcs = Request::DescribeVpcs(Lookup::default());
 
-    let course = world.vpc.admit(Time::ZERO, "a", &vpcs).unwrap();
+    let course = world.admit(Action::DESCRIBE_VPCS).unwrap();
 
     assert_eq!(course.lag, Duration::ZERO);
     assert_eq!(world.vpc.faults(Time::ZERO)[0].acted, 0);
@@ -310,7 +305,7 @@ fn chaos_does_many_things_sometimes_and_the_same_for_the_same_seed() {
     let run = |seed| {
         let mut world = world_with(Kind::Chaos, |spec| spec.seed = Some(seed));
         let calls: Vec<_> = (0..300)
-            .map(|_| match world.vpc.admit(Time::ZERO, "a", &describe()) {
+            .map(|_| match world.admit(DESCRIBE) {
                 Ok(course) if course.reply == Reply::Lost => "lost".to_owned(),
                 Ok(course) if !course.lag.is_zero() => "lag".to_owned(),
                 Ok(course) => format!("{:?}", course.latency),

@@ -1,6 +1,8 @@
 //! Who gets which address, and who gets none.
 
 use super::*;
+use ipnetwork::Ipv4Network;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 #[test]
 fn the_limit_of_addresses_counts_the_primary_and_each_prefix_once() {

@@ -8,7 +8,6 @@ use super::{
     assign::{Assigned, Reassignment, Wanted},
     attach::{Attach, Detach},
     create::{Attribute, CreateInterface},
-    describe::Lookup,
     reservation::{CreateReservation, ReservationType},
     spec::{PermissionSpec, SubnetSpec},
     *,
@@ -300,8 +299,8 @@ fn zones_have_the_same_id_in_every_account() {
 fn calls_are_throttled_over_all_nodes_together() {
     let mut world = world();
     let lookup = Lookup { max_results: Some(5), ..Lookup::default() };
-    let request = request::Request::DescribeInterfaces(lookup);
-    let mut call = |now, who| world.vpc.admit(now, who, &request);
+    let action = Action::DESCRIBE_NETWORK_INTERFACES;
+    let mut call = |now, who| world.vpc.admit(now, who, action, lookup.breadth());
 
     let first: Vec<_> = (0..50).flat_map(|_| [call(NOW, "a"), call(NOW, "b")]).collect();
     let refused = call(NOW, "c").unwrap_err();

@@ -1,12 +1,20 @@
 //! EC2's API: one form-encoded request, one XML answer.
 
-mod answer;
+mod actions;
+mod addresses;
+mod attachments;
+mod call;
 mod caller;
-mod describe;
+mod groups;
+mod instances;
+mod interfaces;
 mod params;
-mod request;
+mod subnets;
+mod tags;
 #[cfg(test)]
 mod tests;
+mod vpcs;
+mod write;
 mod xml;
 
 use super::{cloud::Cloud, hangup, sigv4::Signed};
@@ -17,17 +25,15 @@ use axum::{
     http::{HeaderMap, Method, Response, header},
     routing::get,
 };
+use call::{Call, Mode, Scene};
 use params::Params;
-use request::{Asked, Mode};
 use std::{sync::Arc, time::SystemTime};
 use vpc::{
     Ec2Error,
     calls::{self, CallRecord},
     fault::Reply,
 };
-
-/// The API version, the last one that EC2 has had.
-const VERSION: &str = "2016-11-15";
+use xml::VERSION;
 
 /// Serves EC2's API at `/`, by GET and by POST.
 pub fn router(cloud: Arc<Cloud>) -> Router {
@@ -69,7 +75,7 @@ async fn handle(
     let request_id = request_id();
     let (action, asked) = understand(&form);
     let outcome = match may_call.and(asked) {
-        Ok(asked) => carry_out(&cloud, &who, asked, &request_id).await,
+        Ok(call) => carry_out(&cloud, &who, call, &request_id).await,
         Err(error) => Outcome::Refused(error),
     };
     let (code, status) = match &outcome {
@@ -104,7 +110,7 @@ async fn handle(
 }
 
 /// The name of the action, and what is asked.
-fn understand(form: &[u8]) -> (String, Result<Asked, Ec2Error>) {
+fn understand(form: &[u8]) -> (String, Result<Call, Ec2Error>) {
     let mut params = match Params::parse(form) {
         Ok(params) => params,
         Err(error) => return (String::new(), Err(error)),
@@ -113,13 +119,13 @@ fn understand(form: &[u8]) -> (String, Result<Asked, Ec2Error>) {
         Ok(action) => action,
         Err(error) => return (String::new(), Err(error)),
     };
-    let asked = check_version(&mut params).and_then(|()| request::parse(&action, params));
+    let asked = check_version(&mut params).and_then(|()| actions::read(&action, params));
     (action, asked)
 }
 
-async fn carry_out(cloud: &Cloud, who: &str, asked: Asked, request_id: &str) -> Outcome {
-    let Asked { request, mode } = asked;
-    let course = match cloud.with(|vpc, now| vpc.admit(now, who, &request)) {
+async fn carry_out(cloud: &Cloud, who: &str, call: Call, request_id: &str) -> Outcome {
+    let Call { action, asked, mode } = call;
+    let course = match cloud.with(|vpc, now| vpc.admit(now, who, action, asked.breadth)) {
         Ok(course) => course,
         Err(error) => return Outcome::Refused(error),
     };
@@ -129,15 +135,16 @@ async fn carry_out(cloud: &Cloud, who: &str, asked: Asked, request_id: &str) -> 
         return Outcome::Refused(Ec2Error::dry_run());
     }
     let clock = cloud.clock();
-    let content = cloud.with(|vpc, now| answer::content(vpc, now, &clock, &request, course.lag));
-    if content.is_ok() && request.action().changes() {
+    let content = cloud.with(|vpc, now| {
+        (asked.carry_out)(&mut Scene { vpc, now, clock: &clock, lag: course.lag })
+    });
+    if content.is_ok() && action.changes() {
         cloud.settled().await;
     }
     match course.reply {
         Reply::Lost => Outcome::Lost,
         Reply::Sent => {
-            let action = request.action().as_str();
-            content.map(|content| xml::answer(action, request_id, &content)).into()
+            content.map(|content| xml::answer(action.as_str(), request_id, &content)).into()
         }
     }
 }

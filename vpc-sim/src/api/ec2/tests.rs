@@ -352,7 +352,7 @@ async fn a_lost_reply_leaves_the_effect_and_the_client_in_the_dark() {
 #[tokio::test]
 async fn a_denied_action_is_refused_also_when_the_run_is_dry() {
     let world = world();
-    let action = Some(vpc::request::Action::DeleteNetworkInterface);
+    let action = Some(vpc::Action::DELETE_NETWORK_INTERFACE);
     world.fault(FaultSpec { action, ..FaultSpec::new(Kind::Deny) });
 
     let form = "Action=DeleteNetworkInterface&NetworkInterfaceId=eni-1&DryRun=true";

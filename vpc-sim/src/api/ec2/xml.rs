@@ -4,6 +4,9 @@ use quick_xml::escape::escape;
 use std::fmt::{Display, Write as _};
 use vpc::Ec2Error;
 
+/// The API version, the last one that EC2 has had.
+pub(super) const VERSION: &str = "2016-11-15";
+
 /// XML under construction.
 #[derive(Debug, Default)]
 pub(super) struct Xml(String);
@@ -65,8 +68,7 @@ pub(super) fn answer(action: &str, request_id: &str, content: &Xml) -> String {
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <{action}Response xmlns=\"http://ec2.amazonaws.com/doc/{}/\">\
          <requestId>{request_id}</requestId>{}</{action}Response>",
-        super::VERSION,
-        content.0
+        VERSION, content.0
     )
 }
 
