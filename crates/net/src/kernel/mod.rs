@@ -1,6 +1,7 @@
 //! Doing: netlink and `nft`, in batches; what there is, and what others change.
 
 pub mod found;
+pub mod iptables;
 pub mod netns;
 pub mod nft;
 pub mod watch;
@@ -11,4 +12,5 @@ mod encode;
 mod nftables;
 pub(crate) mod others;
 mod ports;
+mod program;
 pub(crate) mod query;

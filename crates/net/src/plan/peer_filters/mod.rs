@@ -278,6 +278,11 @@ fn write_script(
     writeln!(script, "COMMIT")
 }
 
+/// Whether a text of any kind has a chain of the peer's in it.
+pub(crate) fn names_chain(text: &str) -> bool {
+    CHAINS.iter().any(|(prefix, _)| text.contains(prefix))
+}
+
 /// What a chain of the peer's is for; `None` if it is not the peer's.
 fn chain_work(name: &str) -> Option<Work> {
     let is_number = |it: &str| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit());
