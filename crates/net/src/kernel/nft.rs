@@ -48,11 +48,6 @@ pub fn keep(table: &str, script: &str) -> io::Result<bool> {
 }
 
 impl Firewall {
-    /// Whether the kernel has these rules, as they were made.
-    pub fn is_kept(&self) -> bool {
-        is_kept(firewall::TABLE, &self.script())
-    }
-
     /// Has the kernel have these rules, and leaves them alone where they are as they were made.
     /// Returns whether they were replaced.
     ///
