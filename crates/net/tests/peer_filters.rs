@@ -206,7 +206,10 @@ fn with_an_external_translator_only_what_runs_stays_translated() {
 
     assert_eq!([ask_udp(&udp), ask_tcp(&mut tcp)], before, "what runs");
     // What has no mark leaves by the pod's own interface.
-    world.node.within(|_| Ok(lines("ip route replace default via 10.0.13.1 table 2")));
+    world.node.within(|_| {
+        lines("ip route replace default via 10.0.13.1 table 2");
+        Ok(())
+    });
     let new = [ask_udp(&world.udp(4001)), ask_tcp(&mut world.tcp())];
     assert_eq!(new.map(|it| it.ip()), [POD; 2], "what begins");
 }

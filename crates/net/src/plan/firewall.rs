@@ -9,8 +9,8 @@ use std::{
     net::Ipv4Addr,
 };
 
-/// Our tables, one for IPv4 and one for IPv6. Not the peer's name: a rollback must find its own
-/// table as it left it.
+/// Our tables, one for IPv4 and one for IPv6. Not the peer's name: its table is taken away only once
+/// ours do their work (`plan/peer_filters`).
 pub const TABLE: &str = "eni-cni";
 
 /// Where an instance asks who it is (`facts/ec2-facts.md` §2).
@@ -148,7 +148,7 @@ impl Firewall {
     /// The mark of a packet says which way it goes: first by the pod's interface, which its device
     /// group names; then as its connection says. Answers that do not come from a pod of this node are
     /// those of services whose pod is elsewhere. After all others: the peer's chain, which is there
-    /// until the next boot after a change from it, sets the whole mark anew.
+    /// for a while after a change from it, sets the whole mark anew.
     fn write_choice(&self, text: &mut String) -> Result {
         let (secondary, mask) = (self.secondary(), self.mask());
         if secondary.is_empty() && !self.marks() {
