@@ -46,7 +46,9 @@ fn remove(node: &Node) -> Result<()> {
         match found {
             Ok(found) => {
                 let (from, rules, chains) = (found.from, found.rules, found.chains);
-                info!(from, rules, chains, "removed the peer's filter rules");
+                if rules + chains > 0 {
+                    info!(from, rules, chains, "removed the peer's filter rules");
+                }
                 for why in found.kept {
                     warn!(from, why, "something of the peer's filter rules stays");
                 }
