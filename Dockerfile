@@ -1,4 +1,5 @@
-# The image of the daemon: ipamd, the plugin that it installs beside it, and nft.
+# The image of the daemon: ipamd, the plugin that it installs beside it, nft, and iptables of both
+# kinds, with which rules that the peer left are taken away.
 #
 #   docker build --tag eni-cni .            for this machine's architecture
 #   docker buildx build --platform linux/amd64,linux/arm64 …
@@ -20,7 +21,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 
 FROM docker.io/library/debian:bookworm-slim
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates nftables \
+    && apt-get install --yes --no-install-recommends ca-certificates iptables nftables \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /out/ /app/
 ENTRYPOINT ["/app/ipamd"]

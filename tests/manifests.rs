@@ -14,6 +14,9 @@ const VERBS: &[&str] =
 /// Where containerd and CRI-O keep the network namespaces of pods.
 const NAMESPACES: &str = "/var/run/netns";
 
+/// Where programs of iptables-legacy wait for each other.
+const LOCK: &str = "/run/xtables.lock";
+
 #[test]
 fn the_iam_policy_allows_exactly_the_calls_that_ipamd_makes() {
     let source = sources(&repository().join("ipamd/src"));
@@ -88,7 +91,7 @@ fn the_daemonset_mounts_where_the_settings_point() {
 
     for mount in daemonset["containers"][0]["volumeMounts"].as_array().unwrap() {
         let path = mount["mountPath"].as_str().unwrap();
-        if path == NAMESPACES {
+        if [NAMESPACES, LOCK].contains(&path) {
             continue;
         }
         assert!(
@@ -125,7 +128,7 @@ fn every_volume_is_mounted() {
 }
 
 #[test]
-fn the_daemon_runs_on_the_nodes_network_with_one_capability() {
+fn the_daemon_runs_on_the_nodes_network_with_two_capabilities() {
     let daemonset = daemonset();
 
     let security = &daemonset["containers"][0]["securityContext"];
@@ -133,7 +136,21 @@ fn the_daemon_runs_on_the_nodes_network_with_one_capability() {
     assert_eq!(daemonset["hostNetwork"], true);
     assert_eq!(security["privileged"], Value::Null);
     assert_eq!(security["capabilities"]["drop"], serde_json::json!(["ALL"]));
-    assert_eq!(security["capabilities"]["add"], serde_json::json!(["NET_ADMIN"]));
+    assert_eq!(security["capabilities"]["add"], serde_json::json!(["NET_ADMIN", "NET_RAW"]));
+}
+
+#[test]
+fn programs_of_iptables_share_the_nodes_lock() {
+    let daemonset = daemonset();
+
+    let mounts = daemonset["containers"][0]["volumeMounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|mount| mount["mountPath"] == LOCK).unwrap();
+    let volumes = daemonset["volumes"].as_array().unwrap();
+    let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+
+    assert_eq!(volume["hostPath"]["path"], LOCK);
+    assert_eq!(volume["hostPath"]["type"], "FileOrCreate");
+    assert_eq!(mount["readOnly"], Value::Null, "the lock is taken by opening it to write");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The daemon with the one capability that its DaemonSet asks for, and without it.
+//! The daemon with the one capability that it needs, and without it.
 
 use std::{
     fs,
@@ -11,7 +11,8 @@ use tests::{
     world::{CUSTOM, World, ZONES},
 };
 
-/// As a container with `drop: [ALL]`, `add: [NET_ADMIN]` and `allowPrivilegeEscalation: false`.
+/// As a container with `drop: [ALL]`, `add: [NET_ADMIN]` and `allowPrivilegeEscalation: false`: less
+/// than the DaemonSet has, which adds what iptables-legacy needs on nodes that use it.
 const CONTAINED: &[&str] =
     &["setpriv", "--bounding-set=-all,+net_admin", "--inh-caps=-all", "--no-new-privs"];
 

@@ -25,6 +25,7 @@ mod isolation;
 mod left_behind;
 mod metrics;
 mod migration;
+mod peer_filters;
 mod repair;
 mod restart;
 mod rules;

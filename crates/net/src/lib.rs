@@ -9,7 +9,7 @@ pub mod plan;
 
 pub use kernel::{
     apply::{ApplyError, Failed, Netlink},
-    found, netns, nft,
+    found, iptables, netns, nft,
     others::Neighbour,
     query::{Link, LinkState},
     trace::{PodLink, Traces},
@@ -20,5 +20,5 @@ pub use plan::{
     layout::{self, EgressSelector, Layout, TableMarks},
     leftover,
     op::{self, LinkChange, Mac, Object, Op, Route, RouteKind, RouteScope, Rule, Veth, VethPeer},
-    pod,
+    peer_filters, pod,
 };

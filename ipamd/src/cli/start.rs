@@ -8,7 +8,7 @@ use crate::{
     follow::{self, vpc_cidrs},
     http,
     kernel::{
-        repair,
+        peer_filters, repair,
         sync::{self, primary_link},
     },
     node::{self, Attached, HostNetwork, Node, now},
@@ -86,6 +86,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     wire::start(node.clone(), listener)?;
     install::conflist(&node.settings)?;
     tell_serving(&node, began);
+    peer_filters::start(node.clone())?;
     http::metrics::start(&node);
     follow::start(&node)?;
     tokio::spawn(vpc_cidrs::follow(node.clone(), executor.imds.clone()));

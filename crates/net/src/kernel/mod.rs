@@ -1,6 +1,7 @@
 //! The kernel side: applies changes by netlink and `nft`, lists objects, watches changes of others.
 
 pub mod found;
+pub mod iptables;
 pub mod netns;
 pub mod nft;
 pub mod watch;
@@ -11,5 +12,6 @@ mod encode;
 mod nftables;
 pub(crate) mod others;
 mod ports;
+mod program;
 pub(crate) mod query;
 pub mod trace;

@@ -1,14 +1,22 @@
 //! nftables: rulesets as text, given to `nft` as one transaction.
 
-use crate::kernel::ports::{OwnPort, Protocol};
+use crate::kernel::{
+    ports::{OwnPort, Protocol},
+    program,
+};
 use crate::plan::firewall::{self, Firewall};
 use std::{
-    io::{self, Read, Write},
+    io,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 /// The program; it must be 1.0 or later, and is named in the error when it is missing.
 const NFT: &str = "nft";
+
+/// How long one run may take. Our scripts take milliseconds; a ruleset of a hundred thousand rules of
+/// others, seconds.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Applies a script in the namespace of the calling thread: all of it, or nothing.
 ///
@@ -27,17 +35,12 @@ pub fn apply(script: &str) -> io::Result<()> {
 /// # Errors
 /// As [`apply`].
 pub fn keep(table: &str, script: &str) -> io::Result<bool> {
-    let made_by = digest(script);
-    let stamp = |shown: &str| format!("script {made_by:016x} made {:016x}", digest(shown));
-    if let Some(shown) = list_table(table) {
-        let (without, stamps) = split_stamp(&shown);
-        if stamps.contains(&stamp(&without)) {
-            return Ok(false);
-        }
+    if is_kept(table, script) {
+        return Ok(false);
     }
     apply(script)?;
     let shown = list_table(table).unwrap_or_default();
-    let stamp = stamp(&split_stamp(&shown).0);
+    let stamp = stamp(script, &split_stamp(&shown).0);
     apply(&format!(
         "add chain ip {table} {STAMP}\nadd rule ip {table} {STAMP} continue comment \"{stamp}\"\n"
     ))?;
@@ -53,6 +56,18 @@ impl Firewall {
     pub fn keep(&self) -> io::Result<bool> {
         keep(firewall::TABLE, &self.script())
     }
+}
+
+/// Whether both tables of this name are still as this script made them.
+fn is_kept(table: &str, script: &str) -> bool {
+    let Some(shown) = list_table(table) else { return false };
+    let (without, stamps) = split_stamp(&shown);
+    stamps.contains(&stamp(script, &without))
+}
+
+/// What is noted of a script and what the kernel showed afterwards.
+fn stamp(script: &str, shown: &str) -> String {
+    format!("script {:016x} made {:016x}", digest(script), digest(shown))
 }
 
 /// The chain whose only rule carries the note.
@@ -87,6 +102,18 @@ pub fn list_table(name: &str) -> Option<String> {
     (!texts.is_empty()).then(|| texts.concat())
 }
 
+/// What the kernel has of one table of IPv4, without counters and handles; `None` if it has no such.
+pub(crate) fn list_table_ipv4(name: &str) -> Option<String> {
+    run(&["--stateless", "list", "table", "ip", name], "").ok()
+}
+
+/// Names of the kernel's tables of IPv4.
+pub(crate) fn tables_ipv4() -> io::Result<Vec<String>> {
+    let listed = run(&["list", "tables", "ip"], "")?;
+    let name = |line: &str| Some(line.strip_prefix("table ip ")?.trim().to_owned());
+    Ok(listed.lines().filter_map(name).collect())
+}
+
 /// Prints a ruleset, a table or a set of the calling thread's namespace as JSON.
 ///
 /// # Errors
@@ -96,7 +123,7 @@ pub fn list_json(what: &[&str]) -> io::Result<String> {
 }
 
 fn run(arguments: &[&str], input: &str) -> io::Result<String> {
-    let mut child = Command::new(NFT)
+    let child = Command::new(NFT)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -107,16 +134,14 @@ fn run(arguments: &[&str], input: &str) -> io::Result<String> {
         })?;
     // Before it has read the script, and so before it changes anything. nft's port is its process id.
     let _port = OwnPort::note(Protocol::Netfilter, child.id());
-    // nft reads its whole script before it prints anything, so one pipe after the other cannot lock up.
-    child.stdin.take().expect("a pipe was asked for").write_all(input.as_bytes())?;
-    let mut output = String::new();
-    child.stdout.take().expect("a pipe was asked for").read_to_string(&mut output)?;
-    let mut complaint = String::new();
-    child.stderr.take().expect("a pipe was asked for").read_to_string(&mut complaint)?;
-    if child.wait()?.success() {
-        Ok(output)
+    let command = || format!("nft {}", arguments.join(" "));
+    let output = program::finish(child, input, LIMIT)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", command())))?;
+    if output.status.success() {
+        String::from_utf8(output.stdout).map_err(io::Error::other)
     } else {
-        Err(io::Error::other(format!("nft {}: {}", arguments.join(" "), complaint.trim())))
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        Err(io::Error::other(format!("{}: {}", command(), complaint.trim())))
     }
 }
 

@@ -9,8 +9,8 @@ use std::{
     net::Ipv4Addr,
 };
 
-/// Our tables, one for IPv4 and one for IPv6. Not the peer's name: a rollback must find its own
-/// table as it left it.
+/// Our tables, one for IPv4 and one for IPv6. Not the peer's name: its table is taken away only once
+/// ours do their work (`plan/peer_filters`).
 pub const TABLE: &str = "eni-cni";
 
 /// Where an instance asks who it is (`docs/references.md#imds-address`).
@@ -149,7 +149,7 @@ impl Firewall {
     /// The mark selects the interface that a packet leaves by: that of the pod, which its device
     /// group names, unless its connection is marked otherwise. Answers that do not come from a pod
     /// of this node are those of services whose pod is elsewhere. This chain comes last: the peer's
-    /// chain, which stays until the next boot after a change-over, overwrites the whole mark.
+    /// chain, which is there for a moment after a change-over, overwrites the whole mark.
     fn write_choice(&self, text: &mut String) -> Result {
         let (secondary, mask) = (self.secondary(), self.mask());
         if secondary.is_empty() && !self.marks() {

@@ -6,6 +6,7 @@ pub mod host;
 pub mod layout;
 pub mod leftover;
 pub mod op;
+pub mod peer_filters;
 pub mod pod;
 
 mod display;

@@ -1,0 +1,86 @@
+//! Waits for a program, but not for ever.
+
+use std::{
+    io::{self, Read, Write},
+    process::{Child, Output},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Between two looks at whether the program has ended: a little of what the shortest takes.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Gives a program its input, and waits for what it says. Its three pipes must be there. One that
+/// takes longer than the limit is killed.
+pub(crate) fn finish(mut child: Child, input: &str, limit: Duration) -> io::Result<Output> {
+    const PIPE: &str = "a pipe was asked for";
+    let deadline = Instant::now() + limit;
+    let mut stdin = child.stdin.take().expect(PIPE);
+    let stdout = child.stdout.take().expect(PIPE);
+    let stderr = child.stderr.take().expect(PIPE);
+    // Each pipe has a thread of its own: whichever fills up, the program goes on.
+    thread::scope(|scope| {
+        // A program that ends without reading says why by itself.
+        scope.spawn(move || drop(stdin.write_all(input.as_bytes())));
+        let stdout = scope.spawn(move || read(stdout));
+        let stderr = scope.spawn(move || read(stderr));
+        let status = loop {
+            match child.try_wait()? {
+                Some(status) => break status,
+                None if Instant::now() < deadline => thread::sleep(PAUSE),
+                None => {
+                    child.kill()?;
+                    child.wait()?;
+                    let error = format!("no answer within {} s", limit.as_secs_f32());
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, error));
+                }
+            }
+        };
+        let text = |reader: thread::ScopedJoinHandle<'_, io::Result<Vec<u8>>>| {
+            reader.join().expect("a reader does not panic")
+        };
+        Ok(Output { status, stdout: text(stdout)?, stderr: text(stderr)? })
+    })
+}
+
+fn read(mut pipe: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![];
+    pipe.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn what_a_program_says_is_read_whatever_it_does_not_read() {
+        let long = "x".repeat(1 << 20);
+
+        let output = finish(shell("head -c 1000000 /dev/zero; echo no >&2; exit 3"), &long, LONG);
+
+        let output = output.expect("it ends");
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(3), 1_000_000));
+        assert_eq!(output.stderr, b"no\n");
+    }
+
+    #[test]
+    fn a_program_that_takes_too_long_is_ended() {
+        let start = Instant::now();
+
+        let error = finish(shell("exec sleep 60"), "", Duration::from_millis(50)).unwrap_err();
+
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed() < LONG, "{:?}", start.elapsed());
+    }
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    fn shell(script: &str) -> Child {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]);
+        let piped = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        piped.spawn().unwrap()
+    }
+}
