@@ -319,9 +319,10 @@ pub fn address(result: &Value) -> Ipv4Addr {
 
 fn start(world: &str, description: Option<&Path>) -> Child {
     Command::new(crate::binary("vpc-sim"))
-        .args(["up", "--name", world])
+        .args(["up", "--name", world, "--until-eof"])
         .args(description.into_iter().flat_map(|file| [Path::new("--world"), file]))
-        .stdin(Stdio::null())
+        // Ours to the end of this process, whatever ends it: the world ends with it.
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(fs::File::create(log_path(world)).unwrap())
         .spawn()

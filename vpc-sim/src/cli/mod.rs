@@ -16,6 +16,7 @@ use clap_complete::Shell;
 use fault::FaultCommand;
 use ipnetwork::Ipv4Network;
 use std::{collections::BTreeMap, ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
+use up::End;
 use vpc::{Action, calls::CallFilter, fault::Span};
 
 /// The world that is meant when none is named.
@@ -40,6 +41,9 @@ enum Command {
         /// Description of the world; without one, the default world
         #[arg(long)]
         world: Option<PathBuf>,
+        /// End it when standard input ends, as it does when who started it is gone
+        #[arg(long)]
+        until_eof: bool,
     },
     /// End a world and remove what it left
     #[command(after_help = examples::DOWN)]
@@ -222,7 +226,10 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     let folder = Folder::of(&cli.name)?;
     match cli.command {
-        Command::Up { world } => up::up(&cli.name, world.as_deref()),
+        Command::Up { world, until_eof } => {
+            let end = if until_eof { End::WithStdin } else { End::WhenTold };
+            up::up(&cli.name, world.as_deref(), end)
+        }
         Command::Down => up::down(&folder),
         Command::Status { json } => {
             let status = control::ask(&folder, &Request::Status)?;

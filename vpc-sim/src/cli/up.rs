@@ -7,7 +7,7 @@ use crate::world::{
 };
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, thread, time::Duration};
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
@@ -20,23 +20,40 @@ const DOWN_LIMIT: Duration = Duration::from_secs(30);
 /// How long work may go on that was begun before the end.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 
-/// Runs a world until somebody ends it.
-pub(super) fn up(name: &str, world: Option<&Path>) -> Result<()> {
+/// What ends a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// A command or a signal.
+    WhenTold,
+    /// The end of standard input as well.
+    WithStdin,
+}
+
+/// Runs a world until its end.
+pub(super) fn up(name: &str, world: Option<&Path>, end: End) -> Result<()> {
     let level = tracing::Level::INFO;
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).init();
     let file = WorldFile::read(world)?;
     let runtime = Runtime::new().context("start a runtime")?;
-    let ended = runtime.block_on(run(name, file));
+    let ended = runtime.block_on(run(name, file, end));
     // A plugin that hangs holds a thread for minutes.
     runtime.shutdown_timeout(SHUTDOWN_LIMIT);
     ended
 }
 
-async fn run(name: &str, file: WorldFile) -> Result<()> {
+async fn run(name: &str, file: WorldFile, end: End) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
     let world = World::up(name, file).await?;
     let ended = Arc::new(Notify::new());
+    if end == End::WithStdin {
+        let ended = Arc::clone(&ended);
+        thread::spawn(move || {
+            // An input that cannot be read has ended, too.
+            let _ = io::copy(&mut io::stdin(), &mut io::sink());
+            ended.notify_one();
+        });
+    }
     let ready = control::serve(&world, Arc::clone(&ended))
         .and_then(|()| print::line(&serde_json::to_value(world.summary())?));
     if ready.is_ok() {

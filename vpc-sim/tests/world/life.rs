@@ -176,6 +176,20 @@ fn a_world_ends_by_command_and_by_signal() {
 }
 
 #[test]
+fn a_world_ends_with_who_started_it_when_asked_to() {
+    let (bound, free) = (Name::new(), Name::new());
+    let mut ends = Program::until_eof(&bound);
+    let mut stays = Program::up(&free);
+
+    drop((ends.child.stdin.take(), stays.child.stdin.take()));
+
+    assert!(ends.child.wait().unwrap().success());
+    assert_eq!(bound.traces(), Vec::<std::path::PathBuf>::new());
+    succeed(&free, &["status"]);
+    succeed(&free, &["down"]);
+}
+
+#[test]
 fn the_program_runs_commands_on_nodes() {
     let name = Name::new();
     let mut program = Program::up(&name);

@@ -15,8 +15,19 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn up(name: &Name) -> Self {
+        Self::start(name, &[])
+    }
+
+    /// One that ends with what is its standard input.
+    pub(crate) fn until_eof(name: &Name) -> Self {
+        Self::start(name, &["--until-eof"])
+    }
+
+    fn start(name: &Name, more: &[&str]) -> Self {
         let mut child = Command::new(std::env::var_os("CARGO_BIN_EXE_vpc-sim").unwrap())
             .args(["up", "--name", &name.0])
+            .args(more)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
