@@ -2,13 +2,14 @@
 
 use super::{capabilities, start};
 use crate::{
+    pods::checkpoint,
     settings::{self, Settings, Support},
     tell::log,
 };
 use anyhow::{Result, bail};
 use std::{collections::BTreeMap, env, fs};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
 /// Lets all threads allocate from one arena. glibc gives threads arenas of their own, and each keeps
 /// what its busiest moment took: with 250 pods a fifth of the daemon's own memory.
@@ -59,10 +60,16 @@ async fn serve(settings: Settings) -> Result<()> {
     let ended = tokio::select! {
         // Started, it serves until a signal comes.
         started = start::start(settings) => match started {
-            Ok(_node) => tokio::select! {
-                _ = terminate.recv() => Ok(()),
-                _ = interrupt.recv() => Ok(()),
-            },
+            Ok(node) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                if let Err(error) = checkpoint::write(&node) {
+                    warn!(error = format!("{error:#}"), "failed to write the checkpoint at the end");
+                }
+                Ok(())
+            }
             Err(error) => Err(error),
         },
         _ = terminate.recv() => Ok(()),

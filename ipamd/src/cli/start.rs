@@ -3,7 +3,7 @@
 use super::install;
 use crate::{
     aws::{self, ec2::Ec2, imds::Imds, limits},
-    evidence::cloud,
+    evidence::{self, cloud},
     execute::{Executor, reconcile},
     follow::{self, vpc_cidrs},
     http,
@@ -12,7 +12,7 @@ use crate::{
         sync::{self, primary_link},
     },
     node::{self, Attached, HostNetwork, Node, now},
-    pods::{orphans, restore, teardown, wire},
+    pods::{checkpoint, held, orphans, restore, teardown, wire},
     retry::patiently,
     settings::{Networking, Settings},
     tell::metrics,
@@ -20,7 +20,7 @@ use crate::{
 use anyhow::{Context, Result};
 use net::Netlink;
 use pool::{EniId, Pool, Source, Supply};
-use record::{Identity, Interface, Journal, Torn};
+use record::{Identity, Interface, Journal, ReadError, Torn};
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
 use tracing::{error, info, warn};
 
@@ -65,8 +65,13 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let host = HostNetwork::of(&settings, &identity, &primary, &link);
     kernel.apply(&host.ops()).context("set up the node's rules")?;
     sync::warn_without_forwarding();
+    // Whoever was here before is known before anything is given away, given back or removed.
+    let adopted = evidence::adopt(&settings, &mut journal, &mut kernel, now())?;
     let mut pool = Pool::new(settings.targets, limits, source(&settings, &journal, &primary));
     restore(&mut pool, &journal);
+    for address in adopted.held.keys() {
+        pool.quarantine(*address);
+    }
     let recorded_interfaces = journal.snapshot().interfaces.clone().into_iter();
     let attached =
         recorded_interfaces.map(|(id, record)| (EniId(id), Attached::new(record))).collect();
@@ -76,6 +81,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let node = Arc::new(Node::new(settings, identity, primary_groups, host, state, kernel, reaper));
     teardown::start(&node, ended_links)?;
     orphans::start(node.clone())?;
+    held::start(&node, adopted.held);
     node.store.state().hold_releasing_back();
 
     follow::set_cluster_size(&node, 1);
@@ -85,6 +91,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     install::plugin(&node.settings)?;
     wire::start(node.clone(), listener)?;
     install::conflist(&node.settings)?;
+    checkpoint::start(&node);
     tell_serving(&node, began);
     peer_filters::start(node.clone())?;
     http::metrics::start(&node);
@@ -102,7 +109,19 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
 
 /// Opens the record, and says what in it is not as this daemon would have written it.
 fn open_record(run_dir: &Path) -> Result<Journal> {
-    let contents = Journal::read(run_dir)?;
+    let mut contents = match Journal::read(run_dir) {
+        Err(error @ ReadError::NotUnderstood(..)) => {
+            let kept = Journal::set_newer_aside(run_dir, now())?;
+            warn!(error = %error, kept = %kept.display(), "the record is a newer ipamd's: what pods have is rebuilt from the checkpoint and the kernel");
+            Journal::read(run_dir)?
+        }
+        read => read?,
+    };
+    if let Some(damages) = contents.describe_damages() {
+        let kept;
+        (contents, kept) = contents.set_damage_aside(now())?;
+        warn!(damages, kept = %kept.display(), "the record is damaged: what it lost is rebuilt from the checkpoint and the kernel");
+    }
     if let Some(Torn { offset, bytes, whole }) = contents.torn {
         warn!(offset, bytes, whole, "the last write of the record was cut off");
     }

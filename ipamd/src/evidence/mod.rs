@@ -1,3 +1,7 @@
-//! What the record, the metadata service and EC2 say is attached, at the start.
+//! What everybody who can tell says at the start: who uses which address, and what is attached.
 
+mod adopt;
 pub(crate) mod cloud;
+mod witnesses;
+
+pub(crate) use adopt::adopt;

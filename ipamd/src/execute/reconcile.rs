@@ -8,6 +8,7 @@ use crate::{
 use pool::Time;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
+use tracing::warn;
 
 /// How often to look for a device that EC2 has attached: it takes from a fraction of a second to
 /// several (`docs/references.md#ec2-latency`), and only then is this done at all.
@@ -21,10 +22,32 @@ const AT_ONCE: usize = 16;
 /// every pod that starts or stops would cost those that start at the same time more than all the rest.
 const GATHER: Duration = Duration::from_millis(50);
 
+/// How long the first plan waits for Kubernetes: it knows how many pods may run here, and which are to
+/// come. After that it counts as silent.
+const KUBERNETES_WAIT: Duration = Duration::from_secs(10);
+
+/// Waits until Kubernetes was heard or counts as silent: before that nothing is given back, and nothing
+/// is attached for the targets alone. A pod that waits for an address does not wait for this.
+async fn hear_kubernetes(node: &Node) {
+    let mut heard = node.heard.subscribe();
+    let deadline = tokio::time::Instant::now() + KUBERNETES_WAIT;
+    while !*heard.borrow_and_update() && !node.store.is_waited_for() {
+        tokio::select! {
+            changed = heard.changed() => if changed.is_err() { return },
+            () = node.store.wake.notified() => {}
+            () = tokio::time::sleep_until(deadline) => {
+                warn!(waited = ?KUBERNETES_WAIT, "Kubernetes has not answered yet: the node plans without it");
+                return;
+            }
+        }
+    }
+}
+
 /// Runs for ever.
 pub(crate) async fn run(node: Arc<Node>, executor: Executor) {
     let mut report = Report::default();
     executor.resume();
+    hear_kubernetes(&node).await;
     let places = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         let coming = executor.make_ready().await;

@@ -25,7 +25,10 @@ use tracing::warn;
 pub(crate) fn start(node: &Arc<Daemon>) -> Result<()> {
     let name = match (node.settings.node.clone(), node.settings.networking) {
         (Some(name), _) => name,
-        (None, Networking::Node) => return Ok(()),
+        (None, Networking::Node) => {
+            node.heard.send_replace(true);
+            return Ok(());
+        }
         (None, Networking::Custom) => {
             anyhow::bail!("set MY_NODE_NAME: custom networking needs the name of this Node")
         }
@@ -34,6 +37,7 @@ pub(crate) fn start(node: &Arc<Daemon>) -> Result<()> {
     tokio::spawn(async move {
         if let Err(error) = follow(node.clone(), name).await {
             warn!(error = format!("{error:#}"), "failed to follow Kubernetes");
+            node.heard.send_replace(true);
             if node.settings.networking == Networking::Custom {
                 node.store.draw_from(pool::Source::Missing { why: format!("{error:#}") });
             }
@@ -87,6 +91,9 @@ async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
                 }
                 let pods = max_pods(&nodes, &name);
                 daemon.store.update(|state| state.pool.set_max_pods(pods));
+                if listed.len() == 2 {
+                    daemon.heard.send_replace(true);
+                }
                 // Half a list says nothing about what is missing.
                 if listed.len() == 2 && daemon.settings.networking == Networking::Custom {
                     daemon.store.draw_from(source(&daemon, &nodes, &configs, &keys, &name));

@@ -74,6 +74,7 @@ impl Node {
         }
         state.count_demand();
         drop(state);
+        self.store.recorded.notify_one();
         // One free address fewer: perhaps below the target.
         self.store.wake.notify_one();
         Ok(attachment)

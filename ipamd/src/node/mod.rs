@@ -49,6 +49,8 @@ pub(crate) struct Node {
     pub host: HostRules,
     /// Why a pod got no address, the last time that happened.
     pub add_failure: watch::Sender<Option<AddFailure>>,
+    /// Whether Kubernetes has told of this node, or never will.
+    pub heard: watch::Sender<bool>,
     /// Links to remove after their DEL.
     pub reaper: Reaper,
     /// Attachments whose pods may be gone.
@@ -76,6 +78,7 @@ impl Node {
             store: Store::new(pool, journal, attached),
             host: HostRules::new(host),
             add_failure: watch::channel(None).0,
+            heard: watch::channel(false).0,
             reaper,
             kernel: Mutex::new(kernel),
         }

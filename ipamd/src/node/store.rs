@@ -28,6 +28,8 @@ pub(crate) struct Store {
     state: Mutex<State>,
     /// Wakes the planner.
     pub wake: Notify,
+    /// Pods that are on record have changed.
+    pub recorded: Notify,
     /// An address may have become free, or a verb has finished.
     changed: Condvar,
 }
@@ -58,7 +60,12 @@ impl Store {
             busy: BTreeSet::new(),
         };
         state.observe();
-        Self { state: Mutex::new(state), wake: Notify::new(), changed: Condvar::new() }
+        Self {
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            recorded: Notify::new(),
+            changed: Condvar::new(),
+        }
     }
 
     /// The state, locked. A thread that panicked while it held the lock left it whole: every change

@@ -4,7 +4,7 @@ use super::{LOCK_WAIT, busy, internal, no_address, owner, result::result, teardo
 use crate::node::{Node, Patience, now};
 use cni::{AddResult, Code, Error};
 use net::{
-    ApplyError, EgressSelector, Netlink, Op,
+    ApplyError, EgressSelector, Link, Netlink, Op,
     pod::{Ends, Pod},
 };
 use nix::errno::Errno;
@@ -111,7 +111,7 @@ fn link(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<En
         .link_by_name(&pod.host_name)
         .map_err(|error| internal("look for the veth", error))?;
     match (outside, within) {
-        (Some(outside), Some(within)) if within.mac == Some(pod.pod_mac()) => {
+        (Some(outside), Some(within)) if is_the_pair(pod, &outside, &within) => {
             let ends = Ends { host: outside.index, pod: within.index };
             kernel
                 .apply(&pod.on_host(ends.host))
@@ -153,6 +153,15 @@ fn link(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<En
     };
     kernel.apply(&pod.on_host(host.index)).map_err(|error| internal("route to the pod", error))?;
     Ok(Ends { host: host.index, pod: within.index })
+}
+
+/// Whether two ends are those of this pod. Of a pair that somebody else made only the host end's
+/// address is known.
+fn is_the_pair(pod: &Pod, outside: &Link, within: &Link) -> bool {
+    match pod.host_mac {
+        Some(mac) => outside.mac == Some(mac),
+        None => within.mac == Some(pod.pod_mac()),
+    }
 }
 
 /// Links, the one change that does not tolerate what is there already.

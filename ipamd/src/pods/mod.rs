@@ -2,8 +2,10 @@
 
 mod add;
 mod check;
+pub(crate) mod checkpoint;
 mod del;
 mod gc;
+pub(crate) mod held;
 pub(crate) mod orphans;
 pub(crate) mod restore;
 mod result;

@@ -15,7 +15,7 @@ use crate::{node::Node, tell::metrics};
 use anyhow::Result;
 use net::netns::Namespace;
 use pool::Owner;
-use record::Attachment;
+use record::{Attachment, Maker};
 use std::{path::Path, sync::Arc, thread, time::Instant};
 use tracing::{debug, info, warn};
 
@@ -56,7 +56,7 @@ fn look(node: &Node, owner: &Owner) -> Result<Answer> {
     if is_linked(node, &attachment)? {
         return Ok(Answer::Clear);
     }
-    if Namespace::at(Path::new(&attachment.netns)) != Namespace::Gone {
+    if !namespace_is_gone(&attachment) {
         let (pod, address) = (&attachment.pod_name, attachment.address);
         debug!(pod, %address, "a pod without its link: it may be alive, and its address stays with it");
         return Ok(Answer::Suspect);
@@ -77,8 +77,14 @@ pub(crate) fn end(node: &Node, attachment: &Attachment) -> Result<()> {
 
 /// Whether the pod's namespace is gone: with it goes its end of the pair, and with that ours.
 pub(crate) fn has_ended(node: &Node, attachment: &Attachment) -> Result<bool> {
-    let gone = Namespace::at(Path::new(&attachment.netns)) == Namespace::Gone;
-    Ok(gone && !is_linked(node, attachment)?)
+    Ok(namespace_is_gone(attachment) && !is_linked(node, attachment)?)
+}
+
+/// Whether a pod's namespace is gone. That of a pod of the peer may never have been known: then its
+/// link tells alone, as it does the peer.
+fn namespace_is_gone(attachment: &Attachment) -> bool {
+    let unknown = attachment.netns.is_empty() && attachment.made_by == Maker::Peer;
+    unknown || Namespace::at(Path::new(&attachment.netns)) == Namespace::Gone
 }
 
 /// Whether the node's end of the pair is there, under whatever name.

@@ -3,7 +3,7 @@
 use super::{handle, orphans, teardown};
 use crate::node::Node;
 use anyhow::{Context, Result};
-use record::Attachment;
+use record::{Attachment, Maker};
 use tracing::warn;
 
 /// Brings the kernel in line with the record: pods that ended while no daemon ran go, and what
@@ -53,7 +53,8 @@ pub(crate) fn restore(node: &Node) -> Result<()> {
 fn choose_egress(node: &Node) -> Result<()> {
     let mut state = node.store.state();
     let known: Vec<Attachment> = state.journal.snapshot().attachments.values().cloned().collect();
-    for attachment in known {
+    // The peer's pods keep the peer's layout until they end.
+    for attachment in known.into_iter().filter(|it| it.made_by == Maker::Ours) {
         let egress = state.egress(&node.settings, &attachment.allocation(), attachment.table);
         if attachment.egress != egress {
             state.journal.allocated(Attachment { egress, ..attachment })?;

@@ -34,6 +34,7 @@ pub(crate) fn release(node: &Node, owner: &Owner, link: Option<EndedLink>) -> Re
     if let Some(link) = link {
         reap(node, link);
     }
+    node.store.recorded.notify_one();
     node.store.wake.notify_one();
     Ok(())
 }

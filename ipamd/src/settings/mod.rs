@@ -84,6 +84,8 @@ pub(crate) struct Settings {
     pub cni_conf: PathBuf,
     /// Folder of the socket, the journal and the spool.
     pub run_dir: PathBuf,
+    /// The checkpoint of the peer's daemon: read at the start, and kept for a way back to it.
+    pub backing_store: PathBuf,
     /// The plugin to install; `None` is the one beside the daemon.
     pub plugin: Option<PathBuf>,
     /// How long an ADD waits for an address.
@@ -185,6 +187,9 @@ impl Settings {
             plugin_log_level: read.text("AWS_VPC_K8S_PLUGIN_LOG_LEVEL", "DEBUG"),
             cni_bin: read.text("HOST_CNI_BIN_PATH", "/host/opt/cni/bin").into(),
             cni_conf: read.text("HOST_CNI_CONFDIR_PATH", "/host/etc/cni/net.d").into(),
+            backing_store: read
+                .value("AWS_VPC_K8S_CNI_BACKING_STORE")
+                .map_or_else(|| rpc::run_dir().join(BACKING_STORE), Into::into),
             run_dir: rpc::run_dir(),
             plugin: read.value("ENI_CNI_PLUGIN").map(Into::into),
             add_wait: read.seconds("ENI_CNI_ADD_WAIT", 30),
@@ -202,6 +207,8 @@ impl Settings {
 }
 
 const ENI_CONFIG_KEY: &str = "k8s.amazonaws.com/eniConfig";
+/// The name that the peer's checkpoint has in the run folder.
+const BACKING_STORE: &str = "ipam.json";
 const LOG_FILE: &str = "/host/var/log/aws-routed-eni/ipamd.log";
 const PLUGIN_LOG_FILE: &str = "/var/log/aws-routed-eni/plugin.log";
 

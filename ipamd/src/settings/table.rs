@@ -80,7 +80,7 @@ pub(crate) const TABLE: &[Line] = &[
     line("AWS_MANAGE_ENIS_NON_SCHEDULABLE", "false", Support::NotYet),
     line("NETWORK_POLICY_ENFORCING_MODE", "", Support::NotYet),
     line("ANNOTATE_POD_IP", "false", Support::NotYet),
-    line("AWS_VPC_K8S_CNI_BACKING_STORE", "/var/run/aws-node/ipam.json", Support::NotYet),
+    line("AWS_VPC_K8S_CNI_BACKING_STORE", "/var/run/aws-node/ipam.json", Support::Works),
     line("CLUSTER_ENDPOINT", "", Support::NotYet),
     line("HTTP_TIMEOUT", "10", Support::NotYet),
     line("DISABLE_METRICS", "false", Support::Works),
