@@ -7,6 +7,7 @@ mod host_settings;
 mod kube_proxy;
 mod monitor;
 mod packets;
+mod peer_node;
 mod probes;
 
 mod adoption;
