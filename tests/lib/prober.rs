@@ -121,7 +121,7 @@ impl Tally {
     pub fn check(&self) {
         let Self { asked, failed, mistaken, .. } = self;
         assert!(failed.is_empty() && mistaken.is_empty(), "{}", self.told());
-        assert!(*asked > 100, "only {asked} requests: nothing was seen");
+        assert!(*asked > 0, "nobody asked anybody");
     }
 
     /// What was wrong, the first of each kind.

@@ -16,6 +16,7 @@ use crate::{
 use checkpoint::Entry;
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeSet,
     fs,
     net::Ipv4Addr,
     os::unix::{fs::PermissionsExt, net::UnixListener},
@@ -30,7 +31,12 @@ const MAIN: u32 = 254;
 const PLUGIN: &str = include_str!("plugin.py");
 
 /// The plugins that the peer chains, as far as they do nothing: they hand on what they get.
-const CHAINED: &str = "#!/bin/sh\n[ \"$CNI_COMMAND\" != ADD ] || jq -c .prevResult\n";
+const CHAINED: &str = "#!/usr/bin/env python3
+import json, os, sys
+conf = json.load(sys.stdin)
+if os.environ[\"CNI_COMMAND\"] == \"ADD\":
+    print(json.dumps(conf[\"prevResult\"]))
+";
 
 /// How the peer was configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +192,7 @@ impl<'w> PeerNode<'w> {
     ///
     /// # Errors
     /// It would not start.
-    pub fn would_give(&self) -> Result<std::collections::BTreeSet<Ipv4Addr>, String> {
+    pub fn would_give(&self) -> Result<BTreeSet<Ipv4Addr>, String> {
         let blocks = checkpoint::blocks(&self.interfaces(), self.mode);
         checkpoint::would_give(&self.checkpoint()?, &self.links(), &blocks)
     }
