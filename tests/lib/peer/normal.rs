@@ -50,7 +50,7 @@ pub fn values(document: &Value) -> Value {
         Value::Object(fields) => {
             fields.iter().map(|(key, value)| (key.clone(), values(value))).collect()
         }
-        other => other.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => document.clone(),
     }
 }
 
@@ -66,7 +66,7 @@ pub fn types(document: &Value) -> Value {
         Value::Object(fields) => {
             fields.iter().map(|(key, value)| (key.clone(), types(value))).collect()
         }
-        other => other.clone(),
+        Value::Null | Value::Bool(_) => document.clone(),
     }
 }
 
