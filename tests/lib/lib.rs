@@ -5,6 +5,8 @@ pub mod apis;
 pub mod by_hand;
 pub mod command;
 pub mod http;
+pub mod peer;
+pub mod prober;
 pub mod traces;
 pub mod traffic;
 pub mod world;
