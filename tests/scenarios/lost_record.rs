@@ -59,6 +59,7 @@ fn a_lost_or_damaged_record_costs_no_pod_its_address_or_a_request() {
     bed.take_over(TIGHT);
     // Pods of ours are like the others from here on.
     bed.pods.extend(["our0", "our1", "our2"].map(|name| world.pod_add("n1", name)));
+    bed.checkpoint_lists(&bed.pods);
     let carried = bed.carried();
     let journal = world.node_folder("n1").run().join("journal");
     for (what, damage) in DAMAGES {
@@ -109,7 +110,8 @@ fn with_the_whole_run_folder_gone_no_address_of_a_pod_that_runs_is_given_to_anot
         bed.checkpoint_guards(&bed.pods);
         for pod in bed.pods.drain(..) {
             world.pod_rm(&pod);
-            bed.node.shell(&format!("! ip rule | grep -w {}", pod.address));
+            // In prefixes an interface's own rule may begin with the same address.
+            bed.node.shell(&format!("! ip rule | grep -E '(from|to) {}( |$)'", pod.address));
         }
     }
 }
@@ -173,7 +175,9 @@ fn of_two_records_the_newer_one_counts_and_no_pod_that_lives_loses_its_address()
 
 #[test]
 fn two_pods_whose_links_would_have_one_name_have_a_network_each_and_keep_it() {
-    let world = World::with_node("n1", &[]);
+    // No interface comes meanwhile: what is there before is there after.
+    const ENV: &[&str] = &["WARM_ENI_TARGET=0"];
+    let world = World::with_node("n1", ENV);
     assert_eq!(digits("default", ALIKE[0]), digits("default", ALIKE[1]));
     let witness = world.pod_add("n1", "witness");
     let before = world.traces("n1");
@@ -182,7 +186,7 @@ fn two_pods_whose_links_would_have_one_name_have_a_network_each_and_keep_it() {
     let all = [&pods[..], std::slice::from_ref(&witness)].concat();
     let prober = Prober::start(&all);
     world.daemon_kill("n1");
-    world.daemon_start("n1", &[]);
+    world.daemon_start("n1", ENV);
     prober.round();
     prober.end().check();
 

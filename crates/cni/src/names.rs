@@ -12,6 +12,12 @@ pub fn host_veth(prefix: &str, namespace: &str, pod: &str) -> String {
     format!("{prefix}{}", hash(namespace, pod))
 }
 
+/// Another name for that device, where a pod whose name has the same digits has the first one.
+#[must_use]
+pub fn other_host_veth(prefix: &str, namespace: &str, pod: &str, container: &str) -> String {
+    format!("{prefix}{}", hash(namespace, &format!("{pod}/{container}")))
+}
+
 /// Name of the interface that the peer adds to its results to keep numbers in; no such device
 /// exists.
 #[must_use]

@@ -104,7 +104,9 @@ fn end_with_instance(pool: &Pool, now: Time) -> Vec<Action> {
         let leaves = matches!(pool.at_work_on(id), Some(Action::DeleteEni { .. }));
         let asked = pool.underway.contains_key(&Target::Lifetime((*id).clone()));
         let ours = eni.ownership == crate::Ownership::Ours;
-        ours && eni.lifetime == crate::Lifetime::Own && !leaves && !asked
+        // What becomes of the primary interface is for whoever launched the instance to say.
+        let secondary = eni.device_index != 0;
+        ours && secondary && eni.lifetime == crate::Lifetime::Own && !leaves && !asked
     });
     stays.map(|(id, _)| Action::EndWithInstance { eni: id.clone() }).collect()
 }

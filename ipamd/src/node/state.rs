@@ -4,7 +4,9 @@ use super::{Attached, now};
 use crate::settings::Settings;
 use anyhow::Result;
 use net::EgressSelector;
-use pool::{Action, Allocation, Change, Eni, EniId, Lifetime, Owner, Ownership, Pool};
+use pool::{
+    Action, Allocation, Change, Eni, EniId, Lifetime, Owner, Ownership, Pool, adopt::Unknown,
+};
 use record::{Journal, Origin};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,6 +26,8 @@ pub(crate) struct State {
     pub(super) waiting: usize,
     /// Pods of this node that Kubernetes calls pending: namespace and name.
     pub(super) pending: BTreeSet<(String, String)>,
+    /// Addresses that somebody may use whom nobody knows.
+    pub held: BTreeMap<Ipv4Addr, Unknown>,
     /// Attachments that a verb is working on.
     pub(super) busy: BTreeSet<Owner>,
 }

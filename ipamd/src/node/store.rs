@@ -57,6 +57,7 @@ impl Store {
             attached,
             waiting: 0,
             pending: BTreeSet::new(),
+            held: BTreeMap::new(),
             busy: BTreeSet::new(),
         };
         state.observe();

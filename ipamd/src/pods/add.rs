@@ -35,13 +35,18 @@ pub(super) fn add(
     let _lock = node.store.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
     let known = node.store.attachment(&owner).is_some();
     let patience = Patience { deadline: Instant::now() + node.settings.add_wait, caller_gone };
-    let attachment = node
+    let mut attachment = node
         .allocate(&owner, patience, |allocation, table, egress| {
             attachment(node, request, allocation, (table, egress))
         })
         .map_err(no_address)?;
+    let mut wired = wire(node, &mut inside, &attachment.pod(), netns.as_raw_fd());
+    if matches!(wired, Err(WireError::NameTaken)) {
+        rename(node, request, &mut attachment)?;
+        wired = wire(node, &mut inside, &attachment.pod(), netns.as_raw_fd());
+    }
     let pod = attachment.pod();
-    if let Err(error) = wire(node, &mut inside, &pod, netns.as_raw_fd()) {
+    if let Err(error) = wired {
         // What was there before this request is left to the DEL that follows.
         if known {
             node.orphans.suspect(&owner);
@@ -51,9 +56,52 @@ pub(super) fn add(
                 internal("note the released address", error)
             })?;
         }
-        return Err(error);
+        return Err(error.told(&pod));
     }
     Ok(result(request, &pod))
+}
+
+/// Why a pod was not wired.
+#[derive(Debug)]
+enum WireError {
+    /// The host end's name is that of another pod's, which is there or may be.
+    NameTaken,
+    /// The kernel refused something.
+    Failed(Error),
+}
+
+impl From<Error> for WireError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl WireError {
+    fn told(self, pod: &Pod) -> Error {
+        match self {
+            Self::NameTaken => {
+                internal("make the pod's veth pair", format!("{} is taken", pod.host_name))
+            }
+            Self::Failed(error) => error,
+        }
+    }
+}
+
+/// Gives the host end another name, and puts that on record: names have 44 bits of a hash, and two pods
+/// may have the same, or two of one name live side by side.
+fn rename(node: &Node, request: &cni::Request, attachment: &mut Attachment) -> Result<(), Error> {
+    let prefix = &request.config.veth_prefix;
+    let Attachment { pod_namespace, pod_name, container, .. } = &*attachment;
+    let name = cni::names::other_host_veth(prefix, pod_namespace, pod_name, container);
+    tracing::warn!(
+        pod = pod_name,
+        from = attachment.host_name,
+        to = name,
+        "another pod has a link of this name"
+    );
+    attachment.host_name = name;
+    let noted = node.store.state().journal.allocated(attachment.clone());
+    noted.map_err(|error| internal("note the name of a pod's link", error))
 }
 
 fn attachment(
@@ -85,23 +133,23 @@ fn attachment(
 }
 
 /// Makes the kernel match, or leaves it as it was.
-fn wire(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<(), Error> {
+fn wire(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<(), WireError> {
     let ends = link(node, inside, pod, netns)?;
     inside.apply(&pod.in_pod(ends.pod)).map_err(|error| {
         unwire(node, pod, ends.host);
-        internal("set up the pod's interface", error)
+        internal("set up the pod's interface", error).into()
     })
 }
 
 /// The pair and the host's routes. The first attempt needs no question to the kernel.
-fn link(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<Ends, Error> {
+fn link(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<Ends, WireError> {
     let ends = pod.preferred_ends();
     let mut ops = vec![pod.link(Some(ends), netns)];
     ops.extend(pod.on_host(ends.host));
     match node.kernel().apply(&ops) {
         Ok(()) => return Ok(ends),
         Err(error) if taken(&error) => {}
-        Err(error) => return Err(internal("make the pod's veth pair", error)),
+        Err(error) => return Err(internal("make the pod's veth pair", error).into()),
     }
     // A name or an index is taken: by this very pair, by one of a former pod, or by something else.
     let within =
@@ -121,23 +169,18 @@ fn link(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<En
         // CNI 1.1.0, "ADD": if an interface of the requested name already exists in the container,
         // the CNI plugin MUST return with an error.
         (_, Some(_)) => {
-            return Err(Error {
+            return Err(WireError::Failed(Error {
                 code: Code::InvalidEnvironment,
                 msg: format!("interface {} exists already in the container", pod.pod_name),
                 details: String::new(),
-            });
+            }));
         }
-        (Some(outside), None) if outside.veth => {
+        (Some(outside), None) if outside.veth && has_ended(node, &outside) => {
             kernel
                 .apply(&[pod.unlink(outside.index)])
                 .map_err(|error| internal("remove the veth of a former pod of this name", error))?;
         }
-        (Some(_), None) => {
-            return Err(internal(
-                "make the pod's veth pair",
-                format!("{} is taken", pod.host_name),
-            ));
-        }
+        (Some(_), None) => return Err(WireError::NameTaken),
         (None, None) => {}
     }
     kernel
@@ -149,10 +192,17 @@ fn link(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<En
     let within =
         inside.link_by_name(&pod.pod_name).map_err(|error| internal("look into the pod", error))?;
     let (Some(host), Some(within)) = (host, within) else {
-        return Err(internal("make the pod's veth pair", "it is gone again"));
+        return Err(internal("make the pod's veth pair", "it is gone again").into());
     };
     kernel.apply(&pod.on_host(host.index)).map_err(|error| internal("route to the pod", error))?;
     Ok(Ends { host: host.index, pod: within.index })
+}
+
+/// Whether a host end is known to be one of ours whose pod has ended: the address that it was made for
+/// has nobody. Any other may be a pod's that runs.
+fn has_ended(node: &Node, outside: &Link) -> bool {
+    let Some(address) = outside.mac.and_then(Pod::address_of_host_mac) else { return false };
+    node.store.holder(address).is_none() && !node.store.state().held.contains_key(&address)
 }
 
 /// Whether two ends are those of this pod. Of a pair that somebody else made only the host end's

@@ -3,12 +3,12 @@
 
 use crate::node::Node;
 use anyhow::{Context, Result};
-use pool::Time;
+use pool::{Time, adopt::Unknown};
 use record::{
     Attachment,
     checkpoint::{self, Allocation},
 };
-use std::{sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 use tracing::{error, warn};
 
 /// How long changes are gathered before they are written: a burst of pods costs two files.
@@ -50,7 +50,9 @@ pub(crate) fn start(node: &Arc<Node>) {
 /// # Errors
 /// What the kernel says; the old file is still there then.
 pub(crate) fn write(node: &Node) -> Result<()> {
-    let allocations: Vec<Allocation> = node.store.attachments().iter().map(allocation).collect();
+    let mut allocations: Vec<Allocation> =
+        node.store.attachments().iter().map(allocation).collect();
+    allocations.extend(node.store.state().held.iter().filter_map(|(held, why)| guard(*held, why)));
     let path = &node.settings.backing_store;
     let left_out = checkpoint::write(path, &allocations)
         .with_context(|| format!("write {}", path.display()))?;
@@ -58,6 +60,23 @@ pub(crate) fn write(node: &Node) -> Result<()> {
         error!(pod = twice.pod_name, address = ?twice.ipv4, "two pods on record have one address: the checkpoint has the first");
     }
     Ok(())
+}
+
+/// An entry for a pod that runs and that nobody knows: the peer keeps entries without a pod's name, and
+/// gives their addresses to nobody.
+fn guard(address: Ipv4Addr, why: &Unknown) -> Option<Allocation> {
+    let Unknown::Link(link) = why else { return None };
+    Some(Allocation {
+        network: "aws-cni".into(),
+        container: format!("held-{link}"),
+        interface: "eth0".into(),
+        ipv4: Some(address),
+        ipv6: None,
+        since: Time::default(),
+        pod_namespace: String::new(),
+        pod_name: String::new(),
+        interfaces: 1,
+    })
 }
 
 fn allocation(attachment: &Attachment) -> Allocation {

@@ -21,20 +21,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// Looks after them until none is held any more; at rest nothing runs.
 pub(crate) fn start(node: &Arc<Node>, held: BTreeMap<Ipv4Addr, Unknown>) {
-    let mut held: BTreeMap<Ipv4Addr, Option<Instant>> = held
-        .into_iter()
-        .filter(|(_, why)| may_end(why))
-        .map(|(address, _)| (address, None))
-        .collect();
+    let mut watched: BTreeMap<Ipv4Addr, Option<Instant>> =
+        held.iter().filter(|(_, why)| may_end(why)).map(|(address, _)| (*address, None)).collect();
+    node.store.state().held = held;
     let node = node.clone();
     tokio::spawn(async move {
         let mut pause = FIRST_PAUSE;
-        while !held.is_empty() {
+        while !watched.is_empty() {
             tokio::time::sleep(pause).await;
-            let before = held.len();
-            match look(&node, &mut held) {
+            let before = watched.len();
+            match look(&node, &mut watched) {
                 // Where something ends, more may.
-                Ok(()) if held.len() < before || held.values().any(Option::is_some) => {
+                Ok(()) if watched.len() < before || watched.values().any(Option::is_some) => {
                     pause = FIRST_PAUSE;
                 }
                 Ok(()) => pause = (pause * 2).min(LONGEST_PAUSE),
@@ -71,7 +69,9 @@ fn look(node: &Node, held: &mut BTreeMap<Ipv4Addr, Option<Instant>>) -> Result<(
         let holds = now.duration_since(since) < wait;
         if !holds {
             info!(%address, "an address is held no more: nothing of it is seen");
+            node.store.state().held.remove(address);
             node.store.unquarantine(*address);
+            node.store.recorded.notify_one();
         }
         holds
     });

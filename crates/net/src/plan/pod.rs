@@ -161,6 +161,13 @@ impl Pod {
         self.host_mac.unwrap_or_else(|| self.mac(0x10))
     }
 
+    /// The pod's address that a host end's hardware address was made of; `None` for one that we did not
+    /// make.
+    pub fn address_of_host_mac(mac: Mac) -> Option<Ipv4Addr> {
+        let Mac([0x0e, 0x10, a, b, c, d]) = mac else { return None };
+        Some(Ipv4Addr::new(a, b, c, d))
+    }
+
     /// Hardware address of the pod's end.
     pub fn pod_mac(&self) -> Mac {
         self.mac(0x11)
@@ -194,6 +201,13 @@ impl Pod {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_end_of_ours_tells_the_address_that_it_was_made_for() {
+        assert_eq!(Pod::address_of_host_mac(pod().host_mac()), Some(pod().address));
+        assert_eq!(Pod::address_of_host_mac(pod().pod_mac()), None);
+        assert_eq!(Pod::address_of_host_mac(Mac([0x76, 8, 1, 0x31, 0xfa, 0x17])), None);
+    }
 
     #[test]
     fn a_pod_costs_no_rule_but_in_the_peers_layout() {

@@ -168,6 +168,16 @@ fn an_interface_of_ours_ends_with_its_instance_and_pods_do_not_wait_for_that() {
 }
 
 #[test]
+fn whether_the_primary_interface_ends_with_its_instance_is_not_for_us_to_say() {
+    let (id, eni) = primary(3);
+    let node =
+        Source::Node(Supply { subnets: vec!["subnet-a".into()], groups: eni.groups.clone() });
+    let pool = pool(node, [(id, Eni { lifetime: Lifetime::Own, ..eni })]);
+
+    assert_eq!(pool.plan(AT).actions, []);
+}
+
+#[test]
 fn a_pool_is_satisfied_when_there_is_nothing_to_do_and_not_before() {
     let (id, eni) = secondary(1, "subnet-a", 9);
     let mut pool =
