@@ -140,7 +140,7 @@ fn counts_of_prefixes_say_how_many_addresses_of_each_pods_have() {
     let counts = pool.counts(AT);
 
     assert_eq!(counts.addresses_max, 3 * 9 * 16);
-    assert_eq!((counts.prefixes, counts.held), (2, 32));
+    assert_eq!((counts.prefixes, counts.held, counts.free), (2, 32, 29));
     assert_eq!(counts.in_use_by_prefix, [(address(0, 16), 3), (address(0, 32), 0)].into());
     assert_eq!((counts.growing, counts.shrinking), (0, 2));
 }
