@@ -102,6 +102,7 @@ fn a_record_that_gives_an_address_to_two_pods_is_refused() {
     pool.restore(owner("a"), allocation.clone(), AT).unwrap();
 
     assert_eq!(pool.restore(owner("a"), allocation.clone(), AT), Ok(()));
+    assert_eq!(pool.allocations().collect::<Vec<_>>(), [(&owner("a"), &allocation)]);
     let twice = AddressTaken { address: allocation.address, holder: owner("a") };
     assert_eq!(pool.restore(owner("b"), allocation, AT), Err(twice));
 }
