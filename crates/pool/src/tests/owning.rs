@@ -101,7 +101,7 @@ fn an_interface_that_stays_has_a_reason() {
     kept("somebody's", &three((id_1.clone(), of(Foreign, ours()))), Some(Kept::NotOurs(Foreign)));
     kept("unknown", &three((id_1.clone(), of(Unknown, ours()))), Some(Kept::OriginUnknown));
     let coming = Eni { readiness: Readiness::Coming, ..eni };
-    kept("not set up", &three((id_1.clone(), coming)), Some(Kept::NotReady));
+    kept("not set up", &three((id_1, coming)), Some(Kept::NotReady));
     let with = |change: &dyn Fn(&mut Pool)| {
         let mut pool = pool_of_three(9);
         change(&mut pool);

@@ -7,14 +7,14 @@ use crate::stock;
 fn every_address_is_counted_once_by_what_it_is_good_for() {
     check("nothing", pool(node(), []), Stock::default());
     let free = Stock { held: 3, free: 3, loose: 3, ..Stock::default() };
-    check("free", pool(node(), [primary(3)]), free.clone());
+    check("free", pool(node(), [primary(3)]), free);
     let mut used = pool(node(), [primary(4)]);
     used.allocate(owner("a"), AT).unwrap();
-    check("one in use", used, Stock { held: 4, ..free.clone() });
+    check("one in use", used, Stock { held: 4, ..free });
     let mut cooling = pool(node(), [primary(5)]);
     cooling.restore_cooling(address(0, 1), AT);
     cooling.restore_cooling(address(0, 2), AT);
-    check("two cool", cooling, Stock { held: 5, cooling: 2, ..free.clone() });
+    check("two cool", cooling, Stock { held: 5, cooling: 2, ..free });
     let mut quarantined = pool(node(), [primary(4)]);
     quarantined.quarantine(address(0, 1));
     quarantined.restore_cooling(address(0, 1), AT);
@@ -24,13 +24,13 @@ fn every_address_is_counted_once_by_what_it_is_good_for() {
 #[test]
 fn a_prefix_is_empty_until_one_of_its_addresses_is_taken() {
     let two = Stock { held: 32, free: 32, empty_prefixes: 2, ..Stock::default() };
-    check("two", pool(node(), [prefixed(0, "subnet-node", 2)]), two.clone());
+    check("two", pool(node(), [prefixed(0, "subnet-node", 2)]), two);
     let mut begun = pool(node(), [prefixed(0, "subnet-node", 2)]);
     begun.allocate(owner("a"), AT).unwrap();
-    check("one begun", begun, Stock { free: 31, empty_prefixes: 1, ..two.clone() });
+    check("one begun", begun, Stock { free: 31, empty_prefixes: 1, ..two });
     let mut cooling = pool(node(), [prefixed(0, "subnet-node", 2)]);
     cooling.restore_cooling(address(0, 17), AT);
-    check("one cools", cooling, Stock { free: 31, empty_prefixes: 1, cooling: 1, ..two.clone() });
+    check("one cools", cooling, Stock { free: 31, empty_prefixes: 1, cooling: 1, ..two });
     let (id, mut eni) = prefixed(0, "subnet-node", 2);
     eni.blocks.insert(Block::Address(address(0, 1)));
     check("mixed", pool(node(), [(id, eni)]), Stock { held: 33, free: 33, loose: 1, ..two });
@@ -47,17 +47,17 @@ fn what_comes_counts_as_free_and_what_goes_as_gone() {
     check(
         "addresses are asked for",
         with(assign(id(0), Amount::Addresses(2))),
-        Stock { held: 5, free: 5, loose: 5, asked_for: 2, ..there.clone() },
+        Stock { held: 5, free: 5, loose: 5, asked_for: 2, ..there },
     );
     check(
         "prefixes are asked for",
         with(attach(1, "subnet-node", Amount::Prefixes(2))),
-        Stock { held: 35, free: 35, empty_prefixes: 2, asked_for: 32, ..there.clone() },
+        Stock { held: 35, free: 35, empty_prefixes: 2, asked_for: 32, ..there },
     );
     check(
         "one goes",
         with(Action::Unassign { eni: id(0), blocks: [Block::Address(address(0, 1))].into() }),
-        Stock { held: 2, free: 2, loose: 2, ..there.clone() },
+        Stock { held: 2, free: 2, loose: 2, ..there },
     );
     check("the interface goes", with(Action::DeleteEni { eni: id(0) }), Stock::default());
     let (id, eni) = secondary(1, "subnet-node", 2);
