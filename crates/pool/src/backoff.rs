@@ -285,6 +285,19 @@ mod tests {
     }
 
     #[test]
+    fn kinds_of_actions_have_words_that_differ() {
+        use ActionKind::*;
+        let all =
+            [Attach, Assign, Unassign, DeleteEni, SetGroups, EndWithInstance, Inspect, CountFree];
+
+        let words = all.map(ActionKind::word);
+
+        let other: std::collections::BTreeSet<_> = words.into_iter().collect();
+        assert_eq!(other.len(), all.len(), "{words:?}");
+        assert!(words.iter().all(|word| !word.is_empty()), "{words:?}");
+    }
+
+    #[test]
     fn an_exhausted_subnet_blocks_neither_other_subnets_nor_the_action_elsewhere() {
         let mut backoff = Backoff::default();
 

@@ -48,3 +48,16 @@ fn mix(seed: u64, round: u32) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first numbers of the generator whose finalizer this is, for the seed 0.
+    #[test]
+    fn numbers_are_those_of_splitmix64() {
+        let numbers = [0, 1, 2].map(|round| mix(0, round));
+
+        assert_eq!(numbers, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]);
+    }
+}

@@ -194,3 +194,30 @@ impl Ledger {
         self.released.retain(|address, since| now < *since + cooldown || held.contains(address));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is held keeps its time: the address that has cooled longest is used first.
+    #[test]
+    fn a_release_is_forgotten_once_it_has_cooled_and_its_address_is_not_held() {
+        check("cooling, held", 29, true, true);
+        check("cooling, not held", 29, false, true);
+        check("cooled, held", 30, true, true);
+        check("cooled, not held", 30, false, false);
+        check("cooled long ago, not held", 99, false, false);
+    }
+
+    #[track_caller]
+    fn check(row: &str, seconds: u64, is_held: bool, is_known: bool) {
+        let (address, at) = ([10, 0, 0, 1].into(), Time(Duration::ZERO));
+        let mut ledger = Ledger::default();
+        ledger.cool(address, at);
+        let held = if is_held { [address].into() } else { [].into() };
+
+        ledger.forget_cooled(Duration::from_secs(30), at + Duration::from_secs(seconds), &held);
+
+        assert_eq!(ledger.last_released(address).is_some(), is_known, "{row}");
+    }
+}

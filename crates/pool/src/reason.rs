@@ -109,4 +109,13 @@ mod tests {
         assert_eq!(all.map(|reason| reason.word()), REASONS);
         assert_eq!(REASONS.iter().collect::<BTreeSet<_>>().len(), REASONS.len());
     }
+
+    #[test]
+    fn only_what_was_refused_is_tried_again_at_a_time_that_is_known() {
+        let refusal = Refusal { cause: Cause::Limit, message: String::new() };
+        let until = Time(std::time::Duration::from_secs(7));
+
+        assert_eq!(Reason::BackingOff { refusal, until }.retry_at(), Some(until));
+        assert_eq!(Reason::Short(1).retry_at(), None);
+    }
 }

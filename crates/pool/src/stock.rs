@@ -8,7 +8,7 @@ pub(crate) fn underway(pool: &Pool) -> impl Iterator<Item = Amount> + '_ {
 }
 
 /// What there is on interfaces that serve new pods, counted once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stock {
     /// Addresses in all, used and free, those that are on their way included.
     pub held: usize,

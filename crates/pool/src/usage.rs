@@ -100,6 +100,37 @@ mod tests {
         assert_eq!(usage.peak(at(1_000)), 6);
     }
 
+    #[test]
+    fn steps_that_are_a_grain_apart_are_two_and_closer_ones_are_one() {
+        let steps = |notes: &[(u64, usize)]| {
+            let mut usage = Usage::default();
+            for (millis, in_use) in notes {
+                usage.note(*in_use, Time(Duration::from_millis(*millis)));
+            }
+            usage
+        };
+
+        // Up, and down much later.
+        assert_eq!(steps(&[(0, 5), (1_000, 9), (20_000, 1)]).next_change(at(20)), Some(at(301)));
+        assert_eq!(steps(&[(0, 5), (999, 9), (20_000, 1)]).next_change(at(20)), Some(at(320)));
+        // Down, and further down within a grain.
+        let down = Time(Duration::from_millis(301_200));
+        assert_eq!(steps(&[(0, 9), (1_000, 5), (1_500, 3)]).peak(down), 5);
+        assert_eq!(steps(&[(0, 9), (999, 5), (1_500, 3)]).peak(down), 9);
+    }
+
+    #[test]
+    fn the_next_change_is_later_than_now() {
+        let mut usage = Usage::default();
+        usage.note(9, at(0));
+        usage.note(5, at(10));
+        usage.note(1, at(20));
+
+        assert_eq!(usage.next_change(at(309)), Some(at(310)));
+        assert_eq!(usage.next_change(at(310)), Some(at(320)));
+        assert_eq!(usage.next_change(at(320)), None);
+    }
+
     fn at(seconds: u64) -> Time {
         Time(Duration::from_secs(seconds))
     }

@@ -198,6 +198,8 @@ mod tests {
         assert!(!recent.is_conclusive(ASKED));
         assert!(recent.is_conclusive(ASKED + CONSISTENCY_WINDOW));
         assert!(!recent.forget(true, ASKED + CONSISTENCY_WINDOW), "somebody must ask first");
+        recent.answered();
+        assert!(recent.is_conclusive(ASKED) && recent.blocks(&same, &same, ASKED).certain);
     }
 
     #[test]

@@ -102,7 +102,10 @@ fn a_record_that_gives_an_address_to_two_pods_is_refused() {
     pool.restore(owner("a"), allocation.clone(), AT).unwrap();
 
     assert_eq!(pool.restore(owner("a"), allocation.clone(), AT), Ok(()));
+    assert_eq!(pool.allocations().collect::<Vec<_>>(), [(&owner("a"), &allocation)]);
     let twice = AddressTaken { address: allocation.address, holder: owner("a") };
+    let text = "10.0.0.1 is recorded twice; aws-cni/a/eth0 has it";
+    assert_eq!(twice.to_string(), text);
     assert_eq!(pool.restore(owner("b"), allocation, AT), Err(twice));
 }
 
@@ -168,4 +171,16 @@ fn no_pod_gets_an_address_while_the_eniconfig_is_unknown() {
     pool.draw_from(Source::Missing { why: "no ENIConfig us-west-2a".into() });
 
     assert!(pool.allocate(owner("a"), AT).is_err());
+}
+
+#[test]
+fn a_pod_without_address_is_told_how_many_there_are() {
+    let check = |elsewhere, want: &str| {
+        assert_eq!(NoAddress { in_use: 7, elsewhere, cooling: 2 }.to_string(), want);
+    };
+    check(0, "no free address (7 in use, 2 cooling)");
+    check(
+        3,
+        "no free address (7 in use, 3 of them on interfaces that serve no new pods, 2 cooling)",
+    );
 }

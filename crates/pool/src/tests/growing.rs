@@ -367,3 +367,45 @@ fn a_subnet_with_few_addresses_is_asked_for_fewer_until_it_has_none() {
     pool.succeeded(&assign(id(0), Amount::Addresses(1)));
     assert_eq!(pool.plan(now).actions[0], assign(id(0), Amount::Addresses(2)), "step by step");
 }
+
+#[test]
+fn an_interface_is_attached_for_what_one_that_grows_will_have_no_room_for() {
+    let targets = Targets { warm_addresses: Some(0), ..TARGETS };
+    let enis = [primary(0), secondary(1, "subnet-pods", 3)];
+    let mut pool = with_targets(targets, config(&["subnet-pods"]), enis);
+    pool.started(&assign(id(1), Amount::Addresses(2)));
+
+    for (waiting, missing) in [(9, 0), (10, 1), (12, 3)] {
+        pool.set_waiting(waiting);
+
+        let want = (missing > 0).then(|| attach(2, "subnet-pods", Amount::Addresses(missing)));
+        assert_eq!(pool.plan(AT).actions, Vec::from_iter(want), "{waiting} wait");
+    }
+}
+
+#[test]
+fn room_on_an_interface_that_comes_in_a_subnet_of_before_is_none() {
+    let targets = Targets { warm_addresses: Some(0), ..TARGETS };
+    let mut pool = with_targets(targets, config(&["subnet-pods"]), [primary(0)]);
+    pool.started(&attach(1, "subnet-before", Amount::Addresses(1)));
+
+    pool.set_waiting(5);
+
+    assert_eq!(pool.plan(AT).actions, [attach(2, "subnet-pods", Amount::Addresses(4))]);
+}
+
+#[test]
+fn a_count_of_free_addresses_is_used_for_a_minute() {
+    let mut pool = pool(config(&["subnet-1", "subnet-2"]), [primary(0)]);
+    pool.note_room([("subnet-1".into(), 1), ("subnet-2".into(), 50)], AT);
+    let first =
+        |pool: &Pool, seconds| pool.plan(Time(Duration::from_secs(seconds))).actions.remove(0);
+    let to = |subnet| attach(1, subnet, Amount::Addresses(9));
+
+    assert_eq!(first(&pool, 59), to("subnet-2"), "known");
+    let count = first(&pool, 60);
+    assert!(matches!(count, Action::CountFree { .. }), "forgotten: {count:?}");
+    pool.refused(&count, refusal(Cause::Denied), Time(Duration::from_secs(59)));
+    assert_eq!(first(&pool, 59), to("subnet-2"), "known, and not to be asked");
+    assert_eq!(first(&pool, 60), to("subnet-1"), "forgotten, and not to be asked");
+}

@@ -258,6 +258,55 @@ fn a_node_that_cannot_grow_says_what_that_waits_for() {
     stuck("no subnet", &pool(config(&[]), [primary(0)]), Reason::NoSource { why: no_subnet });
 }
 
+#[test]
+fn security_groups_are_set_where_they_differ_on_free_interfaces_of_ours() {
+    let sets = |row, eni: Eni, change: &dyn Fn(&mut Pool), want| {
+        let mut pool = pool(node(), [primary(9), (id(1), eni), secondary(2, "subnet-node", 9)]);
+        // Nothing is to be given back meanwhile.
+        pool.set_expected(18);
+        change(&mut pool);
+        let set = Action::SetGroups { eni: id(1), groups: groups() };
+        assert_eq!(pool.plan(AT).actions.contains(&set), want, "{row}");
+    };
+    let (right, other) = (secondary(1, "subnet-node", 9), regrouped);
+    let ours = || other(of(Ours, right.clone()));
+    let same = |_: &mut Pool| {};
+    sets("they differ", ours(), &same, true);
+    sets("they are right", of(Ours, right.clone()), &same, false);
+    sets("somebody's", other(of(Foreign, right.clone())), &same, false);
+    sets("the primary", Eni { device_index: 0, ..ours() }, &same, false);
+    let set = Action::SetGroups { eni: id(1), groups: groups() };
+    sets("busy", ours(), &|it| it.started(&set), false);
+    let end = Action::EndWithInstance { eni: id(1) };
+    sets("busy with what is in the way of nothing", ours(), &|it| it.started(&end), true);
+    sets("refused", ours(), &|it| it.refused(&set, refusal(Cause::Denied), AT), false);
+    let none = Supply { subnets: vec!["subnet-node".into()], groups: [].into() };
+    let pool = pool(Source::Node(none), [secondary(1, "subnet-node", 9)]);
+    assert_eq!(pool.plan(AT).actions, [], "no groups are known");
+}
+
+#[test]
+fn interfaces_of_ours_end_with_the_instance_unless_they_leave_before() {
+    let ends = |row, eni: Eni, change: &dyn Fn(&mut Pool), want| {
+        let mut pool = pool(node(), [primary(9), (id(1), eni)]);
+        change(&mut pool);
+        let end = Action::EndWithInstance { eni: id(1) };
+        assert_eq!(pool.plan(AT).actions.contains(&end), want, "{row}");
+    };
+    let leaks = |eni| Eni { lifetime: Lifetime::Own, ..eni };
+    let ours = || leaks(of(Ours, secondary(1, "subnet-node", 9)));
+    let same = |_: &mut Pool| {};
+    ends("it would stay", ours(), &same, true);
+    ends("it ends", of(Ours, secondary(1, "subnet-node", 9)), &same, false);
+    ends("somebody's", leaks(of(Foreign, secondary(1, "subnet-node", 9))), &same, false);
+    let leave = |it: &mut Pool| it.started(&Action::DeleteEni { eni: id(1) });
+    ends("it leaves", ours(), &leave, false);
+    let busy = |it: &mut Pool| it.started(&assign(id(1), Amount::Addresses(1)));
+    ends("it grows", ours(), &busy, true);
+    let asked = |it: &mut Pool| it.started(&Action::EndWithInstance { eni: id(1) });
+    ends("it is asked for", ours(), &asked, false);
+}
+
 fn pool_of_three(addresses: u8) -> Pool {
     let enis =
         [primary(0), secondary(1, "subnet-a", addresses), secondary(2, "subnet-a", addresses)];

@@ -7,7 +7,7 @@ use crate::stock;
 fn every_address_is_counted_once_by_what_it_is_good_for() {
     check("nothing", pool(node(), []), Stock::default());
     let free = Stock { held: 3, free: 3, loose: 3, ..Stock::default() };
-    check("free", pool(node(), [primary(3)]), free.clone());
+    check("free", pool(node(), [primary(3)]), free);
     let mut used = pool(node(), [primary(4)]);
     used.allocate(owner("a"), AT).unwrap();
     check("one in use", used, Stock { held: 4, ..free });
@@ -24,7 +24,7 @@ fn every_address_is_counted_once_by_what_it_is_good_for() {
 #[test]
 fn a_prefix_is_empty_until_one_of_its_addresses_is_taken() {
     let two = Stock { held: 32, free: 32, empty_prefixes: 2, ..Stock::default() };
-    check("two", pool(node(), [prefixed(0, "subnet-node", 2)]), two.clone());
+    check("two", pool(node(), [prefixed(0, "subnet-node", 2)]), two);
     let mut begun = pool(node(), [prefixed(0, "subnet-node", 2)]);
     begun.allocate(owner("a"), AT).unwrap();
     check("one begun", begun, Stock { free: 31, empty_prefixes: 1, ..two });
@@ -140,7 +140,7 @@ fn counts_of_prefixes_say_how_many_addresses_of_each_pods_have() {
     let counts = pool.counts(AT);
 
     assert_eq!(counts.addresses_max, 3 * 9 * 16);
-    assert_eq!((counts.prefixes, counts.held), (2, 32));
+    assert_eq!((counts.prefixes, counts.held, counts.free), (2, 32, 29));
     assert_eq!(counts.in_use_by_prefix, [(address(0, 16), 3), (address(0, 32), 0)].into());
     assert_eq!((counts.growing, counts.shrinking), (0, 2));
 }

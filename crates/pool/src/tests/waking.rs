@@ -46,3 +46,20 @@ fn at(seconds: u64) -> Time {
 fn check(row: &str, pool: &Pool, now: u64, want: Option<u64>) {
     assert_eq!(pool.plan(at(now)).wake_at, want.map(at), "{row}");
 }
+
+#[test]
+fn a_node_of_a_large_cluster_tries_again_in_its_own_time() {
+    let next = |jitter| {
+        let mut pool = pool(node(), [primary(0)]);
+        pool.set_jitter(jitter);
+        pool.refused(&assign(id(0), Amount::Addresses(9)), refusal(Cause::Throttled), AT);
+        pool.plan(AT).wake_at.unwrap()
+    };
+
+    let alone = next(Jitter::default());
+    let (first, second) =
+        (next(Jitter { nodes: 5_000, seed: 1 }), next(Jitter { nodes: 5_000, seed: 2 }));
+
+    assert!(alone <= at(1), "{alone:?}");
+    assert!(first > at(1) && second > at(1) && first != second, "{first:?} {second:?}");
+}
