@@ -12,6 +12,7 @@ const LARGEST: &[(&str, &str, usize)] = &[
     ("ipamd", "Executor", 36),
     ("pool", "Pool", 37),
     ("tests", "Node", 47),
+    ("tests", "PeerNode", 27),
     ("tests", "World", 51),
     ("vpc", "Vpc", 89),
     ("vpc-sim", "World", 40),

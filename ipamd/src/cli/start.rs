@@ -117,7 +117,7 @@ fn open_record(run_dir: &Path) -> Result<Journal> {
         }
         read => read?,
     };
-    if let Some(damages) = contents.describe_damages() {
+    if let Some(damages) = contents.damages_in_words() {
         let kept;
         (contents, kept) = contents.set_damage_aside(now())?;
         warn!(damages, kept = %kept.display(), "the record is damaged: what it lost is rebuilt from the checkpoint and the kernel");

@@ -188,7 +188,7 @@ impl Contents {
     }
 
     /// The damages, for people; `None` without any.
-    pub fn describe_damages(&self) -> Option<String> {
+    pub fn damages_in_words(&self) -> Option<String> {
         let named = self.damages.iter().take(NAMED).map(ToString::to_string);
         let named = named.collect::<Vec<_>>().join(", ");
         match self.damages.len() {

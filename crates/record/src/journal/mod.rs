@@ -124,7 +124,7 @@ impl Journal {
     /// # Errors
     /// The file is damaged ([`Contents::set_damage_aside`] makes it whole), or cannot be written to.
     pub fn open(contents: Contents, tell: fn(&anyhow::Error)) -> Result<Self> {
-        if let Some(damages) = contents.describe_damages() {
+        if let Some(damages) = contents.damages_in_words() {
             bail!(
                 "understand {}: damaged are {damages}: compare with `ip route`, then remove the file",
                 contents.path.display()

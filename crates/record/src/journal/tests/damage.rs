@@ -105,7 +105,7 @@ fn all_damages_are_named() {
     assert_eq!(contents.snapshot.attachments.len(), 2);
     let header = lines[0].len();
     let first = format!("line 2 at byte {header} (wrong checksum)");
-    assert!(contents.describe_damages().unwrap().starts_with(&first), "{contents:?}");
+    assert!(contents.damages_in_words().unwrap().starts_with(&first), "{contents:?}");
 }
 
 #[test]
