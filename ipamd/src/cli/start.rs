@@ -21,20 +21,19 @@ use anyhow::{Context, Result};
 use net::Netlink;
 use pool::{EniId, Pool, Source, Supply};
 use record::{Identity, Interface, Journal, ReadError, Torn};
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
 use tracing::{error, info, warn};
 
 /// Starts everything; returns once the node is being served.
 pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let began = Instant::now();
     // Before anything else, so that two daemons never work on the same node.
-    let listener =
-        rpc::Listener::bind(&settings.run_dir.join(rpc::SOCKET_NAME)).with_context(|| {
-            format!(
-                "listen in {}: does another ipamd run on this node?",
-                settings.run_dir.display()
-            )
-        })?;
+    let listener = listen(&settings.run_dir)?;
     let mut journal = open_record(&settings.run_dir)?;
     let http = aws::http_client();
     let imds = Imds::new(&http);
@@ -47,7 +46,9 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     };
     info!(?identity, recorded = recorded.is_some(), "this node");
     let ec2 = Ec2::new(aws::client(http, &identity).await, &identity);
-    if recorded.is_none() {
+    // A damaged record may have lost interfaces, and with them the primary one.
+    let known = journal.snapshot().interfaces.values().any(Interface::is_primary);
+    if recorded.is_none() || !known {
         begin_record(&mut journal, &imds, &identity).await?;
     }
     let limits = {
@@ -58,7 +59,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
 
     let interfaces = journal.snapshot().interfaces.values();
     let primary = interfaces.clone().find(|eni| eni.is_primary()).cloned();
-    let primary = primary.context("the record has no primary interface: remove the journal")?;
+    let primary = primary.context("the metadata service shows no primary interface")?;
     let mut kernel = Netlink::open().context("open a netlink socket")?;
     let link = primary_link(&mut kernel, &identity).await?;
     let before = repair::Before::see(&mut kernel)?;
@@ -72,9 +73,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     for address in adopted.held.keys() {
         pool.quarantine(*address);
     }
-    let recorded_interfaces = journal.snapshot().interfaces.clone().into_iter();
-    let attached =
-        recorded_interfaces.map(|(id, record)| (EniId(id), Attached::new(record))).collect();
+    let attached = attached(&journal);
     let (reaper, ended_links) = node::reaper_queue();
     let state = (pool, journal, attached);
     let primary_groups = primary.groups.into_iter().collect();
@@ -97,14 +96,30 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     http::metrics::start(&node);
     follow::start(&node)?;
     tokio::spawn(vpc_cidrs::follow(node.clone(), executor.imds.clone()));
-    tokio::spawn(async move {
-        if recorded.is_some() {
-            patiently("compare the record with what is attached", || cloud::compare(&executor))
-                .await;
-        }
-        reconcile::run(executor.node.clone(), executor).await;
-    });
+    tokio::spawn(plan_and_execute(executor, recorded.is_some()));
     Ok(node)
+}
+
+/// Listens where the plugin looks for the daemon.
+fn listen(run_dir: &Path) -> Result<rpc::Listener> {
+    let listener = rpc::Listener::bind(&run_dir.join(rpc::SOCKET_NAME));
+    listener.with_context(|| {
+        format!("listen in {}: does another ipamd run on this node?", run_dir.display())
+    })
+}
+
+/// Interfaces on record, whose devices have not been looked for yet.
+fn attached(journal: &Journal) -> BTreeMap<EniId, Attached> {
+    let recorded = journal.snapshot().interfaces.clone().into_iter();
+    recorded.map(|(id, record)| (EniId(id), Attached::new(record))).collect()
+}
+
+/// Compares a record with what is attached, and then plans for ever.
+async fn plan_and_execute(executor: Executor, recorded: bool) {
+    if recorded {
+        patiently("compare the record with what is attached", || cloud::compare(&executor)).await;
+    }
+    reconcile::run(executor.node.clone(), executor).await;
 }
 
 /// Opens the record, and says what in it is not as this daemon would have written it.
