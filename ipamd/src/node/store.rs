@@ -150,7 +150,12 @@ impl Store {
 
     /// Notes that the kernel has nothing of an address any more.
     pub(crate) fn unquarantine(&self, address: Ipv4Addr) {
-        self.update(|state| state.pool.unquarantine(address, now()));
+        self.update(|state| {
+            // Somebody else may use it whom nobody knows: that ends apart.
+            if !state.held.contains_key(&address) {
+                state.pool.unquarantine(address, now());
+            }
+        });
         self.wake_waiting();
     }
 

@@ -34,6 +34,10 @@ pub(super) fn clear(node: &Node, request: &cni::Request, result: &AddResult) -> 
         }
         let removed = remove(&mut kernel, &remains)
             .with_context(|| format!("remove what routes to {}", remains.address))?;
+        // It was held for this pod, of which nothing but its end was known.
+        if node.store.state().held.remove(&remains.address).is_some() {
+            node.store.recorded.notify_one();
+        }
         info!(address = %remains.address, pod, removed, "removed what a pod left that is not on record");
     }
     Ok(())
