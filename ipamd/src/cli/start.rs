@@ -20,7 +20,7 @@ use crate::{
 use anyhow::{Context, Result};
 use net::Netlink;
 use pool::{EniId, Pool, Source, Supply};
-use record::{Identity, Interface, Journal, ReadError, Torn};
+use record::{Identity, Interface, Journal, Notice, ReadError, Torn};
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
 use tracing::{error, info, warn};
 
@@ -130,12 +130,22 @@ fn open_record(run_dir: &Path) -> Result<Journal> {
         let (records, line) = (contents.unknown.len(), first.line);
         warn!(records, ?kinds, line, "a newer ipamd's records are kept as they are");
     }
-    Journal::open(contents, |error| {
-        warn!(
+    Journal::open(contents, tell_record)
+}
+
+fn tell_record(notice: Notice<'_>) {
+    match notice {
+        Notice::NotWrittenAnew(error) => warn!(
             error = format!("{error:#}"),
-            "failed to write the record anew: it grows until that works"
-        );
-    })
+            "failed to write the record anew: it is appended to until that works"
+        ),
+        Notice::PutBack => warn!("the record was removed or replaced: it is whole again"),
+        Notice::ReadOnly(error) => warn!(
+            error = format!("{error:#}"),
+            "failed to write the record: until that works no pod starts or ends, and those that run go on"
+        ),
+        Notice::Writable => info!("the record can be written to again"),
+    }
 }
 
 /// Notes who this node is and what is attached, as the metadata service shows it.

@@ -23,7 +23,12 @@ pub(crate) fn restore(node: &Node) -> Result<()> {
         warn!(files, %first, "failed to read DELs that waited: their files are kept aside");
     }
     teardown::reap_leftovers(node)?;
-    choose_egress(node)?;
+    if let Err(error) = choose_egress(node) {
+        warn!(
+            error = format!("{error:#}"),
+            "failed to note how pods find their tables: they keep what they have"
+        );
+    }
     for attachment in node.desired().pods {
         let pod = attachment.pod();
         let link = node
@@ -36,7 +41,15 @@ pub(crate) fn restore(node: &Node) -> Result<()> {
                     warn!(error = %error, pod = attachment.pod_name, "failed to route to a pod");
                 }
             }
-            None if orphans::has_ended(node, &attachment)? => orphans::end(node, &attachment)?,
+            None if orphans::has_ended(node, &attachment)? => {
+                if let Err(error) = orphans::end(node, &attachment) {
+                    warn!(
+                        error = format!("{error:#}"),
+                        pod = attachment.pod_name,
+                        "failed to end a pod whose namespace is gone"
+                    );
+                }
+            }
             // Its DEL will come, or its namespace will go; until then the address is not given to
             // anybody.
             None => warn!(

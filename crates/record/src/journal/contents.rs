@@ -90,6 +90,8 @@ impl Contents {
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         let bytes = match fs::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => vec![],
+            // Whatever it is doing there: it is no record.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => vec![],
             read => read.map_err(|error| ReadError::Io(path.into(), error))?,
         };
         let contents = Self::of(path, &bytes);
@@ -108,7 +110,7 @@ impl Contents {
     /// What the kernel says; the damaged file is still in its place then.
     pub fn set_damage_aside(self, now: Time) -> anyhow::Result<(Self, PathBuf)> {
         let aside = file::keep_aside(&self.path, file::DAMAGED, now)?;
-        let (_, length) = file::write_anew(&self.path, &self.snapshot, FORMAT)?;
+        let length = file::write_anew(&self.path, &self.snapshot)?.length();
         let records = self.snapshot.count();
         let whole = Self { damages: vec![], torn: None, format: FORMAT, records, length, ..self };
         Ok((whole, aside))
