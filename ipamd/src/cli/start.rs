@@ -21,6 +21,7 @@ use anyhow::{Context, Result};
 use net::Netlink;
 use pool::{EniId, Pool, Source, Supply};
 use record::{Identity, Interface, Journal, Notice, ReadError, Torn};
+use rpc::GuardError;
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
 use tracing::{error, info, warn};
 
@@ -28,6 +29,7 @@ use tracing::{error, info, warn};
 pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let began = Instant::now();
     // Before anything else, so that two daemons never work on the same node.
+    keep_others_out()?;
     let listener =
         rpc::Listener::bind(&settings.run_dir.join(rpc::SOCKET_NAME)).with_context(|| {
             format!(
@@ -105,6 +107,20 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
         reconcile::run(executor.node.clone(), executor).await;
     });
     Ok(node)
+}
+
+/// Has a second daemon refused on this node, wherever it has its run folder; or refuses to be it.
+fn keep_others_out() -> Result<()> {
+    match rpc::guard(rpc::GUARD_NAME) {
+        Ok(()) => Ok(()),
+        Err(taken @ GuardError::Taken { .. }) => Err(taken.into()),
+        // The lock in the run folder is still there. That somebody in the node's network takes a name
+        // must not keep the node from being served.
+        Err(error @ (GuardError::Squatted { .. } | GuardError::Io(_))) => {
+            warn!(error = %error, "failed to keep a second ipamd out by name");
+            Ok(())
+        }
+    }
 }
 
 /// Opens the record, and says what in it is not as this daemon would have written it.
