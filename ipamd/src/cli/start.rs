@@ -12,7 +12,7 @@ use crate::{
         sync::{self, primary_link},
     },
     node::{self, Attached, HostNetwork, Node, now},
-    pods::{checkpoint, held, orphans, restore, teardown, wire},
+    pods::{checkpoint, held, orphans, restore, run_folder, teardown, wire},
     retry::patiently,
     settings::{Networking, Settings},
     tell::metrics,
@@ -21,8 +21,8 @@ use anyhow::{Context, Result};
 use net::Netlink;
 use pool::{EniId, Pool, Source, Supply};
 use record::{Identity, Interface, Journal, Notice, ReadError, Torn};
-use rpc::GuardError;
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
+use rpc::{GuardError, Listener};
+use std::{collections::BTreeSet, io, path::Path, sync::Arc, time::Instant};
 use tracing::{error, info, warn};
 
 /// Starts everything; returns once the node is being served.
@@ -30,13 +30,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let began = Instant::now();
     // Before anything else, so that two daemons never work on the same node.
     keep_others_out()?;
-    let listener =
-        rpc::Listener::bind(&settings.run_dir.join(rpc::SOCKET_NAME)).with_context(|| {
-            format!(
-                "listen in {}: does another ipamd run on this node?",
-                settings.run_dir.display()
-            )
-        })?;
+    let listener = listen(&settings.run_dir)?;
     let mut journal = open_record(&settings.run_dir)?;
     let http = aws::http_client();
     let imds = Imds::new(&http);
@@ -91,9 +85,10 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     sync_kernel(&executor).await?;
     repair::start(node.clone(), before, recorded.is_some())?;
     install::plugin(&node.settings)?;
-    wire::start(node.clone(), listener)?;
+    wire::start(node.clone(), listener.clone())?;
     install::conflist(&node.settings)?;
     checkpoint::start(&node);
+    run_folder::start(node.clone(), listener)?;
     tell_serving(&node, began);
     peer_filters::start(node.clone())?;
     http::metrics::start(&node);
@@ -120,6 +115,24 @@ fn keep_others_out() -> Result<()> {
             warn!(error = %error, "failed to keep a second ipamd out by name");
             Ok(())
         }
+    }
+}
+
+/// Listens for the plugin. Where that cannot be now, it is tried again for as long as it takes: a
+/// disk that takes nothing does not keep pods that run from being looked after.
+fn listen(run_dir: &Path) -> Result<Arc<Listener>> {
+    let listener = Listener::unbound(&run_dir.join(rpc::SOCKET_NAME));
+    match listener.keep_bound() {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let run_dir = run_dir.display();
+            let context = format!("listen in {run_dir}: does another ipamd run on this node?");
+            Err(error).context(context)
+        }
+        Err(error) => {
+            warn!(error = %error, run_dir = %run_dir.display(), "failed to listen for the plugin: it is tried again");
+            Ok(Arc::new(listener))
+        }
+        Ok(_) => Ok(Arc::new(listener)),
     }
 }
 
