@@ -13,7 +13,7 @@ use crate::{
     },
     node::{self, Attached, HostNetwork, Node, now},
     pods::{checkpoint, held, orphans, restore, run_folder, teardown, wire},
-    retry::patiently,
+    retry::{FIRST_PAUSE, LONGEST_PAUSE, patiently},
     settings::{Networking, Settings},
     tell::metrics,
 };
@@ -44,7 +44,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     info!(?identity, recorded = recorded.is_some(), "this node");
     let ec2 = Ec2::new(aws::client(http, &identity).await, &identity);
     if recorded.is_none() {
-        begin_record(&mut journal, &imds, &identity).await?;
+        begin_record(&mut journal, &imds, &identity).await;
     }
     let limits = {
         let of = || limits::of(&identity.instance_type, settings.max_enis, &ec2);
@@ -147,9 +147,19 @@ fn open_record(run_dir: &Path) -> Result<Journal> {
         read => read?,
     };
     if let Some(damages) = contents.damages_in_words() {
-        let kept;
-        (contents, kept) = contents.set_damage_aside(now())?;
-        warn!(damages, kept = %kept.display(), "the record is damaged: what it lost is rebuilt from the checkpoint and the kernel");
+        match contents.set_damage_aside(now()) {
+            Ok(kept) => {
+                warn!(damages, kept = %kept.display(), "the record is damaged: what it lost is rebuilt from the checkpoint and the kernel");
+            }
+            Err(error) => {
+                warn!(
+                    damages,
+                    "the record is damaged: what it lost is rebuilt from the checkpoint and the kernel"
+                );
+                tell_record(Notice::ReadOnly(&error));
+                return Ok(Journal::open_damaged(contents, now(), tell_record));
+            }
+        }
     }
     if let Some(Torn { offset, bytes, whole }) = contents.torn {
         warn!(offset, bytes, whole, "the last write of the record was cut off");
@@ -178,13 +188,23 @@ fn tell_record(notice: Notice<'_>) {
 }
 
 /// Notes who this node is and what is attached, as the metadata service shows it.
-async fn begin_record(journal: &mut Journal, imds: &Imds, identity: &Identity) -> Result<()> {
+async fn begin_record(journal: &mut Journal, imds: &Imds, identity: &Identity) {
     let ask = || imds.interfaces_of(identity);
     let shown = patiently("ask the metadata service what is attached", ask).await;
-    for (id, record) in shown.into_iter().filter_map(cloud::from_shown) {
-        journal.interface(&id, Some(record))?;
+    let shown: Vec<_> = shown.into_iter().filter_map(cloud::from_shown).collect();
+    let mut note = || {
+        for (id, record) in shown.clone() {
+            journal.interface(&id, Some(record))?;
+        }
+        journal.identity(identity)
+    };
+    // Without a record there is nothing to serve from: it waits for a disk that takes it.
+    let mut pause = FIRST_PAUSE;
+    while let Err(error) = note() {
+        warn!(error = format!("{error:#}"), retry_in = ?pause, "failed to note who this node is");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    journal.identity(identity)
 }
 
 /// Gives the kernel everything that is desired.

@@ -2,19 +2,24 @@
 
 use super::{handle, orphans, teardown};
 use crate::node::Node;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use record::{Attachment, Maker};
 use tracing::warn;
 
 /// Brings the kernel in line with the record: pods that ended while no daemon ran go, and what
 /// routes to those that live is there.
 pub(crate) fn restore(node: &Node) -> Result<()> {
-    for (path, request) in record::spool::drain(&node.settings.run_dir)? {
+    let waiting = record::spool::drain(&node.settings.run_dir).unwrap_or_else(|error| {
+        warn!(error = %error, "failed to read the DELs that wait: their pods keep their addresses");
+        vec![]
+    });
+    for (path, request) in waiting {
         let reply = handle(node, request, &|| false);
         if reply.exit_code != 0 {
             warn!(path = %path.display(), answer = reply.stdout, "failed to carry out a DEL from the spool");
-        } else {
-            std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        } else if let Err(error) = std::fs::remove_file(&path) {
+            // A DEL that is carried out again finds nothing.
+            warn!(error = %error, path = %path.display(), "failed to remove a DEL that was carried out");
         }
     }
     let unreadable = record::spool::set_aside(&node.settings.run_dir)?;

@@ -107,13 +107,13 @@ impl Contents {
     /// is one of both.
     ///
     /// # Errors
-    /// What the kernel says; the damaged file is still in its place then.
-    pub fn set_damage_aside(self, now: Time) -> anyhow::Result<(Self, PathBuf)> {
+    /// What the kernel says; the damaged file is still in its place then, and these are its contents.
+    pub fn set_damage_aside(&mut self, now: Time) -> anyhow::Result<PathBuf> {
         let aside = file::keep_aside(&self.path, file::DAMAGED, now)?;
         let length = file::write_anew(&self.path, &self.snapshot)?.length();
-        let records = self.snapshot.count();
-        let whole = Self { damages: vec![], torn: None, format: FORMAT, records, length, ..self };
-        Ok((whole, aside))
+        (self.damages, self.torn, self.format) = (vec![], None, FORMAT);
+        (self.records, self.length) = (self.snapshot.count(), length);
+        Ok(aside)
     }
 
     /// What bytes hold.

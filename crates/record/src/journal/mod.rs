@@ -94,6 +94,9 @@ pub struct Journal {
     /// Not before so many is it written anew.
     not_before: usize,
     snapshot: Snapshot,
+    /// When a damaged file was read that is still in its place: it is kept aside before that is
+    /// written to.
+    damaged: Option<Time>,
     tell: fn(Notice<'_>),
 }
 
@@ -132,8 +135,8 @@ impl Journal {
             );
         }
         let Contents { path, snapshot, records, length, torn, .. } = contents;
-        let written = records;
-        let mut journal = Self { path, file: None, written, not_before: 0, snapshot, tell };
+        let mut journal = Self::closed(path, snapshot, tell);
+        journal.written = records;
         if let Err(error) = journal.write_anew() {
             match file::open_as_it_is(&journal.path, length, torn) {
                 Ok(file) => {
@@ -146,6 +149,17 @@ impl Journal {
             }
         }
         Ok(journal)
+    }
+
+    /// Knows what was read from a damaged file that could not be set aside. To note anything fails
+    /// until that can be done.
+    #[must_use]
+    pub fn open_damaged(contents: Contents, now: Time, tell: fn(Notice<'_>)) -> Self {
+        Self { damaged: Some(now), ..Self::closed(contents.path, contents.snapshot, tell) }
+    }
+
+    fn closed(path: PathBuf, snapshot: Snapshot, tell: fn(Notice<'_>)) -> Self {
+        Self { path, file: None, written: 0, not_before: 0, snapshot, damaged: None, tell }
     }
 
     /// What it holds.
@@ -254,6 +268,10 @@ impl Journal {
 
     /// Writes the file anew, without what is no longer needed.
     fn write_anew(&mut self) -> Result<()> {
+        if let Some(now) = self.damaged {
+            file::keep_aside(&self.path, file::DAMAGED, now)?;
+            self.damaged = None;
+        }
         self.snapshot.forget_cooled();
         self.file = Some(file::write_anew(&self.path, &self.snapshot)?);
         (self.written, self.not_before) = (self.snapshot.count(), 0);

@@ -144,7 +144,8 @@ fn a_damaged_file_is_set_aside_and_what_was_readable_goes_on() {
     fs::create_dir_all(&folder.0).unwrap();
     fs::write(folder.file(), &bytes).unwrap();
 
-    let (contents, aside) = folder.read().set_damage_aside(time(7_000)).unwrap();
+    let mut contents = folder.read();
+    let aside = contents.set_damage_aside(time(7_000)).unwrap();
     let mut journal = Journal::open(contents, fail).unwrap();
     journal.allocated(attachment(9)).unwrap();
 

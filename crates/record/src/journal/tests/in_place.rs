@@ -106,6 +106,29 @@ fn where_nothing_can_be_written_what_was_read_is_known_and_nothing_more_is_noted
 }
 
 #[test]
+fn a_damaged_file_that_could_not_be_set_aside_is_once_that_can_be_done() {
+    let folder = Folder::new("damaged-later");
+    fs::create_dir_all(&folder.0).unwrap();
+    let damaged = lines(2).concat() + "garbage\n";
+    fs::write(folder.file(), &damaged).unwrap();
+    let mut contents = folder.read();
+    folder.put_in_the_way();
+    // Kept aside, but not written anew: it may be kept twice.
+    contents.set_damage_aside(time(7_000)).unwrap_err();
+    let mut journal = Journal::open_damaged(contents, time(7_000), remember);
+    journal.allocated(attachment(3)).unwrap_err();
+    assert_eq!(fs::read_to_string(folder.file()).unwrap(), damaged);
+
+    fs::remove_dir(folder.0.join("journal.new")).unwrap();
+    journal.allocated(attachment(3)).unwrap();
+
+    assert_eq!(TOLD.take(), ["writable"]);
+    assert_eq!(folder.read().snapshot.attachments.len(), 3);
+    let kept = fs::read_to_string(folder.0.join("journal.damaged-7")).unwrap();
+    assert_eq!(kept, damaged);
+}
+
+#[test]
 fn a_directory_in_the_place_of_the_file_is_no_record() {
     let folder = Folder::new("no-record");
     fs::create_dir_all(folder.file()).unwrap();
