@@ -1,6 +1,13 @@
 //! The run folder goes while the daemon runs, and a second daemon comes.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 use tests::{
     Row, binary,
     by_hand::Container,
@@ -91,4 +98,93 @@ fn a_second_daemon_is_kept_out_wherever_its_run_folder_is_and_comes_once_the_fir
     world.daemon_start("n1", ENV);
     let container = Container::new(&world);
     assert!(world.plugin("n1", "ADD", &container, "1.0.0").success);
+}
+
+#[test]
+fn where_the_record_cannot_be_written_pods_go_on_and_none_starts_or_ends_until_it_can() {
+    let world = World::with_node("n1", ENV);
+    let pods = ["a", "b"].map(|name| world.pod_add("n1", name));
+    let (ends, comes) = (Container::new(&world), Container::new(&world));
+    assert!(world.plugin("n1", "ADD", &ends, "1.0.0").success);
+    world.daemon_kill("n1");
+    let journal = ReadOnly::new(world.node_folder("n1").run().join("journal"));
+
+    world.daemon_start("n1", ENV);
+
+    assert!(world.log("n1").contains("failed to write the record: "));
+    world.everybody_reaches_everybody(&pods);
+    let refused = world.plugin("n1", "ADD", &comes, "1.0.0");
+    assert!(!refused.success && refused.printed.to_string().contains("journal"), "{refused:?}");
+    let refused = world.plugin("n1", "DEL", &ends, "1.0.0");
+    assert!(!refused.success && refused.printed.to_string().contains("journal"), "{refused:?}");
+
+    drop(journal);
+    assert!(world.plugin("n1", "ADD", &comes, "1.0.0").success);
+    assert!(world.plugin("n1", "DEL", &ends, "1.0.0").success);
+    world.everybody_reaches_everybody(&pods);
+}
+
+#[test]
+fn on_a_run_folder_that_takes_nothing_the_daemon_starts_and_serves_once_it_takes_something() {
+    let world = World::with_node("n1", ENV);
+    let pods = ["a", "b"].map(|name| world.pod_add("n1", name));
+    world.daemon_kill("n1");
+    let folder = ReadOnly::new(world.node_folder("n1").run());
+
+    world.daemon_start("n1", ENV);
+
+    world.everybody_reaches_everybody(&pods);
+    let refused = world.try_pod_add("n1", "c").unwrap_err();
+    assert!(refused.contains("cannot reach ipamd"), "{refused}");
+
+    drop(folder);
+    let more = until("a pod starts", || world.try_pod_add("n1", "c"));
+    let [first, second] = pods;
+    world.everybody_reaches_everybody(&[first, second, more]);
+}
+
+#[test]
+fn a_pod_in_the_nodes_network_that_takes_the_name_keeps_no_daemon_out() {
+    const TAKE: &str = "import socket, sys, time\n\
+        held = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n\
+        held.bind('\\0' + sys.argv[1])\n\
+        held.listen(1)\n\
+        print('taken', flush=True)\n\
+        time.sleep(600)\n";
+    let world = World::up();
+    world.node_add("n1", "us-west-2a", &[]);
+    let mut squats = Command::new(binary("vpc-sim"));
+    squats.args(["--name", world.name(), "exec", "n1", "--"]);
+    squats.args(["setpriv", "--reuid", "65534", "--clear-groups", "--pdeathsig", "KILL"]);
+    squats.args(["python3", "-c", TAKE, rpc::GUARD_NAME]).stdout(Stdio::piped());
+    let mut squats = squats.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(squats.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "taken\n");
+
+    world.daemon_start("n1", ENV);
+    world.pod_add("n1", "p");
+
+    let log = world.log("n1");
+    assert!(log.contains("user 65534 holds the name"), "{log}");
+    squats.kill().unwrap();
+    squats.wait().unwrap();
+}
+
+/// A path on which nothing can be written, until it is dropped.
+struct ReadOnly(PathBuf);
+
+impl ReadOnly {
+    fn new(path: PathBuf) -> Self {
+        let mounted = |flags| mount(Some(&path), &path, None::<&str>, flags, None::<&str>).unwrap();
+        mounted(MsFlags::MS_BIND);
+        mounted(MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
+        Self(path)
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).unwrap();
+    }
 }
