@@ -145,7 +145,8 @@ fn on_a_run_folder_that_takes_nothing_the_daemon_starts_and_serves_once_it_takes
 
 #[test]
 fn a_pod_in_the_nodes_network_that_takes_the_name_keeps_no_daemon_out() {
-    const TAKE: &str = "import socket, sys, time\n\
+    const TAKE: &str = "import os, socket, sys, time\n\
+        os.setuid(65534)\n\
         held = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n\
         held.bind('\\0' + sys.argv[1])\n\
         held.listen(1)\n\
@@ -155,7 +156,7 @@ fn a_pod_in_the_nodes_network_that_takes_the_name_keeps_no_daemon_out() {
     world.node_add("n1", "us-west-2a", &[]);
     let mut squats = Command::new(binary("vpc-sim"));
     squats.args(["--name", world.name(), "exec", "n1", "--"]);
-    squats.args(["setpriv", "--reuid", "65534", "--clear-groups", "--pdeathsig", "KILL"]);
+    squats.args(["setpriv", "--pdeathsig", "KILL"]);
     squats.args(["python3", "-c", TAKE, rpc::GUARD_NAME]).stdout(Stdio::piped());
     let mut squats = squats.spawn().unwrap();
     let mut line = String::new();

@@ -16,6 +16,9 @@ use std::{
 /// Long enough for a busy machine; no test waits for it to pass.
 const LONG: Duration = Duration::from_secs(30);
 
+/// What happens to a socket, and what that is.
+type Change = (&'static str, fn(&Path));
+
 /// For waits that are meant to end without success.
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -128,7 +131,7 @@ fn only_root_can_connect_and_only_one_daemon_listens() {
 
 #[test]
 fn a_daemon_whose_socket_is_removed_or_replaced_listens_again_and_whoever_waits_moves_on() {
-    const CHANGES: &[(&str, fn(&Path))] = &[
+    const CHANGES: &[Change] = &[
         ("removed", |socket| fs::remove_file(socket).unwrap()),
         ("replaced", |socket| {
             fs::remove_file(socket).unwrap();

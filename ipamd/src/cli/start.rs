@@ -29,8 +29,7 @@ use tracing::{error, info, warn};
 pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let began = Instant::now();
     // Before anything else, so that two daemons never work on the same node.
-    keep_others_out()?;
-    let listener = listen(&settings.run_dir)?;
+    let listener = keep_others_out().and_then(|()| listen(&settings.run_dir))?;
     let mut journal = open_record(&settings.run_dir)?;
     let http = aws::http_client();
     let imds = Imds::new(&http);
