@@ -1,7 +1,5 @@
 //! Two daemons that want to serve one node.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
 use rpc::{GuardError, guard};
 use std::{os::fd::AsRawFd, process};

@@ -110,7 +110,7 @@ impl Contents {
     /// What the kernel says; the damaged file is still in its place then, and these are its contents.
     pub fn set_damage_aside(&mut self, now: Time) -> anyhow::Result<PathBuf> {
         let aside = file::keep_aside(&self.path, file::DAMAGED, now)?;
-        let length = file::write_anew(&self.path, &self.snapshot)?.length();
+        let length = file::write_anew(&self.path, &self.snapshot, FORMAT)?.length();
         (self.damages, self.torn, self.format) = (vec![], None, FORMAT);
         (self.records, self.length) = (self.snapshot.count(), length);
         Ok(aside)

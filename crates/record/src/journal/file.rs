@@ -1,11 +1,6 @@
 //! How the journal's file is written anew, and how one that cannot be used is kept.
 
-use super::{
-    contents::{FORMAT, Torn},
-    line,
-    open_file::OpenFile,
-    snapshot::Snapshot,
-};
+use super::{line, open_file::OpenFile, snapshot::Snapshot};
 use crate::format::Format;
 use anyhow::{Context, Result};
 use pool::Time;
@@ -27,8 +22,8 @@ pub(super) const NEWER: &str = "newer-";
 
 /// Writes the whole file beside the old one and puts it in its place at once; open for appending.
 /// Its folder is made if it is not there.
-pub(super) fn write_anew(path: &Path, snapshot: &Snapshot) -> Result<OpenFile> {
-    let text = text(snapshot, FORMAT)?;
+pub(super) fn write_anew(path: &Path, snapshot: &Snapshot, format: Format) -> Result<OpenFile> {
+    let text = text(snapshot, format)?;
     let fresh = path.with_extension("new");
     let write = || {
         if let Some(folder) = path.parent() {
@@ -47,24 +42,6 @@ pub(super) fn write_anew(path: &Path, snapshot: &Snapshot) -> Result<OpenFile> {
         let _ = fs::remove_file(&fresh);
     }
     written.with_context(|| format!("write {} anew", path.display()))
-}
-
-/// Opens a file that could not be written anew, without what a torn write has left in it.
-pub(super) fn open_as_it_is(path: &Path, length: u64, torn: Option<Torn>) -> io::Result<OpenFile> {
-    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-    if file.metadata()?.len() != length {
-        file.set_len(length)?;
-    }
-    if torn.is_some_and(|torn| torn.whole > 0) {
-        file.write_all(b"\n")?;
-        return OpenFile::new(file, length + 1);
-    }
-    if length == 0 {
-        let format = line::of_format(FORMAT)?;
-        file.write_all(format.as_bytes())?;
-        return OpenFile::new(file, format.len() as u64);
-    }
-    OpenFile::new(file, length)
 }
 
 fn text(snapshot: &Snapshot, format: Format) -> Result<String> {

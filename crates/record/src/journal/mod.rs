@@ -49,12 +49,14 @@ pub use model::{Attachment, Identity, Intent, Interface, Maker, Origin};
 pub use snapshot::Snapshot;
 
 use anyhow::{Context, Result, bail};
+use contents::FORMAT;
 use forms::ms;
 use open_file::{OpenFile, Outlives};
 use pool::{EniId, Owner, RecentCalls, Source, Supply, Time};
 use record::{KnownConfig, Record};
 use std::{
-    fs,
+    fs::{self, OpenOptions},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -138,7 +140,7 @@ impl Journal {
         let mut journal = Self::closed(path, snapshot, tell);
         journal.written = records;
         if let Err(error) = journal.write_anew() {
-            match file::open_as_it_is(&journal.path, length, torn) {
+            match open_as_it_is(&journal.path, length, torn) {
                 Ok(file) => {
                     journal.file = Some(file);
                     journal.not_before = records + PAUSE;
@@ -273,7 +275,7 @@ impl Journal {
             self.damaged = None;
         }
         self.snapshot.forget_cooled();
-        self.file = Some(file::write_anew(&self.path, &self.snapshot)?);
+        self.file = Some(file::write_anew(&self.path, &self.snapshot, FORMAT)?);
         (self.written, self.not_before) = (self.snapshot.count(), 0);
         Ok(())
     }
@@ -285,6 +287,24 @@ impl Journal {
             (self.tell)(Notice::NotWrittenAnew(&error));
         }
     }
+}
+
+/// Opens a file that could not be written anew, without what a torn write has left in it.
+fn open_as_it_is(path: &Path, length: u64, torn: Option<Torn>) -> io::Result<OpenFile> {
+    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    if file.metadata()?.len() != length {
+        file.set_len(length)?;
+    }
+    if torn.is_some_and(|torn| torn.whole > 0) {
+        file.write_all(b"\n")?;
+        return OpenFile::new(file, length + 1);
+    }
+    if length == 0 {
+        let format = line::of_format(FORMAT)?;
+        file.write_all(format.as_bytes())?;
+        return OpenFile::new(file, format.len() as u64);
+    }
+    OpenFile::new(file, length)
 }
 
 #[cfg(test)]

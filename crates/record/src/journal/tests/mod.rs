@@ -6,7 +6,6 @@ mod newer;
 mod writing;
 
 use super::{
-    contents::FORMAT,
     file::KEPT_ASIDE,
     forms::time,
     line::{encode, of_format},

@@ -1,7 +1,6 @@
 //! What is appended, and files that cannot be written anew.
 
 use super::*;
-use std::{fs::OpenOptions, io::Write};
 
 #[test]
 fn the_file_does_not_grow_with_what_is_gone() {
