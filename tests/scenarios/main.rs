@@ -31,6 +31,7 @@ mod peer_filters;
 mod repair;
 mod restart;
 mod rules;
+mod run_folder;
 mod services;
 mod status;
 mod supply;

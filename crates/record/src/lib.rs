@@ -14,6 +14,6 @@ pub mod spool;
 
 pub use format::Format;
 pub use journal::{
-    Attachment, Contents, Damage, Fault, Identity, Intent, Interface, Journal, Maker, Origin,
-    ReadError, Snapshot, Torn, Unknown,
+    Attachment, Contents, Damage, Fault, Identity, Intent, Interface, Journal, Maker, Notice,
+    Origin, ReadError, Snapshot, Torn, Unknown,
 };

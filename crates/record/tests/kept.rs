@@ -39,7 +39,7 @@ fn a_journal_of_format_1_becomes_what_was_kept_of_format_2() {
     let folder = Folder::new("becomes");
     fs::copy(file("journal-1"), folder.0.join("journal")).unwrap();
 
-    Journal::open(Journal::read(&folder.0).unwrap(), |error| panic!("{error:#}")).unwrap();
+    Journal::open(Journal::read(&folder.0).unwrap(), |notice| panic!("{notice:?}")).unwrap();
 
     let text = fs::read_to_string(folder.0.join("journal")).unwrap();
     let kept = fs::read_to_string(file("journal-2")).unwrap();

@@ -6,9 +6,11 @@
 
 mod client;
 mod frame;
+mod guard;
 mod server;
 
 pub use client::{CallError, call};
+pub use guard::{GUARD_NAME, GuardError, guard};
 pub use server::{Connection, Credentials, Listener, ReceiveError};
 
 use std::{collections::BTreeMap, env, os::fd::OwnedFd, path::PathBuf};

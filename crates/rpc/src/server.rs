@@ -4,8 +4,8 @@ use crate::{Reply, Request, client, frame};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{
-        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, listen,
-        socket, sockopt,
+        AddressFamily, Backlog, Shutdown, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt,
+        listen, shutdown, socket, sockopt,
     },
 };
 use std::{
@@ -14,16 +14,20 @@ use std::{
     io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
-        unix::fs::PermissionsExt,
+        unix::fs::{MetadataExt, PermissionsExt},
     },
-    path::Path,
+    path::{Path, PathBuf},
     process,
+    sync::{Arc, Condvar, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 /// Calls that may wait to be accepted: more than a node has pods. The kernel cuts it to
 /// `net.core.somaxconn`.
 const BACKLOG: i32 = 1024;
+
+/// What the name of the lock ends with, beside the socket.
+const LOCK: &str = ".lock";
 
 /// How long to look for another daemon: it need not answer, a free place in its backlog will do.
 const PROBE: Duration = Duration::from_millis(200);
@@ -34,22 +38,107 @@ const REPLY: Duration = Duration::from_secs(5);
 /// The daemon's socket. Only root can connect.
 #[derive(Debug)]
 pub struct Listener {
+    path: PathBuf,
+    bound: Mutex<Option<Arc<Bound>>>,
+    /// It is bound, or bound anew.
+    changed: Condvar,
+}
+
+/// A socket at its path.
+#[derive(Debug)]
+struct Bound {
     socket: OwnedFd,
-    /// Locked while the listener exists, so that of two daemons that start at once one gives up.
-    _lock: File,
+    /// Device and inode of the path: nobody else gets them while the socket is open.
+    number: (u64, u64),
+    /// Locked while the socket exists, so that of two daemons that start at once one gives up.
+    lock: Arc<File>,
 }
 
 impl Listener {
     /// Listens on a path. What an earlier daemon left there is replaced.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AddrInUse`] when another daemon listens there, or what the kernel says.
+    /// As [`Self::keep_bound`].
     pub fn bind(path: &Path) -> io::Result<Self> {
-        let lock = File::create(beside(path, ".lock"))?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => in_use(path),
-            TryLockError::Error(error) => error,
-        })?;
+        let listener = Self::unbound(path);
+        listener.keep_bound()?;
+        Ok(listener)
+    }
+
+    /// Will listen on a path once [`Self::keep_bound`] succeeds; until then [`Self::accept`] waits.
+    #[must_use]
+    pub fn unbound(path: &Path) -> Self {
+        Self { path: path.into(), bound: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Listens on the path again, if it leads to nothing or to something else by now. Whoever waits
+    /// in [`Self::accept`] waits at the new socket then. Returns whether it was bound.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AddrInUse`] when another daemon listens there, or what the kernel says.
+    pub fn keep_bound(&self) -> io::Result<bool> {
+        let before = self.current();
+        if before.as_ref().is_some_and(|bound| number(&self.path) == Some(bound.number)) {
+            return Ok(false);
+        }
+        if let Some(folder) = self.path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let bound = Bound::new(&self.path, before.as_ref().map(|bound| bound.lock.clone()))?;
+        *self.bound.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(bound));
+        self.changed.notify_all();
+        if let Some(before) = before {
+            // It wakes those who wait there; that nobody can come there any more is no error.
+            let _ = shutdown(before.socket.as_raw_fd(), Shutdown::Both);
+        }
+        Ok(true)
+    }
+
+    /// Waits for the next call, for as long as it takes.
+    ///
+    /// # Errors
+    /// What the kernel says, such as that there are too many open files: wait a little, go on.
+    pub fn accept(&self) -> io::Result<Connection> {
+        loop {
+            let bound = self.wait_until_bound();
+            match accept4(bound.socket.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+                Ok(number) => return Ok(Connection { socket: accepted(number) }),
+                Err(nix::Error::EINTR | nix::Error::ECONNABORTED) => {}
+                // Shut down: there is another one by now.
+                Err(nix::Error::EINVAL) if !self.is_current(&bound) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn current(&self) -> Option<Arc<Bound>> {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_current(&self, bound: &Arc<Bound>) -> bool {
+        self.current().is_some_and(|current| Arc::ptr_eq(&current, bound))
+    }
+
+    fn wait_until_bound(&self) -> Arc<Bound> {
+        let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match &*bound {
+                Some(bound) => return bound.clone(),
+                None => {
+                    bound = self.changed.wait(bound).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+}
+
+impl Bound {
+    /// Binds a path that is nobody's. `lock`: the one that an earlier socket of ours has.
+    fn new(path: &Path, lock: Option<Arc<File>>) -> io::Result<Self> {
+        let lock = match lock {
+            Some(lock) if is_at(&lock, Path::new(&beside(path, LOCK))) => lock,
+            Some(_) | None => Arc::new(locked(path)?),
+        };
         match client::open(path, Instant::now() + PROBE) {
             Ok(_) => return Err(in_use(path)),
             Err(error) if frame::is_timeout(&error) => return Err(in_use(path)),
@@ -66,28 +155,9 @@ impl Listener {
         bind(socket.as_raw_fd(), &UnixAddr::new(draft)?)?;
         fs::set_permissions(draft, Permissions::from_mode(0o600))?;
         listen(&socket, Backlog::new(BACKLOG)?)?;
+        let number = number(draft).ok_or(io::ErrorKind::NotFound)?;
         fs::rename(draft, path)?;
-        Ok(Self { socket, _lock: lock })
-    }
-
-    /// Waits for the next call, for as long as it takes.
-    ///
-    /// # Errors
-    /// What the kernel says, such as that there are too many open files: wait a little, go on.
-    pub fn accept(&self) -> io::Result<Connection> {
-        loop {
-            match accept4(self.socket.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
-                Ok(number) => return Ok(Connection { socket: accepted(number) }),
-                Err(nix::Error::EINTR | nix::Error::ECONNABORTED) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-}
-
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        Ok(Self { socket, number, lock })
     }
 }
 
@@ -194,6 +264,25 @@ fn beside(path: &Path, suffix: &str) -> OsString {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name
+}
+
+fn locked(path: &Path) -> io::Result<File> {
+    let lock = File::create(beside(path, LOCK))?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => in_use(path),
+        TryLockError::Error(error) => error,
+    })?;
+    Ok(lock)
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let number_of_file = file.metadata().ok().map(|it| (it.dev(), it.ino()));
+    number_of_file.is_some() && number_of_file == number(path)
+}
+
+/// Device and inode of what a path leads to, if it leads to anything.
+fn number(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|it| (it.dev(), it.ino()))
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

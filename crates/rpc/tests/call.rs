@@ -8,13 +8,16 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     os::{fd::AsFd, unix::fs::PermissionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process, thread,
     time::Duration,
 };
 
 /// Long enough for a busy machine; no test waits for it to pass.
 const LONG: Duration = Duration::from_secs(30);
+
+/// What happens to a socket, and what that is.
+type Change = (&'static str, fn(&Path));
 
 /// For waits that are meant to end without success.
 const SHORT: Duration = Duration::from_millis(50);
@@ -124,6 +127,61 @@ fn only_root_can_connect_and_only_one_daemon_listens() {
     assert_eq!(mode & 0o777, 0o600);
     drop(listener);
     assert!(Listener::bind(&place.socket).is_ok());
+}
+
+#[test]
+fn a_daemon_whose_socket_is_removed_or_replaced_listens_again_and_whoever_waits_moves_on() {
+    const CHANGES: &[Change] = &[
+        ("removed", |socket| fs::remove_file(socket).unwrap()),
+        ("replaced", |socket| {
+            fs::remove_file(socket).unwrap();
+            fs::write(socket, "").unwrap();
+        }),
+        ("with its folder", |socket| fs::remove_dir_all(socket.parent().unwrap()).unwrap()),
+    ];
+    let place = Place::new("again");
+    let listener = Listener::bind(&place.socket).unwrap();
+    for (what, change) in CHANGES {
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                let connection = listener.accept().unwrap();
+                connection.receive(LONG).unwrap();
+                connection.reply(&Reply { exit_code: 7, stdout: String::new() }).unwrap();
+            });
+            // It waits at the old socket then, mostly.
+            thread::sleep(SHORT);
+            change(&place.socket);
+            assert!(listener.keep_bound().unwrap(), "{what}");
+            assert!(!listener.keep_bound().unwrap(), "{what}");
+
+            let reply = call(&place.socket, &Request::default(), LONG).unwrap();
+
+            assert_eq!(reply.exit_code, 7, "{what}");
+            waits.join().unwrap();
+        });
+        let second = Listener::bind(&place.socket).unwrap_err();
+        assert_eq!(second.kind(), io::ErrorKind::AddrInUse, "{what}");
+    }
+}
+
+#[test]
+fn whoever_waits_before_the_socket_can_be_bound_is_called_once_it_is() {
+    let place = Place::new("unbound");
+    fs::remove_dir_all(place.socket.parent().unwrap()).unwrap();
+    fs::write(place.socket.parent().unwrap(), "").unwrap();
+    let listener = Listener::unbound(&place.socket);
+    listener.keep_bound().unwrap_err();
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| listener.accept().unwrap().receive(LONG).unwrap());
+        thread::sleep(SHORT);
+        fs::remove_file(place.socket.parent().unwrap()).unwrap();
+        listener.keep_bound().unwrap();
+
+        // Nobody answers: what counts is that the call arrives.
+        let _ = call(&place.socket, &Request::default(), LONG);
+
+        waits.join().unwrap();
+    });
 }
 
 #[test]

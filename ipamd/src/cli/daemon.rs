@@ -34,7 +34,7 @@ pub(super) fn run() -> Result<()> {
         Ok(settings) => settings,
         Err(bad) => bail!("{}", bad.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
     };
-    log::start(&settings)?;
+    log::start(&settings);
     info!(
         in_force = ?settings::in_force(&environment, Support::Works),
         without_effect = ?settings::in_force(&environment, Support::NoEffect),

@@ -12,17 +12,19 @@ use crate::{
         sync::{self, primary_link},
     },
     node::{self, Attached, HostNetwork, Node, now},
-    pods::{checkpoint, held, orphans, restore, teardown, wire},
-    retry::patiently,
+    pods::{checkpoint, held, orphans, restore, run_folder, teardown, wire},
+    retry::{FIRST_PAUSE, LONGEST_PAUSE, patiently},
     settings::{Networking, Settings},
     tell::metrics,
 };
 use anyhow::{Context, Result};
 use net::Netlink;
 use pool::{EniId, Pool, Source, Supply};
-use record::{Identity, Interface, Journal, ReadError, Torn};
+use record::{Identity, Interface, Journal, Notice, ReadError, Torn};
+use rpc::{GuardError, Listener};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     path::Path,
     sync::Arc,
     time::Instant,
@@ -33,7 +35,7 @@ use tracing::{error, info, warn};
 pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let began = Instant::now();
     // Before anything else, so that two daemons never work on the same node.
-    let listener = listen(&settings.run_dir)?;
+    let listener = keep_others_out().and_then(|()| listen(&settings.run_dir))?;
     let mut journal = open_record(&settings.run_dir)?;
     let http = aws::http_client();
     let imds = Imds::new(&http);
@@ -49,7 +51,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     // A damaged record may have lost interfaces, and with them the primary one.
     let known = journal.snapshot().interfaces.values().any(Interface::is_primary);
     if recorded.is_none() || !known {
-        begin_record(&mut journal, &imds, &identity).await?;
+        begin_record(&mut journal, &imds, &identity).await;
     }
     let limits = {
         let of = || limits::of(&identity.instance_type, settings.max_enis, &ec2);
@@ -88,9 +90,10 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     sync_kernel(&executor).await?;
     repair::start(node.clone(), before, recorded.is_some())?;
     install::plugin(&node.settings)?;
-    wire::start(node.clone(), listener)?;
+    wire::start(node.clone(), listener.clone())?;
     install::conflist(&node.settings)?;
     checkpoint::start(&node);
+    run_folder::start(node.clone(), listener)?;
     tell_serving(&node, began);
     peer_filters::start(node.clone())?;
     http::metrics::start(&node);
@@ -98,14 +101,6 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     tokio::spawn(vpc_cidrs::follow(node.clone(), executor.imds.clone()));
     tokio::spawn(plan_and_execute(executor, recorded.is_some()));
     Ok(node)
-}
-
-/// Listens where the plugin looks for the daemon.
-fn listen(run_dir: &Path) -> Result<rpc::Listener> {
-    let listener = rpc::Listener::bind(&run_dir.join(rpc::SOCKET_NAME));
-    listener.with_context(|| {
-        format!("listen in {}: does another ipamd run on this node?", run_dir.display())
-    })
 }
 
 /// Interfaces on record, whose devices have not been looked for yet.
@@ -122,6 +117,38 @@ async fn plan_and_execute(executor: Executor, recorded: bool) {
     reconcile::run(executor.node.clone(), executor).await;
 }
 
+/// Has a second daemon refused on this node, wherever it has its run folder; or refuses to be it.
+fn keep_others_out() -> Result<()> {
+    match rpc::guard(rpc::GUARD_NAME) {
+        Ok(()) => Ok(()),
+        Err(taken @ GuardError::Taken { .. }) => Err(taken.into()),
+        // The lock in the run folder is still there. That somebody in the node's network takes a name
+        // must not keep the node from being served.
+        Err(error @ (GuardError::Squatted { .. } | GuardError::Io(_))) => {
+            warn!(error = %error, "failed to keep a second ipamd out by name");
+            Ok(())
+        }
+    }
+}
+
+/// Listens for the plugin. Where that cannot be now, it is tried again for as long as it takes: a
+/// disk that takes nothing does not keep pods that run from being looked after.
+fn listen(run_dir: &Path) -> Result<Arc<Listener>> {
+    let listener = Listener::unbound(&run_dir.join(rpc::SOCKET_NAME));
+    match listener.keep_bound() {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let run_dir = run_dir.display();
+            let context = format!("listen in {run_dir}: does another ipamd run on this node?");
+            Err(error).context(context)
+        }
+        Err(error) => {
+            warn!(error = %error, run_dir = %run_dir.display(), "failed to listen for the plugin: it is tried again");
+            Ok(Arc::new(listener))
+        }
+        Ok(_) => Ok(Arc::new(listener)),
+    }
+}
+
 /// Opens the record, and says what in it is not as this daemon would have written it.
 fn open_record(run_dir: &Path) -> Result<Journal> {
     let mut contents = match Journal::read(run_dir) {
@@ -133,9 +160,19 @@ fn open_record(run_dir: &Path) -> Result<Journal> {
         read => read?,
     };
     if let Some(damages) = contents.damages_in_words() {
-        let kept;
-        (contents, kept) = contents.set_damage_aside(now())?;
-        warn!(damages, kept = %kept.display(), "the record is damaged: what it lost is rebuilt from the checkpoint and the kernel");
+        match contents.set_damage_aside(now()) {
+            Ok(kept) => {
+                warn!(damages, kept = %kept.display(), "the record is damaged: what it lost is rebuilt from the checkpoint and the kernel");
+            }
+            Err(error) => {
+                warn!(
+                    damages,
+                    "the record is damaged: what it lost is rebuilt from the checkpoint and the kernel"
+                );
+                tell_record(Notice::ReadOnly(&error));
+                return Ok(Journal::open_damaged(contents, now(), tell_record));
+            }
+        }
     }
     if let Some(Torn { offset, bytes, whole }) = contents.torn {
         warn!(offset, bytes, whole, "the last write of the record was cut off");
@@ -145,22 +182,42 @@ fn open_record(run_dir: &Path) -> Result<Journal> {
         let (records, line) = (contents.unknown.len(), first.line);
         warn!(records, ?kinds, line, "a newer ipamd's records are kept as they are");
     }
-    Journal::open(contents, |error| {
-        warn!(
+    Journal::open(contents, tell_record)
+}
+
+fn tell_record(notice: Notice<'_>) {
+    match notice {
+        Notice::NotWrittenAnew(error) => warn!(
             error = format!("{error:#}"),
-            "failed to write the record anew: it grows until that works"
-        );
-    })
+            "failed to write the record anew: it is appended to until that works"
+        ),
+        Notice::PutBack => warn!("the record was removed or replaced: it is whole again"),
+        Notice::ReadOnly(error) => warn!(
+            error = format!("{error:#}"),
+            "failed to write the record: until that works no pod starts or ends, and those that run go on"
+        ),
+        Notice::Writable => info!("the record can be written to again"),
+    }
 }
 
 /// Notes who this node is and what is attached, as the metadata service shows it.
-async fn begin_record(journal: &mut Journal, imds: &Imds, identity: &Identity) -> Result<()> {
+async fn begin_record(journal: &mut Journal, imds: &Imds, identity: &Identity) {
     let ask = || imds.interfaces_of(identity);
     let shown = patiently("ask the metadata service what is attached", ask).await;
-    for (id, record) in shown.into_iter().filter_map(cloud::from_shown) {
-        journal.interface(&id, Some(record))?;
+    let shown: Vec<_> = shown.into_iter().filter_map(cloud::from_shown).collect();
+    let mut note = || {
+        for (id, record) in shown.clone() {
+            journal.interface(&id, Some(record))?;
+        }
+        journal.identity(identity)
+    };
+    // Without a record there is nothing to serve from: it waits for a disk that takes it.
+    let mut pause = FIRST_PAUSE;
+    while let Err(error) = note() {
+        warn!(error = format!("{error:#}"), retry_in = ?pause, "failed to note who this node is");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    journal.identity(identity)
 }
 
 /// Gives the kernel everything that is desired.

@@ -28,7 +28,7 @@ pub(crate) struct Adopted {
 /// Hears everybody, and puts on record what follows. Nothing is changed in the kernel or in EC2.
 ///
 /// # Errors
-/// The kernel does not answer, or what was found cannot be put on record.
+/// The kernel does not answer.
 pub(crate) fn adopt(
     settings: &Settings,
     journal: &mut Journal,
@@ -45,14 +45,22 @@ pub(crate) fn adopt(
     }
     for (owner, address) in &superseded {
         info!(%owner, %address, "a pod on record has ended: its address is another pod's by now");
-        journal.released(owner, now).context("note a pod that has ended")?;
+        if let Err(error) = journal.released(owner, now) {
+            warn!(error = format!("{error:#}"), %owner, "failed to note a pod that has ended");
+        }
     }
     let mut adopted = Adopted::default();
     for (address, claim) in claims {
         match claim {
             Claim::Lives { owner, by: Witness::Checkpoint } => {
-                if take_over(settings, journal, &evidence, address, &owner)? {
-                    adopted.pods += 1;
+                match take_over(settings, journal, &evidence, address, &owner) {
+                    Ok(true) => adopted.pods += 1,
+                    Ok(false) => {}
+                    // What is not on record is nobody's yet, and must be given to nobody.
+                    Err(error) => {
+                        warn!(error = format!("{error:#}"), %owner, %address, "failed to take over a pod");
+                        adopted.held.insert(address, Unknown::Link(owner.to_string()));
+                    }
                 }
             }
             Claim::Unknown(unknown) => drop(adopted.held.insert(address, unknown)),

@@ -9,6 +9,7 @@ pub(crate) mod held;
 pub(crate) mod orphans;
 pub(crate) mod restore;
 mod result;
+pub(crate) mod run_folder;
 mod status;
 pub(crate) mod teardown;
 mod unrecorded;

@@ -2,19 +2,24 @@
 
 use super::{handle, orphans, teardown};
 use crate::node::Node;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use record::{Attachment, Maker};
 use tracing::warn;
 
 /// Brings the kernel in line with the record: pods that ended while no daemon ran go, and what
 /// routes to those that live is there.
 pub(crate) fn restore(node: &Node) -> Result<()> {
-    for (path, request) in record::spool::drain(&node.settings.run_dir)? {
+    let waiting = record::spool::drain(&node.settings.run_dir).unwrap_or_else(|error| {
+        warn!(error = %error, "failed to read the DELs that wait: their pods keep their addresses");
+        vec![]
+    });
+    for (path, request) in waiting {
         let reply = handle(node, request, &|| false);
         if reply.exit_code != 0 {
             warn!(path = %path.display(), answer = reply.stdout, "failed to carry out a DEL from the spool");
-        } else {
-            std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        } else if let Err(error) = std::fs::remove_file(&path) {
+            // A DEL that is carried out again finds nothing.
+            warn!(error = %error, path = %path.display(), "failed to remove a DEL that was carried out");
         }
     }
     let unreadable = record::spool::set_aside(&node.settings.run_dir)?;
@@ -23,7 +28,12 @@ pub(crate) fn restore(node: &Node) -> Result<()> {
         warn!(files, %first, "failed to read DELs that waited: their files are kept aside");
     }
     teardown::reap_leftovers(node)?;
-    choose_egress(node)?;
+    if let Err(error) = choose_egress(node) {
+        warn!(
+            error = format!("{error:#}"),
+            "failed to note how pods find their tables: they keep what they have"
+        );
+    }
     for attachment in node.desired().pods {
         let pod = attachment.pod();
         let link = node
@@ -36,7 +46,15 @@ pub(crate) fn restore(node: &Node) -> Result<()> {
                     warn!(error = %error, pod = attachment.pod_name, "failed to route to a pod");
                 }
             }
-            None if orphans::has_ended(node, &attachment)? => orphans::end(node, &attachment)?,
+            None if orphans::has_ended(node, &attachment)? => {
+                if let Err(error) = orphans::end(node, &attachment) {
+                    warn!(
+                        error = format!("{error:#}"),
+                        pod = attachment.pod_name,
+                        "failed to end a pod whose namespace is gone"
+                    );
+                }
+            }
             // Its DEL will come, or its namespace will go; until then the address is not given to
             // anybody.
             None => warn!(

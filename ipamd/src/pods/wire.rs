@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const IDLE: usize = 8;
 
 /// Answers requests on threads of their own, for ever.
-pub(crate) fn start(node: Arc<Node>, listener: Listener) -> Result<()> {
+pub(crate) fn start(node: Arc<Node>, listener: Arc<Listener>) -> Result<()> {
     let workers = Arc::new(Workers { node, listener, count: Mutex::default() });
     for _ in 0..IDLE {
         spawn(&workers)?;
@@ -38,7 +38,7 @@ pub(crate) fn start(node: Arc<Node>, listener: Listener) -> Result<()> {
 /// The worker threads, and what they share.
 struct Workers {
     node: Arc<Node>,
-    listener: Listener,
+    listener: Arc<Listener>,
     count: Mutex<Count>,
 }
 

@@ -1,12 +1,12 @@
 //! Where the daemon's log goes, and how much of it.
 
 use crate::settings::{LogFile, Settings};
-use anyhow::{Context, Result};
 use std::{fs, sync::Mutex};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 /// Starts the log as the settings say.
-pub(crate) fn start(settings: &Settings) -> Result<()> {
+pub(crate) fn start(settings: &Settings) {
+    let mut failed = None;
     let writer = match &settings.log_file {
         LogFile::Stdout => BoxMakeWriter::new(std::io::stdout),
         LogFile::Stderr => BoxMakeWriter::new(std::io::stderr),
@@ -15,9 +15,14 @@ pub(crate) fn start(settings: &Settings) -> Result<()> {
                 path.parent().map_or(Ok(()), fs::create_dir_all)?;
                 fs::OpenOptions::new().create(true).append(true).open(path)
             };
-            BoxMakeWriter::new(Mutex::new(
-                open().with_context(|| format!("open the log {}", path.display()))?,
-            ))
+            match open() {
+                Ok(file) => BoxMakeWriter::new(Mutex::new(file)),
+                // A disk that takes no log does not keep the node from being served.
+                Err(error) => {
+                    failed = Some((path, error));
+                    BoxMakeWriter::new(std::io::stderr)
+                }
+            }
         }
     };
     // Libraries speak up only when something is wrong.
@@ -29,5 +34,7 @@ pub(crate) fn start(settings: &Settings) -> Result<()> {
         .with(tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer))
         .with(levels)
         .init();
-    Ok(())
+    if let Some((path, error)) = failed {
+        tracing::warn!(error = %error, path = %path.display(), "failed to open the log: it goes to stderr");
+    }
 }

@@ -90,6 +90,8 @@ impl Contents {
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         let bytes = match fs::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => vec![],
+            // Whatever it is doing there: it is no record.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => vec![],
             read => read.map_err(|error| ReadError::Io(path.into(), error))?,
         };
         let contents = Self::of(path, &bytes);
@@ -105,13 +107,13 @@ impl Contents {
     /// is one of both.
     ///
     /// # Errors
-    /// What the kernel says; the damaged file is still in its place then.
-    pub fn set_damage_aside(self, now: Time) -> anyhow::Result<(Self, PathBuf)> {
+    /// What the kernel says; the damaged file is still in its place then, and these are its contents.
+    pub fn set_damage_aside(&mut self, now: Time) -> anyhow::Result<PathBuf> {
         let aside = file::keep_aside(&self.path, file::DAMAGED, now)?;
-        let (_, length) = file::write_anew(&self.path, &self.snapshot, FORMAT)?;
-        let records = self.snapshot.count();
-        let whole = Self { damages: vec![], torn: None, format: FORMAT, records, length, ..self };
-        Ok((whole, aside))
+        let length = file::write_anew(&self.path, &self.snapshot, FORMAT)?.length();
+        (self.damages, self.torn, self.format) = (vec![], None, FORMAT);
+        (self.records, self.length) = (self.snapshot.count(), length);
+        Ok(aside)
     }
 
     /// What bytes hold.

@@ -1,11 +1,11 @@
 //! How the journal's file is written anew, and how one that cannot be used is kept.
 
-use super::{line, snapshot::Snapshot};
+use super::{line, open_file::OpenFile, snapshot::Snapshot};
 use crate::format::Format;
 use anyhow::{Context, Result};
 use pool::Time;
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -20,26 +20,28 @@ pub(super) const DAMAGED: &str = "damaged-";
 /// The same of a file that only a newer daemon understands.
 pub(super) const NEWER: &str = "newer-";
 
-/// Writes the whole file beside the old one and puts it in its place at once; open for appending,
-/// with its length.
-pub(super) fn write_anew(path: &Path, snapshot: &Snapshot, format: Format) -> Result<(File, u64)> {
+/// Writes the whole file beside the old one and puts it in its place at once; open for appending.
+/// Its folder is made if it is not there.
+pub(super) fn write_anew(path: &Path, snapshot: &Snapshot, format: Format) -> Result<OpenFile> {
     let text = text(snapshot, format)?;
     let fresh = path.with_extension("new");
     let write = || {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
         remove_if_there(&fresh)?;
         let mut file = OpenOptions::new().append(true).create_new(true).open(&fresh)?;
         file.write_all(text.as_bytes())?;
         file.sync_data()?;
         fs::rename(&fresh, path)?;
-        Ok::<_, io::Error>(file)
+        OpenFile::new(file, text.len() as u64)
     };
     let written = write();
     if written.is_err() {
         // It may hold the last bytes of a full disk. The error that counts is the first one.
         let _ = fs::remove_file(&fresh);
     }
-    let file = written.with_context(|| format!("write {} anew", path.display()))?;
-    Ok((file, text.len() as u64))
+    written.with_context(|| format!("write {} anew", path.display()))
 }
 
 fn text(snapshot: &Snapshot, format: Format) -> Result<String> {

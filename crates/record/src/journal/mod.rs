@@ -37,6 +37,7 @@ mod file;
 mod forms;
 mod line;
 mod model;
+mod open_file;
 mod recent;
 mod record;
 mod snapshot;
@@ -50,11 +51,12 @@ pub use snapshot::Snapshot;
 use anyhow::{Context, Result, bail};
 use contents::FORMAT;
 use forms::ms;
+use open_file::{OpenFile, Outlives};
 use pool::{EniId, Owner, RecentCalls, Source, Supply, Time};
 use record::{KnownConfig, Record};
 use std::{
-    fs::{self, File, OpenOptions},
-    io::Write,
+    fs::{self, OpenOptions},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -69,32 +71,35 @@ const SLACK: usize = 512;
 /// cost every ADD a try.
 const PAUSE: usize = 64;
 
-/// What a record must outlive.
-#[derive(Clone, Copy, Debug)]
-enum Outlives {
-    /// This process, however it ends: it is enough that the kernel has it. Pods and what they hold
-    /// end with the machine.
-    Process,
-    /// The machine: interfaces stay attached, and what is being made of them goes on in EC2. Where
-    /// the folder is in memory, as `/var/run` of a node is, this costs nothing.
-    Machine,
+/// What is worth telling of the file.
+#[derive(Debug)]
+pub enum Notice<'a> {
+    /// It could not be written anew: records are appended to the old one, and it is tried again.
+    NotWrittenAnew(&'a anyhow::Error),
+    /// It was removed or replaced while it was open, and is in its place again, whole.
+    PutBack,
+    /// It cannot be written to: what it held is known, and whatever must be noted fails until that
+    /// changes.
+    ReadOnly(&'a anyhow::Error),
+    /// It can be written to again.
+    Writable,
 }
 
 /// The open file, and what is in it.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    file: File,
-    /// Bytes of whole records in the file.
-    length: u64,
-    /// There is more in the file: what a write that failed has left.
-    ragged: bool,
+    /// None while it cannot be written to.
+    file: Option<OpenFile>,
     /// Records in the file.
     written: usize,
     /// Not before so many is it written anew.
     not_before: usize,
     snapshot: Snapshot,
-    tell: fn(&anyhow::Error),
+    /// When a damaged file was read that is still in its place: it is kept aside before that is
+    /// written to.
+    damaged: Option<Time>,
+    tell: fn(Notice<'_>),
 }
 
 impl Journal {
@@ -119,11 +124,12 @@ impl Journal {
     }
 
     /// Opens what was read, and writes it anew, in the format of this version. `tell` hears of it
-    /// when that fails, now or later: records are appended all the same.
+    /// when that fails, now or later: records are appended all the same. Where nothing can be
+    /// written at all, what was read is known, and to note anything fails until that changes.
     ///
     /// # Errors
-    /// The file is damaged ([`Contents::set_damage_aside`] makes it whole), or cannot be written to.
-    pub fn open(contents: Contents, tell: fn(&anyhow::Error)) -> Result<Self> {
+    /// The file is damaged ([`Contents::set_damage_aside`] makes it whole).
+    pub fn open(contents: Contents, tell: fn(Notice<'_>)) -> Result<Self> {
         if let Some(damages) = contents.damages_in_words() {
             bail!(
                 "understand {}: damaged are {damages}: compare with `ip route`, then remove the file",
@@ -131,19 +137,31 @@ impl Journal {
             );
         }
         let Contents { path, snapshot, records, length, torn, .. } = contents;
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-        }
-        let (file, length, written, not_before) = match file::write_anew(&path, &snapshot, FORMAT) {
-            Ok((file, length)) => (file, length, snapshot.count(), 0),
-            Err(error) => {
-                tell(&error);
-                let (file, length) = as_it_is(&path, length, torn)
-                    .with_context(|| format!("open {}", path.display()))?;
-                (file, length, records, records + PAUSE)
+        let mut journal = Self::closed(path, snapshot, tell);
+        journal.written = records;
+        if let Err(error) = journal.write_anew() {
+            match open_as_it_is(&journal.path, length, torn) {
+                Ok(file) => {
+                    journal.file = Some(file);
+                    journal.not_before = records + PAUSE;
+                    tell(Notice::NotWrittenAnew(&error));
+                }
+                // The first error names the cause: where the disk takes nothing, both are the same.
+                Err(_) => tell(Notice::ReadOnly(&error)),
             }
-        };
-        Ok(Self { path, file, length, ragged: false, written, not_before, snapshot, tell })
+        }
+        Ok(journal)
+    }
+
+    /// Knows what was read from a damaged file that could not be set aside. To note anything fails
+    /// until that can be done.
+    #[must_use]
+    pub fn open_damaged(contents: Contents, now: Time, tell: fn(Notice<'_>)) -> Self {
+        Self { damaged: Some(now), ..Self::closed(contents.path, contents.snapshot, tell) }
+    }
+
+    fn closed(path: PathBuf, snapshot: Snapshot, tell: fn(Notice<'_>)) -> Self {
+        Self { path, file: None, written: 0, not_before: 0, snapshot, damaged: None, tell }
     }
 
     /// What it holds.
@@ -209,77 +227,84 @@ impl Journal {
         self.append(record, Outlives::Machine)
     }
 
+    /// Has the file in its place again if it was removed or replaced, or if it could not be written
+    /// to, without waiting for the next record.
+    ///
+    /// # Errors
+    /// What the kernel says; the open file stays as it is then.
+    pub fn put_back(&mut self) -> Result<()> {
+        let notice = match &self.file {
+            Some(file) if file.is_at(&self.path) => return Ok(()),
+            Some(_) => Notice::PutBack,
+            None => Notice::Writable,
+        };
+        self.write_anew()?;
+        (self.tell)(notice);
+        Ok(())
+    }
+
     fn append(&mut self, record: Record, outlives: Outlives) -> Result<()> {
         let unknown = self.snapshot.unknown_fields.of(&record).cloned();
         let line = line::encode(&record, unknown.as_ref())?;
-        self.write(&line, outlives).with_context(|| format!("write {}", self.path.display()))?;
+        let appended = self.file()?.append(&line, outlives);
+        appended.with_context(|| format!("write {}", self.path.display()))?;
         self.snapshot.take(record, unknown);
         self.written += 1;
         if self.written > self.not_before.max(self.snapshot.count() + SLACK) {
-            self.compact();
+            self.try_anew(Self::write_anew);
         }
         Ok(())
     }
 
-    fn write(&mut self, line: &str, outlives: Outlives) -> std::io::Result<()> {
-        self.cut()?;
-        // Half a record, from a disk that is full, would spoil the next one.
-        self.ragged = true;
-        let on_record = self.file.write_all(line.as_bytes()).and_then(|()| match outlives {
-            Outlives::Process => Ok(()),
-            Outlives::Machine => self.file.sync_data(),
-        });
-        if let Err(error) = on_record {
-            // If it cannot be cut now, it is before the next one.
-            let _ = self.cut();
-            return Err(error);
+    /// The file, in its place if that can be had.
+    fn file(&mut self) -> Result<&mut OpenFile> {
+        match &self.file {
+            None => self.put_back()?,
+            // Where it is not in its place, and cannot be: what it has is on record for as long as
+            // this daemon runs.
+            Some(_) if self.written >= self.not_before => self.try_anew(Self::put_back),
+            Some(_) => {}
         }
-        self.ragged = false;
-        self.length += line.len() as u64;
+        self.file.as_mut().context("the journal is not open")
+    }
+
+    /// Writes the file anew, without what is no longer needed.
+    fn write_anew(&mut self) -> Result<()> {
+        if let Some(now) = self.damaged {
+            file::keep_aside(&self.path, file::DAMAGED, now)?;
+            self.damaged = None;
+        }
+        self.snapshot.forget_cooled();
+        self.file = Some(file::write_anew(&self.path, &self.snapshot, FORMAT)?);
+        (self.written, self.not_before) = (self.snapshot.count(), 0);
         Ok(())
     }
 
-    /// Cuts off what a write that failed has left.
-    fn cut(&mut self) -> std::io::Result<()> {
-        if self.ragged {
-            self.file.set_len(self.length)?;
-            self.ragged = false;
-        }
-        Ok(())
-    }
-
-    /// Writes the file anew, without what is no longer needed. All of it is on record before, and
-    /// stays so if this fails.
-    fn compact(&mut self) {
-        match file::write_anew(&self.path, &self.snapshot, FORMAT) {
-            Ok((file, length)) => {
-                (self.file, self.length, self.ragged) = (file, length, false);
-                (self.written, self.not_before) = (self.snapshot.count(), 0);
-            }
-            Err(error) => {
-                self.not_before = self.written + PAUSE;
-                (self.tell)(&error);
-            }
+    /// Tries to, and again a while later if that fails. All of it is on record before, and stays so.
+    fn try_anew(&mut self, write: impl FnOnce(&mut Self) -> Result<()>) {
+        if let Err(error) = write(self) {
+            self.not_before = self.written + PAUSE;
+            (self.tell)(Notice::NotWrittenAnew(&error));
         }
     }
 }
 
 /// Opens a file that could not be written anew, without what a torn write has left in it.
-fn as_it_is(path: &Path, length: u64, torn: Option<Torn>) -> std::io::Result<(File, u64)> {
+fn open_as_it_is(path: &Path, length: u64, torn: Option<Torn>) -> io::Result<OpenFile> {
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;
     if file.metadata()?.len() != length {
         file.set_len(length)?;
     }
     if torn.is_some_and(|torn| torn.whole > 0) {
         file.write_all(b"\n")?;
-        return Ok((file, length + 1));
+        return OpenFile::new(file, length + 1);
     }
     if length == 0 {
         let format = line::of_format(FORMAT)?;
         file.write_all(format.as_bytes())?;
-        return Ok((file, format.len() as u64));
+        return OpenFile::new(file, format.len() as u64);
     }
-    Ok((file, length))
+    OpenFile::new(file, length)
 }
 
 #[cfg(test)]

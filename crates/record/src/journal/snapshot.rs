@@ -8,7 +8,10 @@ use super::{
 };
 use pool::{EniId, Owner, RecentCalls, Source, Supply, Time};
 use serde_json::Value;
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
+
+/// After this time a release says nothing any more: `IP_COOLDOWN_PERIOD` is 18 hours at most.
+pub(super) const COOLED: Duration = Duration::from_hours(24);
 
 /// What the records add up to.
 #[derive(Debug, Default)]
@@ -72,6 +75,19 @@ impl Snapshot {
             }
             Record::RecentCalls { id, now: None } => drop(self.recent.remove(&EniId(id))),
         }
+    }
+
+    /// Forgets the addresses that had cooled long before the last one was released.
+    pub(super) fn forget_cooled(&mut self) {
+        let last = self.cooling.values().max().copied().unwrap_or_default();
+        let unknown_fields = &mut self.unknown_fields;
+        self.cooling.retain(|address, since| {
+            let cools = since.0 + COOLED >= last.0;
+            if !cools {
+                unknown_fields.forget_cooling(*address);
+            }
+            cools
+        });
     }
 
     /// How many lines [`Self::records`] and [`Self::unknown_lines`] make, without making them.

@@ -82,6 +82,11 @@ impl UnknownFields {
             None => drop(self.0.remove(&subject)),
         }
     }
+
+    /// Forgets those of an address whose release is forgotten.
+    pub(super) fn forget_cooling(&mut self, address: Ipv4Addr) {
+        self.0.remove(&Subject::Cooling(address));
+    }
 }
 
 /// The fields of `whole` that `known` has not, at any depth. The elements of an array have no names,

@@ -1,6 +1,7 @@
 //! What a journal's file survives: restarts, damage, newer daemons, a folder that is in the way.
 
 mod damage;
+mod in_place;
 mod newer;
 mod writing;
 
@@ -82,12 +83,18 @@ fn read(bytes: &[u8]) -> Contents {
     Contents::of(Path::new(FILE), bytes)
 }
 
-fn fail(error: &anyhow::Error) {
-    panic!("{error:#}");
+fn fail(notice: Notice<'_>) {
+    panic!("{notice:?}");
 }
 
-fn remember(error: &anyhow::Error) {
-    TOLD.with_borrow_mut(|told| told.push(error.to_string()));
+fn remember(notice: Notice<'_>) {
+    let message = match notice {
+        Notice::NotWrittenAnew(error) => error.to_string(),
+        Notice::ReadOnly(_) => "read-only".into(),
+        Notice::PutBack => "put back".into(),
+        Notice::Writable => "writable".into(),
+    };
+    TOLD.with_borrow_mut(|told| told.push(message));
 }
 
 /// The format and so many pods.

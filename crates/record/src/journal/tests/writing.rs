@@ -60,10 +60,10 @@ fn what_a_failed_write_left_is_cut_before_the_next_record() {
     let mut journal = open(&folder);
     journal.allocated(attachment(1)).unwrap();
     let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
-    let mut file = std::mem::replace(&mut journal.file, full);
+    let mut file = std::mem::replace(&mut journal.file.as_mut().unwrap().file, full);
     journal.allocated(attachment(2)).unwrap_err();
     file.write_all(b"half a rec").unwrap();
-    journal.file = file;
+    journal.file.as_mut().unwrap().file = file;
 
     journal.allocated(attachment(3)).unwrap();
 
