@@ -32,6 +32,7 @@ mod repair;
 mod restart;
 mod rules;
 mod services;
+mod shadow;
 mod status;
 mod supply;
 mod takeover;

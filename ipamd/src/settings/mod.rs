@@ -94,6 +94,10 @@ pub(crate) struct Settings {
     pub gone_after: Duration,
     /// Whether metrics are served.
     pub metrics: Metrics,
+    /// How often `ipamd shadow` looks; 0 means once.
+    pub shadow_interval: Duration,
+    /// Where `ipamd shadow` serves its metrics, if it does.
+    pub shadow_port: Option<u16>,
 }
 
 /// Whether metrics are served.
@@ -201,6 +205,8 @@ impl Settings {
             } else {
                 Metrics::Served
             },
+            shadow_interval: read.seconds("ENI_CNI_SHADOW_INTERVAL", 300),
+            shadow_port: read.number("ENI_CNI_SHADOW_PORT", 0, u16::MAX).filter(|port| *port > 0),
         };
         if read.bad.is_empty() { Ok(settings) } else { Err(read.bad) }
     }
