@@ -11,7 +11,8 @@ use tests::{
 const PODS: usize = 10;
 
 /// All that the kernel has of the node's network.
-const KERNEL: &str = "ip rule; ip -4 route show table all; ip link; ip address; nft list ruleset";
+const KERNEL: &str = "ip rule; ip -4 route show table all; ip link; ip -4 address; ip -4 neigh show nud permanent; \
+     nft --stateless list ruleset";
 
 #[test]
 fn a_shadow_tells_what_a_take_over_would_adopt_and_leaves_no_trace() {
@@ -70,14 +71,51 @@ fn an_address_of_a_running_pod_that_ec2_or_the_checkpoint_lost_is_named() {
     assert!(said.contains(&format!("  {lost}: routed to eni")), "{said}");
 }
 
+#[test]
+fn a_shadow_that_goes_on_shows_its_metrics_where_it_is_told_to_and_listens_nowhere_else() {
+    let world = peer::world(Mode::Default);
+    let peer = PeerNode::new(&world, "n1", Mode::Default);
+    let pods = peer.pods_add("old", 2);
+    unassign(&world, &pods[0]);
+    let script = format!(
+        "{} shadow > /dev/null & until curl -sf localhost:{PORT}/metrics | \
+         grep '^eni_cni_shadow_disagreements 1$'; do sleep 0.2; done; \
+         curl -s localhost:{PORT}/metrics | grep -v '^#'; ss -Hltn; kill $!; wait $!",
+        binary("ipamd").display()
+    );
+
+    let env = [
+        ("ENI_CNI_SHADOW_INTERVAL", "1".to_owned()),
+        ("ENI_CNI_SHADOW_PORT", PORT.to_string()),
+        ("AWS_VPC_K8S_CNI_BACKING_STORE", backing_store(&world)),
+    ];
+    let output = world.exec("n1", &["sh", "-c", &script], &env, "");
+
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    let lost = pods[0].address;
+    for line in [
+        format!("eni_cni_shadow_disagreement{{address=\"{lost}\",odd=\"ec2\"}} 1\n"),
+        "eni_cni_shadow_adopted_pods 2\n".to_owned(),
+    ] {
+        assert!(said.contains(&line), "{line} in {said}");
+    }
+    assert!(!said.contains("awscni_"), "the peer's own metrics are the peer's: {said}");
+    let listeners: Vec<_> = said.lines().filter(|line| line.starts_with("LISTEN")).collect();
+    assert!(listeners.len() == 1 && listeners[0].contains(&format!(":{PORT}")), "{listeners:?}");
+}
+
+/// Where it shows its metrics: not where the peer does.
+const PORT: u16 = 61_700;
+
 /// Runs it once on n1: its exit code and what it said.
 fn once(world: &World, mode: Mode) -> (i32, String) {
     let program = binary("ipamd").display().to_string();
     let env = mode.env().iter().map(|pair| pair.split_once('=').unwrap());
     let env = env.chain([("ENI_CNI_SHADOW_INTERVAL", "0")]);
-    let env: Vec<_> = env.map(|(name, value)| (name, value.to_owned())).collect();
-    let mut env = env;
-    env.push(("AWS_VPC_K8S_CNI_BACKING_STORE", backing_store(world)));
+    let env = env.map(|(name, value)| (name, value.to_owned()));
+    let env: Vec<_> =
+        env.chain([("AWS_VPC_K8S_CNI_BACKING_STORE", backing_store(world))]).collect();
     let output = world.exec("n1", &[&program, "shadow"], &env, "");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let log = String::from_utf8_lossy(&output.stderr);
