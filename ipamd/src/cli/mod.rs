@@ -17,15 +17,16 @@ pub(crate) fn main() -> ExitCode {
     match run() {
         Ok(outcome) => outcome,
         Err(error) => {
-            error!(error = format!("{error:#}"), "ipamd ends");
-            report(&error);
-            ExitCode::from(FAILED)
+            tell(&error);
+            ExitCode::FAILURE
         }
     }
 }
 
-/// The exit code of whatever could not do its work.
-const FAILED: u8 = 2;
+fn tell(error: &anyhow::Error) {
+    error!(error = format!("{error:#}"), "ipamd ends");
+    report(error);
+}
 
 #[expect(
     clippy::print_stderr,
@@ -66,7 +67,7 @@ fn print(table: &str) {
 fn run() -> Result<ExitCode> {
     match Arguments::parse().command {
         None => daemon::run()?,
-        Some(Command::Shadow) => return shadow::run(),
+        Some(Command::Shadow) => return Ok(shadow::run()),
         Some(Command::Settings) => {
             print(&settings::table());
         }

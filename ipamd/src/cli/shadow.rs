@@ -28,9 +28,21 @@ use tracing::warn;
 /// One look takes no longer: the slowest answers of EC2 that were seen take ten seconds.
 const LONGEST_LOOK: Duration = Duration::from_secs(120);
 
-/// Looks once, or again and again until a signal comes. Of one look the outcome is: 0 when all agree,
-/// 1 when not.
-pub(super) fn run() -> Result<ExitCode> {
+/// The exit code of one look that found disagreements.
+const DISAGREE: u8 = 1;
+
+/// The exit code when it could not look.
+const BLIND: u8 = 2;
+
+/// Looks once, or again and again until a signal comes.
+pub(super) fn run() -> ExitCode {
+    begin().unwrap_or_else(|error| {
+        super::tell(&error);
+        ExitCode::from(BLIND)
+    })
+}
+
+fn begin() -> Result<ExitCode> {
     let mut settings = daemon::settings(&daemon::environment())?;
     settings.log_file = LogFile::Stderr;
     log::start(&settings)?;
@@ -73,9 +85,6 @@ async fn shadow(settings: &Settings) -> Result<ExitCode> {
         tokio::time::sleep(settings.shadow_interval).await;
     }
 }
-
-/// The exit code of one look that found disagreements.
-const DISAGREE: u8 = 1;
 
 async fn look_in_time(settings: &Settings) -> Result<Report> {
     let looked = tokio::time::timeout(LONGEST_LOOK, look(settings)).await;

@@ -142,9 +142,8 @@ async fn pool(
     // The kernel is not set up for anything here; a take-over would see to that first.
     pool.observe(observation(listed.iter().map(|(id, eni)| (id, eni, Readiness::Ready))), now());
     let mut explanation = pool.explain(now());
-    let asks = explanation.plan.actions.iter().find_map(|action| match action {
-        Action::CountFree { subnets } => Some(subnets.clone()),
-        _ => None,
+    let asks = explanation.plan.actions.iter().find_map(|action| {
+        if let Action::CountFree { subnets } = action { Some(subnets.clone()) } else { None }
     });
     if let Some(subnets) = asks {
         // It changes nothing, and what comes after it is worth knowing.

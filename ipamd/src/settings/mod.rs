@@ -182,11 +182,7 @@ impl Settings {
             },
             layout: read.layout("ENI_CNI_RULE_LAYOUT"),
             log_level: read.level("AWS_VPC_K8S_CNI_LOGLEVEL"),
-            log_file: match read.text("AWS_VPC_K8S_CNI_LOG_FILE", LOG_FILE).as_str() {
-                "stdout" => LogFile::Stdout,
-                "stderr" => LogFile::Stderr,
-                path => LogFile::Path(path.into()),
-            },
+            log_file: read.log_file("AWS_VPC_K8S_CNI_LOG_FILE"),
             plugin_log_file: read.text("AWS_VPC_K8S_PLUGIN_LOG_FILE", PLUGIN_LOG_FILE),
             plugin_log_level: read.text("AWS_VPC_K8S_PLUGIN_LOG_LEVEL", "DEBUG"),
             cni_bin: read.text("HOST_CNI_BIN_PATH", "/host/opt/cni/bin").into(),
@@ -347,6 +343,14 @@ impl<'a> Reader<'a> {
             parse(value).filter(|mark| *mark > 0)
         });
         mark.unwrap_or(0x80)
+    }
+
+    fn log_file(&self, name: &'static str) -> LogFile {
+        match self.value(name).unwrap_or(LOG_FILE) {
+            "stdout" => LogFile::Stdout,
+            "stderr" => LogFile::Stderr,
+            path => LogFile::Path(path.into()),
+        }
     }
 
     fn level(&mut self, name: &'static str) -> tracing::Level {
