@@ -33,6 +33,7 @@ mod restart;
 mod rules;
 mod run_folder;
 mod services;
+mod shadow;
 mod status;
 mod supply;
 mod takeover;

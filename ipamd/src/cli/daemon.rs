@@ -24,16 +24,29 @@ fn share_one_arena() {
 #[cfg(not(target_env = "gnu"))]
 fn share_one_arena() {}
 
+/// What this process was given.
+pub(super) fn environment() -> BTreeMap<String, String> {
+    env::vars_os()
+        .filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()))
+        .collect()
+}
+
+/// The settings in it.
+///
+/// # Errors
+/// All that are wrong.
+pub(super) fn settings(environment: &BTreeMap<String, String>) -> Result<Settings> {
+    match Settings::read(environment) {
+        Ok(settings) => Ok(settings),
+        Err(bad) => bail!("{}", bad.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+    }
+}
+
 /// Serves this node until a signal comes.
 pub(super) fn run() -> Result<()> {
     share_one_arena();
-    let environment: BTreeMap<String, String> = env::vars_os()
-        .filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()))
-        .collect();
-    let settings = match Settings::read(&environment) {
-        Ok(settings) => settings,
-        Err(bad) => bail!("{}", bad.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
-    };
+    let environment = environment();
+    let settings = settings(&environment)?;
     log::start(&settings);
     info!(
         in_force = ?settings::in_force(&environment, Support::Works),

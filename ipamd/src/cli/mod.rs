@@ -1,8 +1,9 @@
-//! The command line: the daemon itself, and tables for people.
+//! The command line: the daemon itself, and what tells people about it and about a node.
 
 mod capabilities;
 mod daemon;
 mod install;
+mod shadow;
 mod start;
 
 use crate::{settings, tell::metrics};
@@ -14,13 +15,17 @@ use tracing::error;
 /// Does what the arguments say.
 pub(crate) fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(outcome) => outcome,
         Err(error) => {
-            error!(error = format!("{error:#}"), "ipamd ends");
-            report(&error);
+            tell(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn tell(error: &anyhow::Error) {
+    error!(error = format!("{error:#}"), "ipamd ends");
+    report(error);
 }
 
 #[expect(
@@ -46,6 +51,12 @@ enum Command {
     Settings,
     /// Prints every metric, its labels, and what it says
     Metrics,
+    /// Tells, beside whoever serves this node and without changing anything, about which addresses
+    /// of running pods EC2, the instance metadata, the records and the kernel disagree, which pods a
+    /// take-over would adopt, and what the pool would change; every `ENI_CNI_SHADOW_INTERVAL`
+    /// seconds, or once when that is 0 (then the exit code is 0 if all agree, 1 if not, 2 if it could
+    /// not look)
+    Shadow,
 }
 
 #[expect(clippy::print_stdout, reason = "what was asked for")]
@@ -53,16 +64,16 @@ fn print(table: &str) {
     print!("{table}");
 }
 
-fn run() -> Result<()> {
+fn run() -> Result<ExitCode> {
     match Arguments::parse().command {
-        None => daemon::run(),
+        None => daemon::run()?,
+        Some(Command::Shadow) => return Ok(shadow::run()),
         Some(Command::Settings) => {
             print(&settings::table());
-            Ok(())
         }
         Some(Command::Metrics) => {
             print(&metrics::table());
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
 }

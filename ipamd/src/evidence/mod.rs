@@ -2,6 +2,9 @@
 
 mod adopt;
 pub(crate) mod cloud;
+mod compare;
+mod findings;
+pub(crate) mod shadow;
 mod witnesses;
 
 pub(crate) use adopt::adopt;

@@ -1,5 +1,6 @@
 //! ENIConfig: which subnet and security groups pods of a node get, and how a node chooses one.
 
+use crate::settings::Settings;
 use kube::CustomResource;
 use pool::{Source, Supply};
 use schemars::JsonSchema;
@@ -40,6 +41,14 @@ pub(crate) struct Keys {
     pub annotation: String,
     /// `ENI_CONFIG_LABEL_DEF`.
     pub label: String,
+}
+
+impl Keys {
+    /// Those of the settings.
+    pub(crate) fn of(settings: &Settings) -> Self {
+        let Settings { eni_config_annotation, eni_config_label, .. } = settings;
+        Self { annotation: eni_config_annotation.clone(), label: eni_config_label.clone() }
+    }
 }
 
 /// The name of a node's ENIConfig, and what chose it.

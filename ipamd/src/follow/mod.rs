@@ -6,7 +6,11 @@ pub(crate) mod vpc_cidrs;
 
 use eniconfig::{EniConfig, Keys, choose};
 
-use crate::{node::Node as Daemon, settings::Networking, tell::events};
+use crate::{
+    node::Node as Daemon,
+    settings::{Networking, Settings},
+    tell::events,
+};
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Node;
@@ -15,7 +19,7 @@ use kube::{
     api::ListParams,
     runtime::{WatchStreamExt, reflector, reflector::Store, watcher},
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tracing::warn;
 
 /// Starts to follow Kubernetes, where this node has a name there.
@@ -46,6 +50,31 @@ pub(crate) fn start(node: &Arc<Daemon>) -> Result<()> {
     Ok(())
 }
 
+/// Asks once where addresses of custom networking come from.
+///
+/// # Errors
+/// This node has no name there, or Kubernetes does not answer in time.
+pub(crate) async fn ask_once(
+    settings: &Settings,
+    primary_groups: &[String],
+) -> Result<pool::Source> {
+    let name = settings.node.as_deref();
+    let name = name.context("set MY_NODE_NAME: custom networking needs the name of this Node")?;
+    let ask = async {
+        let client = Client::try_default().await?;
+        let node = Api::<Node>::all(client.clone()).get(name).await?;
+        let keys = Keys::of(settings);
+        let choice = choose(node.labels(), node.annotations(), &keys);
+        let config = Api::<EniConfig>::all(client).get_opt(&choice.name).await?;
+        anyhow::Ok(choice.source(config.as_ref(), primary_groups))
+    };
+    let answered = tokio::time::timeout(ASK, ask).await;
+    answered.context("ask Kubernetes for the ENIConfig of this node")?
+}
+
+/// How long one question may take that nothing depends on.
+const ASK: Duration = Duration::from_secs(10);
+
 /// Follows this node and all ENIConfigs, and tells the pool where addresses come from whenever
 /// either changes. Returns only when the client cannot be made; a server that does not answer is
 /// asked again with growing pauses.
@@ -53,10 +82,7 @@ async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
     let client = Client::try_default()
         .await
         .context("find the Kubernetes API: set KUBECONFIG or run in a pod")?;
-    let keys = Keys {
-        annotation: daemon.settings.eni_config_annotation.clone(),
-        label: daemon.settings.eni_config_label.clone(),
-    };
+    let keys = Keys::of(&daemon.settings);
     let (nodes, node_writer) = reflector::store();
     let (configs, config_writer) = reflector::store();
     let own = watcher::Config::default().fields(&format!("metadata.name={name}"));

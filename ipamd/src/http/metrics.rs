@@ -1,13 +1,10 @@
-//! The page of metrics over HTTP, as the peer serves it: port 61678, `/metrics`.
+//! Pages of metrics over HTTP: the daemon's as the peer serves it, port 61678, `/metrics`.
 
 use crate::{
     node::{Node, now},
     retry::patiently,
     settings,
-    tell::{
-        metrics::{self, Page},
-        report,
-    },
+    tell::{metrics, report},
 };
 use anyhow::{Context, Result};
 use hyper::{
@@ -53,10 +50,10 @@ pub(crate) fn start(node: &Arc<Node>) {
         };
         report::show(&mut page, &counts, &reason);
         report::show_process(&mut page);
-        page
+        page.text()
     };
     tokio::spawn(async move {
-        patiently("serve metrics", || serve(page.clone())).await;
+        patiently("serve metrics", || serve(PORT, page.clone())).await;
     });
 }
 
@@ -64,16 +61,16 @@ pub(crate) fn start(node: &Arc<Node>) {
 ///
 /// # Errors
 /// Somebody else has the port.
-async fn serve<P>(page: P) -> Result<()>
+pub(crate) async fn serve<P>(port: u16, page: P) -> Result<()>
 where
-    P: Fn() -> Page + Send + Sync + 'static,
+    P: Fn() -> String + Send + Sync + 'static,
 {
-    let listener = match TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)).await {
+    let listener = match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
         Ok(listener) => listener,
         // A kernel without IPv6.
-        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))
+        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
             .await
-            .with_context(|| format!("listen on port {PORT} for metrics"))?,
+            .with_context(|| format!("listen on port {port} for metrics"))?,
     };
     let (page, places) = (Arc::new(page), Arc::new(Semaphore::new(AT_ONCE)));
     loop {
@@ -94,7 +91,7 @@ where
     }
 }
 
-async fn answer(stream: TcpStream, page: &impl Fn() -> Page) {
+async fn answer(stream: TcpStream, page: &impl Fn() -> String) {
     let service = service_fn(|request: Request<Incoming>| {
         let response = respond(request.uri().path(), page);
         async { Ok::<_, Infallible>(response) }
@@ -109,9 +106,9 @@ async fn answer(stream: TcpStream, page: &impl Fn() -> Page) {
     }
 }
 
-fn respond(path: &str, page: &impl Fn() -> Page) -> Response<String> {
+fn respond(path: &str, page: &impl Fn() -> String) -> Response<String> {
     let (status, body) = match path {
-        "/metrics" => (StatusCode::OK, page().text()),
+        "/metrics" => (StatusCode::OK, page()),
         _ => (StatusCode::NOT_FOUND, "metrics are at /metrics\n".to_owned()),
     };
     let mut response = Response::new(body);

@@ -5,9 +5,10 @@ use crate::settings::Settings;
 use anyhow::Result;
 use net::EgressSelector;
 use pool::{
-    Action, Allocation, Change, Eni, EniId, Lifetime, Owner, Ownership, Pool, adopt::Unknown,
+    Action, Allocation, Change, Eni, EniId, Lifetime, Observation, Owner, Ownership, Pool,
+    Readiness, adopt::Unknown,
 };
-use record::{Journal, Origin};
+use record::{Interface, Journal, Origin};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
@@ -32,6 +33,29 @@ pub(crate) struct State {
     pub(super) busy: BTreeSet<Owner>,
 }
 
+/// Interfaces as the pool sees them.
+pub(crate) fn observation<'a>(
+    attached: impl Iterator<Item = (&'a EniId, &'a Interface, Readiness)>,
+) -> Observation {
+    let eni = |record: &Interface, readiness| Eni {
+        device_index: record.device_index,
+        subnet: record.subnet.clone(),
+        groups: record.groups.clone(),
+        blocks: record.blocks(),
+        readiness,
+        ownership: match record.origin {
+            Origin::Ours => Ownership::Ours,
+            Origin::Foreign => Ownership::Foreign,
+            Origin::Unmanaged => Ownership::Unmanaged,
+            Origin::Unknown => Ownership::Unknown,
+        },
+        lifetime: if record.outlives_instance { Lifetime::Own } else { Lifetime::Instance },
+    };
+    // Pods get addresses of the first card only, as without the peer's ENABLE_MULTI_NIC.
+    let first = attached.filter(|(_, record, _)| record.card == 0);
+    first.map(|(id, record, readiness)| (id.clone(), eni(record, readiness))).collect()
+}
+
 impl State {
     /// Attachments that a verb is working on.
     pub(crate) fn busy(&self) -> &BTreeSet<Owner> {
@@ -40,23 +64,8 @@ impl State {
 
     /// Tells the pool what is attached.
     pub(crate) fn observe(&mut self) {
-        let eni = |it: &Attached| Eni {
-            device_index: it.record.device_index,
-            subnet: it.record.subnet.clone(),
-            groups: it.record.groups.clone(),
-            blocks: it.record.blocks(),
-            readiness: it.readiness(),
-            ownership: match it.record.origin {
-                Origin::Ours => Ownership::Ours,
-                Origin::Foreign => Ownership::Foreign,
-                Origin::Unmanaged => Ownership::Unmanaged,
-                Origin::Unknown => Ownership::Unknown,
-            },
-            lifetime: if it.record.outlives_instance { Lifetime::Own } else { Lifetime::Instance },
-        };
-        // Pods get addresses of the first card only, as without the peer's ENABLE_MULTI_NIC.
-        let first = self.attached.iter().filter(|(_, it)| it.record.card == 0);
-        let seen = first.map(|(id, it)| (id.clone(), eni(it))).collect();
+        let seen =
+            observation(self.attached.iter().map(|(id, it)| (id, &it.record, it.readiness())));
         self.pool.observe(seen, now());
     }
 

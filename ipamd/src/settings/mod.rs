@@ -94,6 +94,10 @@ pub(crate) struct Settings {
     pub gone_after: Duration,
     /// Whether metrics are served.
     pub metrics: Metrics,
+    /// How often `ipamd shadow` looks; 0 means once.
+    pub shadow_interval: Duration,
+    /// Where `ipamd shadow` serves its metrics, if it does.
+    pub shadow_port: Option<u16>,
 }
 
 /// Whether metrics are served.
@@ -178,11 +182,7 @@ impl Settings {
             },
             layout: read.layout("ENI_CNI_RULE_LAYOUT"),
             log_level: read.level("AWS_VPC_K8S_CNI_LOGLEVEL"),
-            log_file: match read.text("AWS_VPC_K8S_CNI_LOG_FILE", LOG_FILE).as_str() {
-                "stdout" => LogFile::Stdout,
-                "stderr" => LogFile::Stderr,
-                path => LogFile::Path(path.into()),
-            },
+            log_file: read.log_file("AWS_VPC_K8S_CNI_LOG_FILE"),
             plugin_log_file: read.text("AWS_VPC_K8S_PLUGIN_LOG_FILE", PLUGIN_LOG_FILE),
             plugin_log_level: read.text("AWS_VPC_K8S_PLUGIN_LOG_LEVEL", "DEBUG"),
             cni_bin: read.text("HOST_CNI_BIN_PATH", "/host/opt/cni/bin").into(),
@@ -201,6 +201,8 @@ impl Settings {
             } else {
                 Metrics::Served
             },
+            shadow_interval: read.seconds("ENI_CNI_SHADOW_INTERVAL", 300),
+            shadow_port: read.number("ENI_CNI_SHADOW_PORT", 0, u16::MAX).filter(|port| *port > 0),
         };
         if read.bad.is_empty() { Ok(settings) } else { Err(read.bad) }
     }
@@ -341,6 +343,14 @@ impl<'a> Reader<'a> {
             parse(value).filter(|mark| *mark > 0)
         });
         mark.unwrap_or(0x80)
+    }
+
+    fn log_file(&self, name: &'static str) -> LogFile {
+        match self.value(name).unwrap_or(LOG_FILE) {
+            "stdout" => LogFile::Stdout,
+            "stderr" => LogFile::Stderr,
+            path => LogFile::Path(path.into()),
+        }
     }
 
     fn level(&mut self, name: &'static str) -> tracing::Level {

@@ -62,6 +62,8 @@ pub(crate) const TABLE: &[Line] = &[
     line("ENI_CNI_PLUGIN", "aws-cni beside ipamd", Support::Works),
     line("ENI_CNI_ADD_WAIT", "30", Support::Works),
     line("ENI_CNI_GONE_AFTER", "60", Support::Works),
+    line("ENI_CNI_SHADOW_INTERVAL", "300", Support::Works),
+    line("ENI_CNI_SHADOW_PORT", "0 (none)", Support::Works),
     line("ENABLE_IPv4", "true", Support::NoEffect),
     line("AWS_VPC_K8S_CNI_CONFIGURE_RPFILTER", "false", Support::NoEffect),
     line("AWS_EC2_ENDPOINT", "", Support::NoEffect),

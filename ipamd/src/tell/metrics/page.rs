@@ -1,6 +1,6 @@
 //! Numbers by metric and labels, and the text in which Prometheus reads them.
 
-use super::table::{Kind, Metric, TABLE};
+use super::table::{Kind, Metric, SHADOW, TABLE};
 use std::{collections::BTreeMap, fmt::Write};
 
 /// Values of labels, in the order of their names.
@@ -72,8 +72,17 @@ impl Page {
     /// The page in Prometheus' text format. A metric without labels is there before anything
     /// happened, so that an alarm on it works from the beginning.
     pub(crate) fn text(&self) -> String {
+        self.text_of(TABLE)
+    }
+
+    /// The same of what `ipamd shadow` tells.
+    pub(crate) fn shadow_text(&self) -> String {
+        self.text_of(SHADOW)
+    }
+
+    fn text_of(&self, table: &[&'static Metric]) -> String {
         let mut text = String::new();
-        for metric in TABLE {
+        for metric in table {
             let Metric { name, kind, labels, help } = metric;
             let word = kind.word();
             let none = BTreeMap::from([(vec![], Number::default())]);

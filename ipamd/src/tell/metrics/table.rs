@@ -57,19 +57,21 @@ const SECONDS: Kind =
 
 /// Declares metrics as constants, and lists them all.
 macro_rules! metrics {
-    ($($constant:ident = $name:literal, $kind:expr, [$($label:literal),*], $help:literal;)*) => {
+    ($(#[$about:meta])* $table:ident; $($constant:ident = $name:literal, $kind:expr, [$($label:literal),*], $help:literal;)*) => {
         $(
             #[doc = $help]
             pub(crate) static $constant: Metric = metric($name, $kind, &[$($label),*], $help);
         )*
-        /// All of them, in the order in which they are shown.
-        pub(crate) static TABLE: &[&Metric] = &[$(&$constant),*];
+        $(#[$about])*
+        pub(crate) static $table: &[&Metric] = &[$(&$constant),*];
     };
 }
 
 use Kind::{Counter, Gauge, Summary};
 
 metrics! {
+    /// All that the daemon shows, in this order.
+    TABLE;
     BUILD = "awscni_build_info", Gauge, ["version"], "1, with the version of this daemon";
     ENI_MAX = "awscni_eni_max", Gauge, [],
         "Interfaces that may be attached, without those that are not ours to manage";
@@ -128,10 +130,27 @@ metrics! {
     OPEN_FILES = "process_open_fds", Gauge, [], "File descriptors that this process has open";
 }
 
+metrics! {
+    /// All that `ipamd shadow` shows, in this order.
+    SHADOW;
+    SHADOW_LOOKED_AT = "eni_cni_shadow_look_timestamp_seconds", Gauge, [],
+        "`ipamd shadow`: when it last looked, in seconds since 1970; 0 before it could";
+    SHADOW_DISAGREEMENTS = "eni_cni_shadow_disagreements", Gauge, [],
+        "`ipamd shadow`: addresses of running pods about which not all say the same";
+    SHADOW_DISAGREEMENT = "eni_cni_shadow_disagreement", Gauge, ["address", "odd"],
+        "`ipamd shadow`: 1 for each such address and each who says what the pod does not need";
+    SHADOW_PODS = "eni_cni_shadow_adopted_pods", Gauge, [],
+        "`ipamd shadow`: pods that a take-over would adopt";
+    SHADOW_HELD = "eni_cni_shadow_held_addresses", Gauge, [],
+        "`ipamd shadow`: addresses that a take-over would give to nobody";
+    SHADOW_ACTIONS = "eni_cni_shadow_planned_actions", Gauge, ["fn"],
+        "`ipamd shadow`: changes in EC2 that a take-over would begin with";
+}
+
 /// The table as Markdown.
 pub(crate) fn table() -> String {
     let mut text = String::from("| metric | kind | labels | |\n|---|---|---|---|\n");
-    for Metric { name, kind, labels, help } in TABLE {
+    for Metric { name, kind, labels, help } in TABLE.iter().chain(SHADOW) {
         let labels = labels.join(", ");
         text.push_str(&format!("| `{name}` | {} | {labels} | {help} |\n", kind.word()));
     }
