@@ -2,7 +2,7 @@
 
 use crate::{Reply, Request, frame};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, setsockopt, socket, sockopt,
 };
 use std::{
     io,
@@ -48,6 +48,16 @@ pub fn call(socket: &Path, request: &Request, deadline: Duration) -> Result<Repl
         return Err(CallError::Broken(io::ErrorKind::UnexpectedEof.into()));
     }
     serde_json::from_slice(&reply).map_err(|error| CallError::Broken(error.into()))
+}
+
+/// The process that listens on a path, by its number in our namespace of processes: 0 if it has none
+/// there.
+///
+/// # Errors
+/// Nobody listens, or nobody accepts before the deadline.
+pub fn listening_process(socket: &Path, deadline: Duration) -> io::Result<i32> {
+    let connection = open(socket, Instant::now() + deadline)?;
+    Ok(getsockopt(&connection, sockopt::PeerCredentials)?.pid())
 }
 
 /// Connects; waits while the daemon is too busy to accept.

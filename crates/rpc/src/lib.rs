@@ -8,7 +8,7 @@ mod client;
 mod frame;
 mod server;
 
-pub use client::{CallError, call};
+pub use client::{CallError, call, listening_process};
 pub use server::{Connection, Credentials, Listener, ReceiveError};
 
 use std::{collections::BTreeMap, env, os::fd::OwnedFd, path::PathBuf};

@@ -2,8 +2,10 @@
 
 mod capabilities;
 mod daemon;
+mod hand_back;
 mod install;
 mod start;
+mod stay_down;
 
 use crate::{settings, tell::metrics};
 use anyhow::Result;
@@ -46,6 +48,11 @@ enum Command {
     Settings,
     /// Prints every metric, its labels, and what it says
     Metrics,
+    /// Prepares this node for amazon-vpc-cni-k8s while pods run; the daemon serves no more then. Run
+    /// it in the daemon's container, or with its environment. Can be repeated
+    HandBack,
+    /// Lets the daemon serve again after `hand-back`
+    TakeOver,
 }
 
 #[expect(clippy::print_stdout, reason = "what was asked for")]
@@ -62,6 +69,12 @@ fn run() -> Result<()> {
         }
         Some(Command::Metrics) => {
             print(&metrics::table());
+            Ok(())
+        }
+        Some(Command::HandBack) => hand_back::run(),
+        Some(Command::TakeOver) => {
+            let said = stay_down::end(&rpc::run_dir())?;
+            print(said);
             Ok(())
         }
     }
