@@ -55,7 +55,7 @@ fn a_node_is_handed_back_while_pods_run_and_the_peer_ends_pods_of_both() {
         let prober = Prober::start(&bed.all());
         bed.new_pods_come_and_go(NEW);
         prober.end().check();
-        for pod in bed.pods.drain(..) {
+        while let Some(pod) = bed.pods.pop() {
             world.pod_rm(&pod);
             bed.nothing_is_left_of(pod.address);
         }
