@@ -2,7 +2,7 @@
 //!
 //! When an ADD has failed, and then its DEL too, containerd removes the namespace and asks no more
 //! (`docs/references.md#runtime-failed-del`); and a namespace can be removed by hand. Whoever finds
-//! an attachment on record without its link reports it ([`Node::suspect_orphan`]). A thread looks at
+//! an attachment on record without its link reports it ([`crate::node::Orphans`]). A thread looks at
 //! the attachment after a while, and again as long as the link is missing; with nothing suspected
 //! the thread sleeps.
 //!

@@ -10,7 +10,7 @@
 //!   same bit, and both copy it to packets; ours last (-80, after -150, -100 and -90), so that
 //!   packets have it before, during and after the removal.
 //!
-//! A rule is the peer's when it has one of the shapes in [`SHAPES`] to the word, or stands in one of
+//! A rule is the peer's when it has one of the shapes in `SHAPES` to the word, or stands in one of
 //! the peer's chains under one of its comments. Whatever else leads into such a chain, or stands in
 //! it, is somebody else's: it stays, the chain stays with it, and that is told.
 //!
