@@ -15,10 +15,13 @@ from judge.aws import (
 
 @check
 def an_attachment_is_attaching_before_it_is_attached(w):
-    interface_id = w.new()
-    attachment_id = w.attach(interface_id)
+    def attaching(interface_id):
+        attachment_id = w.attach(interface_id)
+        equal(w.describe(interface_id)["Attachment"]["Status"], "attaching")
+        return interface_id, attachment_id
+
+    interface_id, attachment_id = w.in_time(w.new, attaching)
     assert attachment_id.startswith("eni-attach-"), attachment_id
-    equal(w.describe(interface_id)["Attachment"]["Status"], "attaching")
     attachment = w.wait(interface_id, is_attached)["Attachment"]
     equal(attachment["AttachmentId"], attachment_id)
     equal(attachment["InstanceId"], w.instance_id)
@@ -121,12 +124,14 @@ def a_dry_run_of_attach_attaches_nothing(w):
 
 @check
 def detach_makes_the_interface_available_later(w):
-    interface = w.attached()
-    interface_id = interface["NetworkInterfaceId"]
-    w.begin_to_detach(interface)
-    during = w.describe(interface_id)
-    equal(during["Attachment"]["Status"], "detaching")
-    assert during["Status"] != "available", during
+    def detaching(interface):
+        w.begin_to_detach(interface)
+        during = w.describe(interface["NetworkInterfaceId"])
+        assert during["Status"] != "available", during
+        equal(during["Attachment"]["Status"], "detaching")
+        return interface["NetworkInterfaceId"]
+
+    interface_id = w.in_time(w.attached, detaching)
     after = w.wait(interface_id, lambda eni: eni["Status"] == "available")
     assert "Attachment" not in after, after
 
@@ -190,9 +195,17 @@ def delete_refuses_an_attached_interface(w):
 
 @check
 def delete_refuses_an_interface_on_its_way_in_or_out(w):
-    interface_id = w.new()
-    message = f"Network interface '{interface_id}' is currently in use."
-    w.attach(interface_id)
-    refuses("InvalidParameterValue", w.delete, interface_id, message=message)
-    w.begin_to_detach(w.wait(interface_id, is_attached))
-    refuses("InvalidParameterValue", w.delete, interface_id, message=message)
+    def attaching(interface_id):
+        w.attach(interface_id)
+        refuses_to_delete(interface_id)
+
+    def detaching(interface):
+        w.begin_to_detach(interface)
+        refuses_to_delete(interface["NetworkInterfaceId"])
+
+    def refuses_to_delete(interface_id):
+        message = f"Network interface '{interface_id}' is currently in use."
+        refuses("InvalidParameterValue", w.delete, interface_id, message=message)
+
+    w.in_time(w.new, attaching)
+    w.in_time(w.attached, detaching)

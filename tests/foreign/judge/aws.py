@@ -20,6 +20,9 @@ PATIENCE_SECONDS = 30
 # Enough for a bucket of EC2's to have a token again, with the client's pauses.
 ATTEMPTS = 10
 
+# How long an interface attaches and detaches, by world.toml (attach_ms, detach_ms).
+ON_THE_WAY_SECONDS = 0.3
+
 # Ids of the right shape that name nothing.
 NO_INTERFACE = "eni-0123456789abcdef0"
 NO_INSTANCE = "i-0123456789abcdef0"
@@ -187,7 +190,22 @@ class World:
             if condition(interface):
                 return interface
             assert time.monotonic() < deadline, f"{interface_id} stays {interface}"
-            time.sleep(0.02)
+            time.sleep(0.05)
+
+    def in_time(self, make, attempt):
+        """What `attempt` returns for the interface that `make` returns. It sends it on its way and looks
+        at it, and is repeated with another when that had arrived before the look: a client that is
+        throttled sees it too late."""
+        for _ in range(ATTEMPTS):
+            interface = make()
+            begun = time.monotonic()
+            try:
+                return attempt(interface)
+            except Exception:
+                if time.monotonic() - begun < ON_THE_WAY_SECONDS:
+                    raise
+                self.clean_up()
+        raise AssertionError(f"{ATTEMPTS} looks came more than {ON_THE_WAY_SECONDS} s too late")
 
 
 def name_of(resource):
