@@ -21,6 +21,7 @@ mod eniconfigs;
 mod full_node;
 mod gc;
 mod gone;
+mod handback;
 mod interfaces;
 mod isolation;
 mod left_behind;

@@ -1,14 +1,21 @@
 //! The daemon as a process: settings, log, runtime, signals.
 
-use super::{capabilities, start};
+use super::{capabilities, start, stay_down};
 use crate::{
+    node::Node,
     pods::checkpoint,
     settings::{self, Settings, Support},
     tell::log,
 };
-use anyhow::{Result, bail};
-use std::{collections::BTreeMap, env, fs};
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+use std::{
+    collections::BTreeMap, env, fs, os::unix::process::CommandExt, path::Path, process::Command,
+};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
 use tracing::{info, warn};
 
 /// Lets all threads allocate from one arena. glibc gives threads arenas of their own, and each keeps
@@ -55,8 +62,7 @@ pub(super) fn run() -> Result<()> {
         "settings"
     );
     capabilities::check()?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
+    let runtime = runtime()?;
     let ended = runtime.block_on(serve(settings));
     // Ends with the process: tasks that are dropped one by one log errors about each other.
     std::mem::forget(runtime);
@@ -66,32 +72,80 @@ pub(super) fn run() -> Result<()> {
 /// Threads for EC2, Kubernetes and HTTP; pods are wired on threads of their own.
 const WORKERS: usize = 2;
 
+/// What drives everything that waits for a network.
+pub(super) fn runtime() -> Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    Ok(builder.worker_threads(WORKERS).enable_all().build()?)
+}
+
+/// The signal that asks a daemon to serve no more, because its node is handed back.
+pub(super) const LET_GO: Signal = Signal::SIGUSR1;
+
 async fn serve(settings: Settings) -> Result<()> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let socket = settings.run_dir.join(rpc::SOCKET_NAME);
+    let mut let_go = signal(SignalKind::from_raw(LET_GO as i32))?;
+    let run_dir = settings.run_dir.clone();
+    tokio::select! {
+        () = stay_down::wait(&run_dir) => {}
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    }
     let ended = tokio::select! {
         // Started, it serves until a signal comes.
         started = start::start(settings) => match started {
             Ok(node) => {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
+                let end = tokio::select! {
+                    _ = terminate.recv() => End::Process,
+                    _ = interrupt.recv() => End::Process,
+                    () = told(&mut let_go, &run_dir) => End::Serving,
+                };
                 if let Err(error) = checkpoint::write(&node) {
                     warn!(error = format!("{error:#}"), "failed to write the checkpoint at the end");
                 }
-                Ok(())
+                Ok((end, Some(node)))
             }
             Err(error) => Err(error),
         },
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok((End::Process, None)),
+        _ = interrupt.recv() => Ok((End::Process, None)),
+        () = told(&mut let_go, &run_dir) => Ok((End::Serving, None)),
     };
-    if ended.is_ok() {
-        // So that the plugin knows at once that nobody is there.
-        let _ = fs::remove_file(&socket);
-        info!("ends on a signal; pods keep their network");
+    let (end, node) = ended?;
+    // So that the plugin knows at once that nobody is there.
+    let _ = fs::remove_file(run_dir.join(rpc::SOCKET_NAME));
+    match end {
+        End::Process => info!("ends on a signal; pods keep their network"),
+        End::Serving => return begin_anew(node.as_deref()),
     }
-    ended
+    Ok(())
+}
+
+/// What ends with a signal.
+enum End {
+    /// This process.
+    Process,
+    /// What it does: it goes on, and serves nothing.
+    Serving,
+}
+
+/// Returns once this node is handed back: both the signal and the file say so.
+async fn told(let_go: &mut tokio::signal::unix::Signal, run_dir: &Path) {
+    loop {
+        let_go.recv().await;
+        if stay_down::is_told(run_dir) {
+            return;
+        }
+        warn!("asked to serve no more, but this node is not handed back: goes on");
+    }
+}
+
+/// Becomes a process that has started just now: all threads, locks and sockets are gone at once, and
+/// whoever watches this process, as a kubelet does, sees no end of it.
+fn begin_anew(node: Option<&Node>) -> Result<()> {
+    info!("serves no more: this node is handed back; pods keep their network");
+    // Nobody is in the middle of a line of the record then.
+    let _record = node.map(|node| node.store.state());
+    let error = Command::new("/proc/self/exe").args(env::args_os().skip(1)).exec();
+    Err(error).context("start anew")
 }

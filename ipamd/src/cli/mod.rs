@@ -2,9 +2,11 @@
 
 mod capabilities;
 mod daemon;
+mod hand_back;
 mod install;
 mod shadow;
 mod start;
+mod stay_down;
 
 use crate::{settings, tell::metrics};
 use anyhow::Result;
@@ -57,6 +59,11 @@ enum Command {
     /// seconds, or once when that is 0 (then the exit code is 0 if all agree, 1 if not, 2 if it could
     /// not look)
     Shadow,
+    /// Prepares this node for amazon-vpc-cni-k8s while pods run; the daemon serves no more then. Run
+    /// it in the daemon's container, or with its environment. Can be repeated
+    HandBack,
+    /// Lets the daemon serve again after `hand-back`
+    TakeOver,
 }
 
 #[expect(clippy::print_stdout, reason = "what was asked for")]
@@ -74,6 +81,8 @@ fn run() -> Result<ExitCode> {
         Some(Command::Metrics) => {
             print(&metrics::table());
         }
+        Some(Command::HandBack) => hand_back::run()?,
+        Some(Command::TakeOver) => print(stay_down::end(&rpc::run_dir())?),
     }
     Ok(ExitCode::SUCCESS)
 }

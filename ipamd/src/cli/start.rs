@@ -11,7 +11,7 @@ use crate::{
         peer_filters, repair,
         sync::{self, primary_link},
     },
-    node::{self, Attached, HostNetwork, Node, now},
+    node::{self, Attached, HostNetwork, Node, ReaperQueue, now},
     pods::{checkpoint, held, orphans, restore, run_folder, teardown, wire},
     retry::{FIRST_PAUSE, LONGEST_PAUSE, patiently},
     settings::{Networking, Settings},
@@ -19,12 +19,13 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use net::Netlink;
-use pool::{EniId, Pool, Source, Supply};
+use pool::{EniId, Pool, Source, Supply, adopt::Unknown};
 use record::{Identity, Interface, Journal, Notice, ReadError, Torn};
 use rpc::{GuardError, Listener};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    net::Ipv4Addr,
     path::Path,
     sync::Arc,
     time::Instant,
@@ -36,6 +37,47 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let began = Instant::now();
     // Before anything else, so that two daemons never work on the same node.
     let listener = keep_others_out().and_then(|()| listen(&settings.run_dir))?;
+    let Prepared { executor, ended_links, before, held, recorded } = prepare(settings).await?;
+    let node = executor.node.clone();
+    teardown::start(&node, ended_links)?;
+    orphans::start(node.clone())?;
+    held::start(&node, held);
+    node.store.state().hold_releasing_back();
+
+    follow::set_cluster_size(&node, 1);
+    sync_kernel(&executor).await?;
+    repair::start(node.clone(), before, recorded)?;
+    install::plugin(&node.settings)?;
+    wire::start(node.clone(), listener.clone())?;
+    install::conflist(&node.settings)?;
+    checkpoint::start(&node);
+    run_folder::start(node.clone(), listener)?;
+    tell_serving(&node, began);
+    peer_filters::start(node.clone())?;
+    http::metrics::start(&node);
+    follow::start(&node)?;
+    tokio::spawn(vpc_cidrs::follow(node.clone(), executor.imds.clone()));
+    tokio::spawn(plan_and_execute(executor, recorded));
+    Ok(node)
+}
+
+/// A node whose pods are known, before the kernel has been changed for them.
+pub(super) struct Prepared {
+    /// What works on it; the node itself is in there.
+    pub executor: Executor,
+    /// Links to remove.
+    pub ended_links: ReaperQueue,
+    /// The kernel as it was found.
+    pub before: repair::Before,
+    /// Addresses that somebody may use whom nobody knows.
+    pub held: BTreeMap<Ipv4Addr, Unknown>,
+    /// There was a record.
+    pub recorded: bool,
+}
+
+/// Finds out who this node is, what is attached, and who holds what. The caller has made sure that
+/// nobody else works on this node.
+pub(super) async fn prepare(settings: Settings) -> Result<Prepared> {
     let mut journal = open_record(&settings.run_dir)?;
     let http = aws::http_client();
     let imds = Imds::new(&http);
@@ -80,27 +122,13 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     let state = (pool, journal, attached);
     let primary_groups = primary.groups.into_iter().collect();
     let node = Arc::new(Node::new(settings, identity, primary_groups, host, state, kernel, reaper));
-    teardown::start(&node, ended_links)?;
-    orphans::start(node.clone())?;
-    held::start(&node, adopted.held);
-    node.store.state().hold_releasing_back();
-
-    follow::set_cluster_size(&node, 1);
-    let executor = Executor::new(node.clone(), ec2, imds);
-    sync_kernel(&executor).await?;
-    repair::start(node.clone(), before, recorded.is_some())?;
-    install::plugin(&node.settings)?;
-    wire::start(node.clone(), listener.clone())?;
-    install::conflist(&node.settings)?;
-    checkpoint::start(&node);
-    run_folder::start(node.clone(), listener)?;
-    tell_serving(&node, began);
-    peer_filters::start(node.clone())?;
-    http::metrics::start(&node);
-    follow::start(&node)?;
-    tokio::spawn(vpc_cidrs::follow(node.clone(), executor.imds.clone()));
-    tokio::spawn(plan_and_execute(executor, recorded.is_some()));
-    Ok(node)
+    Ok(Prepared {
+        executor: Executor::new(node, ec2, imds),
+        ended_links,
+        before,
+        held: adopted.held,
+        recorded: recorded.is_some(),
+    })
 }
 
 /// Interfaces on record, whose devices have not been looked for yet.

@@ -70,6 +70,12 @@ pub enum Metadata {
     Blocked,
 }
 
+/// A script that takes our tables away, whether they are there or not.
+pub fn removal() -> String {
+    let of = |family| format!("table {family} {TABLE}\ndelete table {family} {TABLE}\n");
+    ["ip", "ip6"].map(of).concat()
+}
+
 /// A secondary interface, as the rules name it.
 struct Secondary {
     link: u32,
@@ -80,10 +86,7 @@ struct Secondary {
 impl Firewall {
     /// A script that replaces our tables in one transaction, and touches nothing else.
     pub fn script(&self) -> String {
-        let mut text = String::new();
-        for family in ["ip", "ip6"] {
-            text.push_str(&format!("table {family} {TABLE}\ndelete table {family} {TABLE}\n"));
-        }
+        let mut text = removal();
         self.write(&mut text).expect("writing to a string does not fail");
         text
     }

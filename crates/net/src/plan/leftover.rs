@@ -58,6 +58,15 @@ impl Needed {
     }
 }
 
+/// Whether a rule is one that we make and the peer does not: it is of no use to the peer.
+pub fn is_ours_alone(rule: &Rule) -> bool {
+    match (rule.priority, rule.from, rule.to, rule.mark, rule.suppress_group) {
+        (TO_POD, None, None, None, Some(0)) => rule.table == MAIN_TABLE,
+        (MARKED_TABLE, None, None, Some(_), None) | (FROM_CIDR, Some(_), None, None, None) => true,
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +91,16 @@ mod tests {
             let needed = Needed { rules: [rule.clone()].into(), ..needed() };
             assert!(!goes(rule, &needed), "{rule:?} is needed");
         }
+    }
+
+    #[test]
+    fn rules_that_the_peer_makes_as_well_are_not_ours_alone() {
+        let to_pods = Rule { suppress_group: Some(0), ..Rule::lookup(512, 254) };
+
+        assert!([to_pods, mark(2), cidr(2)].iter().all(is_ours_alone));
+        let marked = Rule { mark: Some((0x80, 0x80)), ..Rule::lookup(1024, 254) };
+        let of_eni = Rule { priority: 32_765, ..from(POD, 2) };
+        assert!(![to(POD), from(POD, 2), marked, of_eni].iter().any(is_ours_alone));
     }
 
     #[test]
