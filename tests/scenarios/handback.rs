@@ -6,7 +6,7 @@ use std::fs;
 use tests::{
     binary,
     command::{outcome, until},
-    peer::{self, Mode},
+    peer::{self, Mode, normal},
     prober::Prober,
     world::World,
 };
@@ -41,6 +41,8 @@ fn a_node_is_handed_back_while_pods_run_and_the_peer_ends_pods_of_both() {
         bed.checkpoint_lists(&bed.pods);
         until("the daemon serves nothing", || log_has(&world, STAYS_DOWN));
         assert_eq!(world.node("n1").daemon, daemon, "the process goes on");
+        translated_and_marked(&bed);
+        let filters = filters(&bed);
         // Started anew, it serves nothing again.
         world.daemon_stop("n1");
         start_without_waiting(&bed);
@@ -51,6 +53,7 @@ fn a_node_is_handed_back_while_pods_run_and_the_peer_ends_pods_of_both() {
         world.daemon_stop("n1");
 
         bed.node.start();
+        assert_eq!(filters, self::filters(&bed), "{mode:?}");
         bed.checkpoint_lists(&bed.pods);
         let prober = Prober::start(&bed.all());
         bed.new_pods_come_and_go(NEW);
@@ -182,6 +185,26 @@ fn nothing_of_ours_is_there(bed: &Bed<'_>) {
     let grouped = links.lines().find(|link| !link.contains(" group default "));
     assert_eq!(grouped, None, "{links}");
     assert!(!bed.world.node_folder("n1").run().join("eni-cni.sock").exists());
+}
+
+/// The filter rules of the peer, each once.
+fn filters(bed: &Bed<'_>) -> Vec<String> {
+    let shown = bed.node.shell("iptables-nft-save; nft list table ip aws-cni");
+    let shown = shown.lines().filter(|line| line.contains("AWS") || line.starts_with("\t"));
+    let shown = shown.flat_map(|line| normal::lines(line).into_iter());
+    let mut shown: Vec<String> = shown.collect();
+    shown.sort();
+    shown
+}
+
+/// Pods of every interface leave the VPC with the node's address before the peer serves.
+#[track_caller]
+fn translated_and_marked(bed: &Bed<'_>) {
+    let public = bed.world.node("n1").public_address.unwrap();
+    for pod in &bed.pods {
+        let seen = bed.world.seen_on_the_internet(&pod.namespace);
+        assert_eq!(seen, std::net::IpAddr::V4(public), "{pod:?}");
+    }
 }
 
 /// Each pod has the rules that the peer makes, and no others.

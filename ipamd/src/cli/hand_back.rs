@@ -11,10 +11,11 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use net::{
-    EgressSelector, Layout, LinkChange, Object, Op, Rule, firewall,
+    EgressSelector, Layout, LinkChange, Object, Op, Rule, firewall, iptables,
     layout::{POD_GROUP, POD_GROUP_MASK},
     leftover,
     op::MAIN_TABLE,
+    peer_filters::{PeerFilters, Work},
     pod::Pod,
 };
 use nix::{sys::signal::kill, unistd::Pid};
@@ -150,6 +151,7 @@ async fn hand_back(settings: Settings) -> Result<()> {
     sync::finish(&node)?;
     remove_ours_alone(&node)?;
     tell_rules(&node, &found, pods)?;
+    make_peers_filters(&node);
     remove_tables()?;
     ungroup(&node)?;
     checkpoint::write(&node)?;
@@ -243,6 +245,29 @@ fn tell_rules(node: &Node, before: &[Rule], pods: usize) -> Result<()> {
         ),
     });
     Ok(())
+}
+
+/// Translates and marks as the peer will. Ours are there until this is done; the peer's of before go
+/// first, so that each of its rules is there once.
+fn make_peers_filters(node: &Node) {
+    let firewall = node.host_network().firewall;
+    let prefix = &node.settings.veth_prefix;
+    let before = PeerFilters {
+        marks: [node.settings.mark].into(),
+        done: [Work::Translation, Work::OutboundMarks, Work::Answers].into(),
+    };
+    let removed: io::Result<Vec<_>> = iptables::remove(&before).into_iter().collect();
+    let made = removed
+        .and_then(|_| iptables::make(&firewall.as_peers_iptables(prefix)))
+        .and_then(|()| net::nft::apply(&firewall.as_peers_table(prefix)));
+    say(&match made {
+        Ok(()) => {
+            "made the peer's rules of iptables and nftables: translation and marks go on".into()
+        }
+        Err(error) => format!(
+            "failed to make the peer's rules of iptables: {error}. Until the peer serves, pods open no connections to outside of the VPC"
+        ),
+    });
 }
 
 fn remove_tables() -> Result<()> {

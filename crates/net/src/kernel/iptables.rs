@@ -63,6 +63,23 @@ pub fn remove(peer: &PeerFilters) -> Vec<io::Result<Removed>> {
     table.into_iter().chain(rules).collect()
 }
 
+/// Makes rules in the namespace of the calling thread, where the peer would make them: with the kind of
+/// iptables that kubelet uses, or else the one that is nftables underneath.
+///
+/// # Errors
+/// The program is missing, refuses or does not answer.
+pub fn make(script: &str) -> io::Result<()> {
+    let is_kubelets = |kind: &Kind| {
+        let saved = kind.tables().and_then(|tables| kind.save(&tables));
+        saved.is_ok_and(|saved| KUBELETS.iter().any(|chain| saved.contains(chain)))
+    };
+    let kind = if is_kubelets(&LEGACY) && !is_kubelets(&NFT) { LEGACY } else { NFT };
+    kind.restore(script)
+}
+
+/// Chains by which kubelet shows which kind it uses.
+const KUBELETS: [&str; 2] = ["KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"];
+
 fn from_table(peer: &PeerFilters) -> io::Result<Option<Removed>> {
     let listed = nft::list_table_ipv4(PEER_TABLE).unwrap_or_default();
     let Some(script) = peer.table_removal(&listed) else { return Ok(None) };

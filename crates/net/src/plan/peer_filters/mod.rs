@@ -18,6 +18,7 @@
 //! `Block Node Local Pod access …` of both families). It belongs to pods that run, and nothing of
 //! ours does its work. Of IPv6 the peer makes nothing else.
 
+mod made;
 mod saved;
 
 use saved::{Rule, Table};
