@@ -23,7 +23,7 @@ use pool::adopt::Unknown;
 use rpc::{GuardError, Listener};
 use std::{
     collections::BTreeSet,
-    fs,
+    fs, io,
     net::Ipv4Addr,
     os::unix::net::UnixStream,
     path::Path,

@@ -1,6 +1,7 @@
 //! What goes of the peer's rules and what stays, on text.
 
 use super::*;
+use crate::plan::firewall::{Firewall, Metadata, NodePort, Snat};
 
 const REAL: [(&str, &str); 3] = [
     (
@@ -16,6 +17,32 @@ const REAL: [(&str, &str); 3] = [
         include_str!("../../../tests/files/peer-prefixes.nft"),
     ),
 ];
+
+#[test]
+fn what_is_made_in_the_peers_place_is_what_the_peer_makes_and_goes_like_it() {
+    let firewall = Firewall {
+        primary_link: "ens5".into(),
+        primary: [10, 0, 13, 237].into(),
+        direct: ["10.0.0.0/16", "100.64.0.0/16"].map(|cidr| cidr.parse().unwrap()).into(),
+        mark: 0x80,
+        tables: None,
+        interfaces: BTreeMap::new(),
+        snat: Snat::FullyRandom,
+        node_port: NodePort::Supported,
+        metadata: Metadata::Open,
+    };
+    let rules = |text: &str| -> BTreeSet<String> {
+        text.lines().filter(|line| line.starts_with("-A")).map(ToOwned::to_owned).collect()
+    };
+
+    let made = firewall.as_peers_iptables("eni");
+
+    assert_eq!(rules(&made), rules(REAL[0].0));
+    assert_eq!(peer().removal(&made), peer().removal(REAL[0].0));
+    let external = Firewall { snat: Snat::External, node_port: NodePort::Ignored, ..firewall };
+    assert!(rules(&external.as_peers_iptables("eni")).is_empty());
+    assert!(!external.as_peers_table("eni").contains("chain"));
+}
 
 #[test]
 fn of_nodes_of_the_peer_all_goes_and_nothing_else() {
