@@ -258,7 +258,11 @@ fn make_peers_filters(node: &Node) {
     };
     let removed: io::Result<Vec<_>> = iptables::remove(&before).into_iter().collect();
     let made = removed
-        .and_then(|_| iptables::make(&firewall.as_peers_iptables(prefix)))
+        .and_then(|removed| match removed.iter().find_map(|it| it.kept.first()) {
+            // To make the chain anew would take away what somebody else has in it.
+            Some(kept) => Err(io::Error::other(kept.clone())),
+            None => iptables::make(&firewall.as_peers_iptables(prefix)),
+        })
         .and_then(|()| net::nft::apply(&firewall.as_peers_table(prefix)));
     say(&match made {
         Ok(()) => {
