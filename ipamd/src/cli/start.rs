@@ -181,8 +181,14 @@ fn listen(run_dir: &Path) -> Result<Arc<Listener>> {
 fn open_record(run_dir: &Path) -> Result<Journal> {
     let mut contents = match Journal::read(run_dir) {
         Err(error @ ReadError::NotUnderstood(..)) => {
-            let kept = Journal::set_newer_aside(run_dir, now())?;
-            warn!(error = %error, kept = %kept.display(), "the record is a newer ipamd's: what pods have is rebuilt from the checkpoint and the kernel");
+            warn!(error = %error, "the record is a newer ipamd's: what pods have is rebuilt from the checkpoint and the kernel");
+            match Journal::set_newer_aside(run_dir, now()) {
+                Ok(kept) => info!(kept = %kept.display(), "the newer ipamd's record is kept"),
+                Err(error) => {
+                    tell_record(Notice::ReadOnly(&error));
+                    return Ok(Journal::open_newer(run_dir, now(), tell_record));
+                }
+            }
             Journal::read(run_dir)?
         }
         read => read?,

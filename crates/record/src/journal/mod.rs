@@ -96,9 +96,9 @@ pub struct Journal {
     /// Not before so many is it written anew.
     not_before: usize,
     snapshot: Snapshot,
-    /// When a damaged file was read that is still in its place: it is kept aside before that is
-    /// written to.
-    damaged: Option<Time>,
+    /// What a file is that was read, is still in its place, and is kept aside before that is written
+    /// to; and since when.
+    keep: Option<(&'static str, Time)>,
     tell: fn(Notice<'_>),
 }
 
@@ -157,11 +157,20 @@ impl Journal {
     /// until that can be done.
     #[must_use]
     pub fn open_damaged(contents: Contents, now: Time, tell: fn(Notice<'_>)) -> Self {
-        Self { damaged: Some(now), ..Self::closed(contents.path, contents.snapshot, tell) }
+        let keep = Some((file::DAMAGED, now));
+        Self { keep, ..Self::closed(contents.path, contents.snapshot, tell) }
+    }
+
+    /// Knows nothing, because a file that only a newer daemon understands could not be set aside. To
+    /// note anything fails until that can be done.
+    #[must_use]
+    pub fn open_newer(run_dir: &Path, now: Time, tell: fn(Notice<'_>)) -> Self {
+        let keep = Some((file::NEWER, now));
+        Self { keep, ..Self::closed(run_dir.join(FILE), Snapshot::default(), tell) }
     }
 
     fn closed(path: PathBuf, snapshot: Snapshot, tell: fn(Notice<'_>)) -> Self {
-        Self { path, file: None, written: 0, not_before: 0, snapshot, damaged: None, tell }
+        Self { path, file: None, written: 0, not_before: 0, snapshot, keep: None, tell }
     }
 
     /// What it holds.
@@ -270,9 +279,9 @@ impl Journal {
 
     /// Writes the file anew, without what is no longer needed.
     fn write_anew(&mut self) -> Result<()> {
-        if let Some(now) = self.damaged {
-            file::keep_aside(&self.path, file::DAMAGED, now)?;
-            self.damaged = None;
+        if let Some((what, now)) = self.keep {
+            file::keep_aside(&self.path, what, now)?;
+            self.keep = None;
         }
         self.snapshot.forget_cooled();
         self.file = Some(file::write_anew(&self.path, &self.snapshot, FORMAT)?);

@@ -129,6 +129,26 @@ fn a_damaged_file_that_could_not_be_set_aside_is_once_that_can_be_done() {
 }
 
 #[test]
+fn a_newer_file_that_could_not_be_set_aside_is_once_that_can_be_done() {
+    let folder = Folder::new("newer-later");
+    fs::create_dir_all(&folder.0).unwrap();
+    let newer = "words of a version to come\n";
+    fs::write(folder.file(), newer).unwrap();
+    folder.put_in_the_way();
+
+    let mut journal = Journal::open_newer(&folder.0, time(7_000), remember);
+    journal.allocated(attachment(1)).unwrap_err();
+    assert_eq!(fs::read_to_string(folder.file()).unwrap(), newer);
+
+    fs::remove_dir(folder.0.join("journal.new")).unwrap();
+    journal.allocated(attachment(1)).unwrap();
+
+    assert_eq!(TOLD.take(), ["writable"]);
+    assert_eq!(folder.read().snapshot.attachments.len(), 1);
+    assert_eq!(fs::read_to_string(folder.0.join("journal.newer-7")).unwrap(), newer);
+}
+
+#[test]
 fn a_directory_in_the_place_of_the_file_is_no_record() {
     let folder = Folder::new("no-record");
     fs::create_dir_all(folder.file()).unwrap();
