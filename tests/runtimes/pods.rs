@@ -1,11 +1,21 @@
 //! Pods of containerd: their addresses, their traffic, their end.
 
 use crate::{
-    containerd::Containerd, cri::Wanted, image, nodes::tight, shim::Call, stock::install_stock,
+    containerd::Containerd,
+    cri::Wanted,
+    image,
+    nodes::tight,
+    shim::Call,
+    stock::{STOCK, install_stock},
 };
-use std::{net::IpAddr, path::Path};
-use tests::Row;
-use tests::world::{Pod, World, ZONES};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
+use tests::{
+    Row, http,
+    world::{Pod, World, ZONES},
+};
 
 /// What a runtime can lose of a pod before it stops it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +51,29 @@ fn a_pod_has_an_address_of_the_vpc_and_reaches_pods_and_nodes() {
         let from = IpAddr::V4(world.node(node).address);
         assert_eq!(answer, Ok((pod.name.clone(), from)), "{node} asked {}", pod.name);
     }
+}
+
+/// The folder of plugins of a node image of EKS is empty, and containerd runs `loopback` for every
+/// sandbox.
+#[test]
+fn on_a_node_without_any_plugin_pods_start_with_those_that_the_daemon_brings() {
+    const HOST_PORT: u16 = 8081;
+    let world = World::up();
+    for node in ["bare", "brought"] {
+        world.node_add(node, ZONES[0], &[]);
+    }
+    world.daemon_start("bare", &[]);
+    world.daemon_start("brought", &[&format!("ENI_CNI_REFERENCE_PLUGINS={STOCK}")]);
+    let (bare, brought) = (Containerd::on(&world, "bare"), Containerd::on(&world, "brought"));
+
+    let refused = bare.try_pod(&Wanted { name: "none", ..Wanted::default() }).unwrap_err();
+    let wanted = Wanted { name: "web", ports: &[(HOST_PORT, 80)], ..Wanted::default() };
+    let (_, web) = brought.try_pod(&wanted).unwrap();
+
+    assert!(refused.to_string().contains(r#"failed to find plugin "loopback""#), "{refused}");
+    let at = SocketAddr::from((world.node("brought").address, HOST_PORT));
+    let said = http::get_within(&world.namespace("bare", None), at).unwrap();
+    assert!(said.contains(&format!(r#""pod":"{}""#, web.name)), "{said}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 /// Where Debian's containernetworking-plugins are.
-const STOCK: &str = "/usr/lib/cni";
+pub(crate) const STOCK: &str = "/usr/lib/cni";
 
 /// Plugins that we did not write: containerd itself runs `loopback`, the others can be chained.
 const CHAINED: [&str; 5] = ["loopback", "portmap", "bandwidth", "tuning", "firewall"];

@@ -22,6 +22,7 @@ mod full_node;
 mod gc;
 mod gone;
 mod handback;
+mod health;
 mod interfaces;
 mod isolation;
 mod left_behind;

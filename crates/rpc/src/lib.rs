@@ -18,6 +18,9 @@ use std::{collections::BTreeMap, env, os::fd::OwnedFd, path::PathBuf};
 /// Name of the daemon's socket in [`run_dir`]. The peer's gRPC socket beside it is `ipamd.sock`.
 pub const SOCKET_NAME: &str = "eni-cni.sock";
 
+/// The word of `CNI_COMMAND` with which `ipamd health` asks. No runtime says it.
+pub const HEALTH: &str = "HEALTH";
+
 /// The most that a request may have on stdin: several hundred times the list that GC sends on a
 /// full node, and too little to hurt the daemon.
 pub const MAX_STDIN: usize = 16 << 20;

@@ -49,12 +49,24 @@ pub(super) fn settings(environment: &BTreeMap<String, String>) -> Result<Setting
     }
 }
 
+/// The name of this process while it serves. The EKS node monitoring agent looks for one with the name
+/// of the peer's daemon, and has nodes replaced that lack it (docs/references.md#node-monitoring).
+const NAME: &str = "aws-k8s-agent";
+
+/// Gives this process its name: what `ps` and `/proc/PID/comm` show.
+fn name_process() {
+    if let Err(error) = fs::write("/proc/self/comm", NAME) {
+        warn!(error = %error, "failed to name this process {NAME}: the EKS node monitoring agent does not find it");
+    }
+}
+
 /// Serves this node until a signal comes.
 pub(super) fn run() -> Result<()> {
     share_one_arena();
     let environment = environment();
     let settings = settings(&environment)?;
     log::start(&settings);
+    name_process();
     info!(
         in_force = ?settings::in_force(&environment, Support::Works),
         without_effect = ?settings::in_force(&environment, Support::NoEffect),
@@ -146,6 +158,11 @@ fn begin_anew(node: Option<&Node>) -> Result<()> {
     info!("serves no more: this node is handed back; pods keep their network");
     // Nobody is in the middle of a line of the record then.
     let _record = node.map(|node| node.store.state());
-    let error = Command::new("/proc/self/exe").args(env::args_os().skip(1)).exec();
+    let mut command = Command::new("/proc/self/exe");
+    let mut arguments = env::args_os();
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    let error = command.args(arguments).exec();
     Err(error).context("start anew")
 }

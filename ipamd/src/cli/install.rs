@@ -21,13 +21,15 @@ const TEMPLATE: &str = include_str!("../../../conf/10-aws.conflist");
 
 /// Installs the plugin; it can be run while runtimes use the one before it.
 pub(crate) fn plugin(settings: &Settings) -> Result<()> {
-    let beside = || -> Result<PathBuf> {
-        let own = env::current_exe().context("find the daemon's own executable")?;
-        Ok(own.with_file_name(PLUGIN))
-    };
-    let from = settings.plugin.clone().map_or_else(beside, Ok)?;
+    let from = settings.plugin.clone().map_or_else(|| beside(PLUGIN), Ok)?;
     let bytes = fs::read(&from).with_context(|| format!("read the plugin {}", from.display()))?;
     put(&settings.cni_bin.join(PLUGIN), &bytes, 0o755)
+}
+
+/// What has a name in the folder of the daemon's executable.
+pub(super) fn beside(name: &str) -> Result<PathBuf> {
+    let own = env::current_exe().context("find the daemon's own executable")?;
+    Ok(own.with_file_name(name))
 }
 
 /// Installs the configuration: from then on the runtime starts pods.

@@ -3,7 +3,9 @@
 mod capabilities;
 mod daemon;
 mod hand_back;
+mod health;
 mod install;
+mod reference_plugins;
 mod shadow;
 mod start;
 mod stay_down;
@@ -59,6 +61,13 @@ enum Command {
     /// seconds, or once when that is 0 (then the exit code is 0 if all agree, 1 if not, 2 if it could
     /// not look)
     Shadow,
+    /// Tells whether the daemon of this node answers, or with `--ready` whether pods get addresses;
+    /// for the probes of a kubelet
+    Health {
+        /// Whether a pod that starts now, or soon, gets an address
+        #[arg(long)]
+        ready: bool,
+    },
     /// Prepares this node for amazon-vpc-cni-k8s while pods run; the daemon serves no more then. Run
     /// it in the daemon's container, or with its environment. Can be repeated
     HandBack,
@@ -81,6 +90,7 @@ fn run() -> Result<ExitCode> {
         Some(Command::Metrics) => {
             print(&metrics::table());
         }
+        Some(Command::Health { ready }) => print(&health::run(ready)?),
         Some(Command::HandBack) => hand_back::run()?,
         Some(Command::TakeOver) => print(stay_down::end(&rpc::run_dir())?),
     }

@@ -1,6 +1,6 @@
 //! Start-up: who this node is, what is attached, who holds what, then serve.
 
-use super::install;
+use super::{install, reference_plugins};
 use crate::{
     aws::{self, ec2::Ec2, imds::Imds, limits},
     evidence::{self, cloud},
@@ -49,6 +49,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     repair::start(node.clone(), before, recorded)?;
     install::plugin(&node.settings)?;
     wire::start(node.clone(), listener.clone())?;
+    reference_plugins::install(&node.settings);
     install::conflist(&node.settings)?;
     checkpoint::start(&node);
     run_folder::start(node.clone(), listener)?;

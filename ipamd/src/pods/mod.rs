@@ -34,6 +34,12 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// Answers one request. `caller_gone` tells whether the caller has hung up.
 pub(crate) fn handle(node: &Node, request: Request, caller_gone: &dyn Fn() -> bool) -> Reply {
     let began = Instant::now();
+    if request.env.get("CNI_COMMAND").is_some_and(|command| command == rpc::HEALTH) {
+        return match status::health(node) {
+            Ok(()) => Reply { exit_code: 0, stdout: String::new() },
+            Err(error) => refusal(&error, None),
+        };
+    }
     let parsed = match cni::Request::parse(&request.env, &request.stdin) {
         Ok(parsed) => parsed,
         Err(error) => return refusal(&error, None),

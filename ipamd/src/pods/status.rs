@@ -15,6 +15,23 @@ pub(super) fn status(node: &Node) -> Result<(), Error> {
     judge(forecast, node.settings.targets.cooldown <= node.settings.add_wait)
 }
 
+/// Says nothing, or why this node does not do its work. One whose interfaces are full does it: a
+/// rollout has no reason to stop there.
+pub(super) fn health(node: &Node) -> Result<(), Error> {
+    let forecast = node.forecast(Instant::now() + DEADLINE).ok_or_else(stuck)?;
+    if is_full(&forecast) {
+        return Ok(());
+    }
+    judge(forecast, node.settings.targets.cooldown <= node.settings.add_wait)
+}
+
+fn is_full(forecast: &AddForecast) -> bool {
+    let full = |error: &AllocateError| {
+        matches!(error, AllocateError::NoAddress { reason: Reason::Full(_), .. })
+    };
+    forecast.cut_off == 0 && forecast.address.as_ref().is_err_and(full)
+}
+
 /// `outwaits_cooldown` tells that an ADD waits for longer than an address cools.
 fn judge(forecast: AddForecast, outwaits_cooldown: bool) -> Result<(), Error> {
     let AddForecast { address, full, cut_off } = forecast;
@@ -110,6 +127,16 @@ mod tests {
         let forecast = AddForecast { full: true, ..forecast(full()) };
 
         assert_eq!(judge(forecast, true), Ok(()));
+    }
+
+    #[test]
+    fn a_node_whose_interfaces_are_full_does_its_work() {
+        let cut_off = AddForecast { cut_off: 2, ..forecast(full()) };
+
+        assert!(is_full(&forecast(full())));
+        assert!(!is_full(&cut_off));
+        assert!(!is_full(&forecast(refused(Cause::NoAddresses))));
+        assert!(!is_full(&forecast(Reason::NoSource { why: "no ENIConfig".into() })));
     }
 
     #[test]

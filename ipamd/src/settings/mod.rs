@@ -88,6 +88,8 @@ pub(crate) struct Settings {
     pub backing_store: PathBuf,
     /// The plugin to install; `None` is the one beside the daemon.
     pub plugin: Option<PathBuf>,
+    /// Folder of the reference plugins to install; `None` is the one beside the daemon.
+    pub reference_plugins: Option<PathBuf>,
     /// How long an ADD waits for an address.
     pub add_wait: Duration,
     /// How long after a pod has lost its link its DEL is waited for, before it is looked for.
@@ -192,6 +194,7 @@ impl Settings {
                 .map_or_else(|| rpc::run_dir().join(BACKING_STORE), Into::into),
             run_dir: rpc::run_dir(),
             plugin: read.value("ENI_CNI_PLUGIN").map(Into::into),
+            reference_plugins: read.value("ENI_CNI_REFERENCE_PLUGINS").map(Into::into),
             add_wait: read.seconds("ENI_CNI_ADD_WAIT", 30),
             // kubelet repeats a failed DEL at once, and again after 52 s
             // (`docs/references.md#runtime-failed-del`).

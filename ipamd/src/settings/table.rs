@@ -60,6 +60,7 @@ pub(crate) const TABLE: &[Line] = &[
     line("ENI_CNI_BLOCK_POD_IMDS", "false", Support::Works),
     line("ENI_CNI_RUN_DIR", "/var/run/aws-node", Support::Works),
     line("ENI_CNI_PLUGIN", "aws-cni beside ipamd", Support::Works),
+    line("ENI_CNI_REFERENCE_PLUGINS", "cni-plugins beside ipamd", Support::Works),
     line("ENI_CNI_ADD_WAIT", "30", Support::Works),
     line("ENI_CNI_GONE_AFTER", "60", Support::Works),
     line("ENI_CNI_SHADOW_INTERVAL", "300", Support::Works),

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod merge;
+
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::Path};
 use tests::repository;
