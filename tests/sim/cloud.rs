@@ -54,7 +54,7 @@ pub(crate) struct Cloud {
 }
 
 /// What can go wrong with calls and with the metadata, as it is counted.
-pub(crate) const TROUBLES: [&str; 14] = [
+pub(crate) const TROUBLES: [&str; 17] = [
     "throttle",
     "error",
     "deny",
@@ -69,6 +69,9 @@ pub(crate) const TROUBLES: [&str; 14] = [
     "metadata short",
     "metadata with ghosts",
     "metadata silent",
+    "record lost",
+    "pod of somebody else",
+    "record superseded",
 ];
 
 impl Cloud {
@@ -228,7 +231,7 @@ impl Cloud {
         refused
     }
 
-    fn meet(&mut self, trouble: &'static str) {
+    pub(crate) fn meet(&mut self, trouble: &'static str) {
         debug_assert!(TROUBLES.contains(&trouble), "{trouble} is not counted");
         *self.met.entry(trouble).or_default() += 1;
     }

@@ -1,6 +1,6 @@
 //! What happens in a run, drawn from a seed before it begins: steps can be left out, the rest stays.
 
-use crate::dice::Dice;
+use crate::{dice::Dice, witnesses::Left};
 use pool::{Mode, Targets, Time};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub(crate) struct Setup {
 pub(crate) enum PreAttached {
     /// In the pods' first subnet.
     Foreign,
+    /// Made by whoever served the node before, with pods that run.
+    Served,
     /// Tagged `no_manage`.
     Unmanaged,
     /// In the pods' first subnet, with addresses for pods.
@@ -74,6 +76,11 @@ pub(crate) enum What {
     DelUnknown,
     /// The daemon is killed, and comes back after a while.
     Restart { down: Duration },
+    /// The daemon is killed, its record is lost, and it comes back after a while.
+    LoseRecord { left: Left, down: Duration },
+    /// The daemon is killed, somebody else goes on from its checkpoint, ends pods and makes some, and
+    /// the daemon comes back after a while.
+    ServeByAnother { ends: Vec<u32>, starts: usize, down: Duration },
     /// EC2 misbehaves for a while: towards this node, or towards all.
     Fault { fault: Fault, lasts: Duration, all: bool },
     /// The ENIConfig is edited.
@@ -144,6 +151,8 @@ impl Setup {
             0 => vec![PreAttached::Foreign],
             1 => vec![PreAttached::Unmanaged],
             2 => vec![PreAttached::Template],
+            // Nodes that share subnets would not all have room for it.
+            3 if kind == Kind::OneNode => vec![PreAttached::Served],
             _ => vec![],
         };
         Self {
@@ -226,7 +235,16 @@ impl Story<'_> {
             57..61 => What::AddAgain { pod: self.any(node) },
             61..64 => What::Del { pod: dice.below(u64::from(self.next_pod) + 1) as u32 },
             64 => What::DelUnknown,
-            65..68 => What::Restart { down: seconds(dice, 20) },
+            65 => What::Restart { down: seconds(dice, 20) },
+            66 => {
+                let (starts, ends, down) = (dice.size(4), dice.size(4), seconds(dice, 20));
+                let ends = (0..ends).filter_map(|_| self.ended(node)).collect();
+                What::ServeByAnother { ends, starts, down }
+            }
+            67 => {
+                let left = *dice.one(&[Left::Checkpoint, Left::Checkpoint, Left::Nothing]);
+                What::LoseRecord { left, down: seconds(dice, 20) }
+            }
             68..71 => What::Restart { down: seconds(dice, 2) },
             71..80 => {
                 let by = Duration::from_secs(*dice.one(&[2, 10, 45]));
@@ -279,6 +297,11 @@ impl Story<'_> {
     }
 
     fn del(&mut self, node: usize) -> Option<What> {
+        Some(What::Del { pod: self.ended(node)? })
+    }
+
+    /// A pod that ends now.
+    fn ended(&mut self, node: usize) -> Option<u32> {
         let here = |(_, (on, _)): &(usize, &(usize, u32))| *on == node;
         let here: Vec<usize> =
             self.running.iter().enumerate().filter(here).map(|(at, _)| at).collect();
@@ -286,7 +309,7 @@ impl Story<'_> {
             return None;
         }
         let (_, pod) = self.running.remove(*self.dice.one(&here));
-        Some(What::Del { pod })
+        Some(pod)
     }
 
     fn any(&mut self, node: usize) -> u32 {

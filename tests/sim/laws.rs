@@ -111,6 +111,16 @@ impl OfNode {
         self.released.get(&address).is_some_and(|since| now < *since + cooldown)
     }
 
+    /// Nobody can tell when an address was released.
+    pub(crate) fn forget_release(&mut self, address: Ipv4Addr) {
+        self.released.remove(&address);
+    }
+
+    /// With the record goes the knowledge of when an address was released.
+    pub(crate) fn forget_releases(&mut self) {
+        self.released.clear();
+    }
+
     pub(crate) fn quarantined(&mut self, address: Ipv4Addr) {
         self.quarantined.insert(address);
     }
@@ -418,6 +428,10 @@ pub(crate) fn nothing_leaks(nodes: &[Node], cloud: &Cloud, now: Time) -> Result<
         let grows = |it: &Action| amount(it).is_some() || matches!(it, Action::CountFree { .. });
         Broken::check(actions.all(grows), "it comes to rest", || {
             format!("node {number}: {plan:?}, under way: {:?}", node.works)
+        })?;
+        let held = pool.quarantined().next();
+        Broken::check(held.is_none(), "nothing stays held", || {
+            format!("node {number} holds {held:?}")
         })?;
         surplus(node)?;
         let stays = attached.iter().find(|id| {

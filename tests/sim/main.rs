@@ -10,6 +10,7 @@ mod laws;
 mod node;
 mod shrink;
 mod views;
+mod witnesses;
 mod work;
 mod world;
 

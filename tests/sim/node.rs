@@ -4,6 +4,7 @@ use crate::{
     cloud::{Cloud, NO_MANAGE_TAG, NODE_TAG, group_id, node_name, node_subnet, subnet_id},
     history::{Config, Lack, PreAttached, Setup},
     laws::{self, Broken},
+    witnesses::Witnesses,
     work::{Intent, Work},
 };
 use pool::{
@@ -87,12 +88,15 @@ pub(crate) struct Node {
     pub(crate) late_by: Duration,
     pub(crate) tokens: u64,
     pub(crate) laws: laws::OfNode,
-    /// What ended while the daemon was down.
+    /// What ended while the daemon was down. The kernel has it until the next daemon hears of it.
     spool: Vec<Owner>,
+    pub(crate) lingers: BTreeMap<Owner, Allocation>,
     source: Source,
     back_at: Option<Time>,
     stale: Option<(Lack, Time)>,
     quarantined: BTreeMap<Ipv4Addr, Time>,
+    /// Who can tell beside the record who uses which address.
+    pub(crate) witnesses: Witnesses,
     wake_at: Option<Time>,
     pub(crate) patient: bool,
 }
@@ -131,10 +135,12 @@ impl Node {
             tokens: 0,
             laws: laws::OfNode::default(),
             spool: vec![],
+            lingers: BTreeMap::new(),
             source: first_source(setup),
             back_at: None,
             stale: None,
             quarantined: BTreeMap::new(),
+            witnesses: Witnesses::default(),
             wake_at: None,
             patient: false,
         };
@@ -144,7 +150,10 @@ impl Node {
         for eni in node.journal.enis.values_mut().filter(|eni| eni.device_index != 0) {
             eni.ownership = Ownership::Unknown;
         }
-        node.start(now);
+        if setup.attached.contains(&PreAttached::Served) {
+            node.served_before(cloud, now);
+        }
+        node.start(cloud, now);
         node.resume(cloud, now);
         node
     }
@@ -154,6 +163,7 @@ impl Node {
             let tags = match kind {
                 PreAttached::Foreign | PreAttached::Template => BTreeMap::new(),
                 PreAttached::Unmanaged => [(NO_MANAGE_TAG.into(), "true".into())].into(),
+                PreAttached::Served => [(NODE_TAG.into(), self.instance.0.clone())].into(),
             };
             let request = CreateInterface {
                 subnet_id: subnet_id(0),
@@ -161,6 +171,7 @@ impl Node {
                 tags,
                 wanted: match kind {
                     PreAttached::Template => Wanted::Count(1),
+                    PreAttached::Served => Wanted::Count(3),
                     PreAttached::Foreign | PreAttached::Unmanaged => Wanted::default(),
                 },
                 ..CreateInterface::default()
@@ -174,7 +185,8 @@ impl Node {
     }
 
     /// Begins a daemon from what is on record.
-    fn start(&mut self, now: Time) {
+    fn start(&mut self, cloud: &mut Cloud, now: Time) {
+        self.adopt(cloud, now);
         let journal = &self.journal;
         let source = journal.source.clone().unwrap_or_else(|| self.source.clone());
         let mut pool = Pool::new(self.setup.targets, self.limits, source);
@@ -189,7 +201,10 @@ impl Node {
             pool.restore_cooling(*address, *since);
         }
         for address in self.quarantined.keys() {
-            pool.quarantine(*address);
+            pool.quarantine(*address, BTreeSet::new());
+        }
+        for (address, may_carry) in self.held(cloud) {
+            pool.quarantine(address, may_carry);
         }
         self.pool = Some(pool);
         self.back_at = None;
@@ -197,6 +212,7 @@ impl Node {
         for owner in std::mem::take(&mut self.spool) {
             self.release(&owner, now);
         }
+        self.lingers.clear();
         self.draw_from(self.source.clone());
         self.journal.forget(now);
         // Before the first pod asks: nobody gets an address of what is being given back.
@@ -259,7 +275,9 @@ impl Node {
 
     pub(crate) fn add_again(&mut self, pod: u32, now: Time) -> Result<(), Broken> {
         let Some(owner) = self.pods.get(&pod).map(|it| owner(pod, it.tries)) else { return Ok(()) };
-        let (Some(pool), Some(has)) = (self.pool.as_mut(), self.live.get(&owner)) else {
+        // Nobody knows whose such an address is: the ADD is refused, as the interface is there already.
+        let has = self.live.get(&owner).filter(|has| !self.witnesses.holds(has.address));
+        let (Some(pool), Some(has)) = (self.pool.as_mut(), has) else {
             return Ok(());
         };
         match pool.allocate(owner, now) {
@@ -280,6 +298,7 @@ impl Node {
             Ok(assigned) => {
                 pod.state = PodState::Runs;
                 self.laws.handed_out(&assigned, &self.source, cooldown, now)?;
+                self.witnesses.answered(&name, now);
                 self.journal.assigned.insert(name.clone(), assigned.clone());
                 self.live.insert(name, assigned);
             }
@@ -309,11 +328,27 @@ impl Node {
         let owner = owner(pod, gone.tries);
         if let Some(had) = self.live.remove(&owner) {
             self.laws.let_go(had.address, now);
+            if self.pool.is_none() {
+                self.lingers.insert(owner.clone(), had);
+            }
         }
         self.release(&owner, now);
     }
 
-    fn release(&mut self, owner: &Owner, now: Time) {
+    /// A pod ends while somebody else serves the node: no daemon of ours hears of it.
+    pub(crate) fn end_silently(&mut self, pod: u32) -> Option<(Owner, Allocation)> {
+        let gone = self.pods.remove(&pod)?;
+        let owner = owner(pod, gone.tries);
+        let had = self.live.remove(&owner)?;
+        Some((owner, had))
+    }
+
+    /// Whether it is known to the judge that nobody may have an address.
+    pub(crate) fn is_quarantined(&self, address: Ipv4Addr) -> bool {
+        self.quarantined.contains_key(&address)
+    }
+
+    pub(crate) fn release(&mut self, owner: &Owner, now: Time) {
         let Some(pool) = self.pool.as_mut() else {
             self.spool.push(owner.clone());
             return;
@@ -326,13 +361,18 @@ impl Node {
 
     pub(crate) fn quarantine(&mut self, until: Time, now: Time) {
         let Some(pool) = self.pool.as_mut() else { return };
+        let assigned: BTreeSet<Ipv4Addr> =
+            self.journal.assigned.values().map(|it| it.address).collect();
         let addresses = self.journal.enis.values().flat_map(|eni| &eni.blocks);
         let used: BTreeSet<Ipv4Addr> = self.live.values().map(|it| it.address).collect();
         let free = addresses.flat_map(|block| block.addresses()).find(|it| {
-            !used.contains(it) && !self.laws.cools(*it, self.setup.targets.cooldown, now)
+            !used.contains(it)
+                && !assigned.contains(it)
+                && !self.witnesses.holds(*it)
+                && !self.laws.cools(*it, self.setup.targets.cooldown, now)
         });
         if let Some(address) = free {
-            pool.quarantine(address);
+            pool.quarantine(address, BTreeSet::new());
             self.quarantined.insert(address, until);
             self.laws.quarantined(address);
         }
@@ -360,19 +400,21 @@ impl Node {
         let wake = self.wake_at.filter(|_| running);
         let stale = self.stale.map(|(_, until)| until);
         let late = self.late.values().copied();
-        let other = [wake, self.back_at, stale].into_iter().flatten();
+        let held = self.witnesses.next(self.held_for()).filter(|_| running);
+        let other = [wake, self.back_at, stale, held].into_iter().flatten();
         pods.chain(works).chain(other).chain(late).chain(self.quarantined.values().copied()).min()
     }
 
     /// Does what is due, and plans.
     pub(crate) fn turn(&mut self, cloud: &mut Cloud, now: Time) -> Result<(), Broken> {
         if self.back_at.is_some_and(|at| at <= now) {
-            self.start(now);
+            self.start(cloud, now);
             self.compare(cloud, now);
         }
         self.stale = self.stale.filter(|(_, until)| *until > now);
         self.late.retain(|_, until| *until > now);
         self.unquarantine(now);
+        self.look_after(now);
         self.work(cloud, now);
         if self.pool.is_some() {
             self.observe(cloud, now);
@@ -390,6 +432,7 @@ impl Node {
         for pod in due {
             self.try_add(pod, now)?;
         }
+        self.write_checkpoint(now);
         self.plan(cloud, now)
     }
 
@@ -519,6 +562,14 @@ impl Node {
 pub(crate) fn blocks(interface: &Interface) -> BTreeSet<Block> {
     let addresses = interface.secondary.iter().map(|it| Block::Address(*it));
     addresses.chain(interface.prefixes.iter().map(|it| Block::Prefix(it.network()))).collect()
+}
+
+/// A pod that runs though no daemon of ours has answered its ADD.
+pub(crate) fn runs_already(node: &mut Node, number: u32, has: Allocation) -> Owner {
+    let pod = Pod { tries: 0, patience: Duration::ZERO, state: PodState::Runs };
+    node.pods.insert(number, pod);
+    node.live.insert(owner(number, 0), has);
+    owner(number, 0)
 }
 
 fn owner(pod: u32, tries: u32) -> Owner {

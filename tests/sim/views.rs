@@ -130,6 +130,20 @@ impl Node {
         Next::Refused(refusal.clone())
     }
 
+    /// Somebody has given an address of an interface to a pod that was to be given back: it stays.
+    pub(crate) fn looked_kept(&mut self, work: &Work, listed: &Listed) -> Next {
+        let Some(Action::DeleteEni { eni }) = &work.action else { return Next::Succeeded };
+        if !listed.contains_key(eni) {
+            return Next::Call(Stage::Detach);
+        }
+        let recent = self.journal.recent.get(eni).cloned().unwrap_or_default();
+        if !recent.is_conclusive(work.begun) {
+            return Next::Again;
+        }
+        self.stays(eni);
+        Next::Succeeded
+    }
+
     /// What EC2 lists as attached; what is being detached is not.
     pub(crate) fn list(&self, cloud: &mut Cloud, now: Time) -> (Result<Reply, Refused>, Time) {
         let (listed, due) = cloud.read(now, self.number, "Describe", |vpc, interfaces| {

@@ -62,6 +62,8 @@ pub(crate) enum Stage {
     Change,
     /// What became of it?
     Look(Refusal),
+    /// The last daemon was giving it back, and pods use it: is it attached?
+    LookKept,
     Detach,
     Vanish,
     Delete,
@@ -96,7 +98,11 @@ impl Work {
     /// What is asked until it is known.
     fn is_question(&self) -> bool {
         match self.stage {
-            Stage::Compare | Stage::CompareLists(_) | Stage::Resolve | Stage::Look(_) => true,
+            Stage::Compare
+            | Stage::CompareLists(_)
+            | Stage::Resolve
+            | Stage::Look(_)
+            | Stage::LookKept => true,
             Stage::Create
             | Stage::Attach(_)
             | Stage::LookAttached(_)
@@ -198,6 +204,10 @@ impl Node {
             self.begin(action, cloud, now);
         }
         for eni in self.leaving() {
+            if self.pool.as_ref().expect("the daemon runs").carries(&eni) {
+                self.call(Some(Action::DeleteEni { eni }), Stage::LookKept, 0, cloud, now);
+                continue;
+            }
             // The call may have been made, or be in flight.
             self.outcome_unknown.insert(eni.clone());
             self.begin(Action::DeleteEni { eni }, cloud, now);
@@ -321,6 +331,7 @@ impl Node {
             }
             (Stage::Detach, Err(refused)) => self.not_detached(work.action.as_ref(), refused),
             (Stage::Look(refusal), Ok(Reply::Listed(listed))) => self.looked(work, refusal, listed),
+            (Stage::LookKept, Ok(Reply::Listed(listed))) => self.looked_kept(work, listed),
             (Stage::Compare, Ok(Reply::Shown(shown))) => self.compared(shown.as_ref()),
             (Stage::CompareLists(shown), Ok(Reply::Listed(listed))) => {
                 self.take_over(listed, shown, work.begun);
@@ -334,6 +345,7 @@ impl Node {
                 Stage::LookAttached(_)
                 | Stage::Undo(..)
                 | Stage::Look(_)
+                | Stage::LookKept
                 | Stage::Delete
                 | Stage::Create
                 | Stage::Compare
@@ -486,7 +498,9 @@ impl Node {
                 })
             }
             Stage::LookAttached(_) => cloud.call(now, number, "Describe", |_, _| Ok(Reply::Done)),
-            Stage::Look(_) | Stage::CompareLists(_) | Stage::Resolve => self.list(cloud, now),
+            Stage::Look(_) | Stage::LookKept | Stage::CompareLists(_) | Stage::Resolve => {
+                self.list(cloud, now)
+            }
             Stage::Compare => {
                 let shown = cloud.metadata(now, number, &self.instance);
                 let of = |it: &Interface| (EniId(it.id.0.clone()), blocks(it));

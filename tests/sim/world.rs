@@ -114,6 +114,14 @@ impl World {
             What::Del { pod } => node.del(*pod, now),
             What::DelUnknown => node.del(u32::MAX, now),
             What::Restart { down } => node.kill(*down, &mut self.cloud, now),
+            What::LoseRecord { left, down } => {
+                node.kill(*down, &mut self.cloud, now);
+                node.lose_record(*left, &mut self.cloud, now);
+            }
+            What::ServeByAnother { ends, starts, down } => {
+                node.end(*down, &mut self.cloud, now);
+                node.serve_by_another(ends, *starts, &mut self.cloud, now);
+            }
             What::Fault { fault, lasts, all } => {
                 self.cloud.fault((!all).then_some(step.node), *fault, *lasts, now);
             }

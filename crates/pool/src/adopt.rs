@@ -117,6 +117,23 @@ pub enum Unknown {
     Own,
 }
 
+impl Unknown {
+    /// All words, for metrics.
+    pub const WORDS: [&str; 5] = ["link", "elsewhere", "rule", "link_gone", "own"];
+
+    /// One word for it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Link(_) => "link",
+            Self::Elsewhere => "elsewhere",
+            Self::Rule => "rule",
+            Self::LinkGone(_) => "link_gone",
+            Self::Own => "own",
+        }
+    }
+}
+
 impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

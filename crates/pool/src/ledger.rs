@@ -1,6 +1,6 @@
 //! Who holds which address, and which addresses are cooling or quarantined.
 
-use crate::{Block, EniId, Time};
+use crate::{Block, EniId, Observation, Time};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -59,8 +59,8 @@ pub(crate) struct Ledger {
     on_eni: BTreeMap<EniId, usize>,
     /// Released addresses, and when.
     released: BTreeMap<Ipv4Addr, Time>,
-    /// Addresses that an unknown holder may have.
-    quarantined: BTreeSet<Ipv4Addr>,
+    /// Addresses that an unknown holder may have, with the interfaces that may carry them.
+    quarantined: BTreeMap<Ipv4Addr, BTreeSet<EniId>>,
 }
 
 impl Ledger {
@@ -123,13 +123,26 @@ impl Ledger {
         self.released.insert(address, since);
     }
 
-    pub(crate) fn quarantine(&mut self, address: Ipv4Addr) {
-        self.quarantined.insert(address);
+    pub(crate) fn quarantine(&mut self, address: Ipv4Addr, may_carry: BTreeSet<EniId>) {
+        self.quarantined.entry(address).or_default().extend(may_carry);
+    }
+
+    /// What shows a quarantined address carries it, also when it shows it no more.
+    pub(crate) fn place(&mut self, seen: &Observation) {
+        let mut shown: BTreeMap<Ipv4Addr, BTreeSet<EniId>> = BTreeMap::new();
+        for (id, eni) in seen {
+            for block in &eni.blocks {
+                for (address, _) in self.quarantined.range(block.first()..=block.last()) {
+                    shown.entry(*address).or_default().insert(id.clone());
+                }
+            }
+        }
+        self.quarantined.extend(shown);
     }
 
     /// Ends a quarantine: whoever may have held the address is gone, and it cools from now on.
     pub(crate) fn unquarantine(&mut self, address: Ipv4Addr, now: Time) {
-        if self.quarantined.remove(&address) {
+        if self.quarantined.remove(&address).is_some() {
             self.cool(address, now);
         }
     }
@@ -164,7 +177,16 @@ impl Ledger {
     }
 
     pub(crate) fn is_quarantined(&self, address: Ipv4Addr) -> bool {
-        self.quarantined.contains(&address)
+        self.quarantined.contains_key(&address)
+    }
+
+    pub(crate) fn quarantined(&self) -> impl Iterator<Item = (Ipv4Addr, &BTreeSet<EniId>)> {
+        self.quarantined.iter().map(|(address, may_carry)| (*address, may_carry))
+    }
+
+    /// How many quarantined addresses an interface may carry, also of one that is not seen now.
+    pub(crate) fn quarantined_on(&self, eni: &EniId) -> usize {
+        self.quarantined.values().filter(|may_carry| may_carry.contains(eni)).count()
     }
 
     /// Whether a pod has it, had it a moment ago, or may have it.

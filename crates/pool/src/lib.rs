@@ -17,6 +17,7 @@
 mod action;
 pub mod adopt;
 mod backoff;
+mod carry;
 mod choose;
 mod count;
 mod display;
@@ -38,6 +39,7 @@ mod views;
 
 pub use action::Action;
 pub use backoff::{ActionKind, Cause, Pause, Paused, Refusal};
+pub use carry::{Fit, may_carry};
 pub use choose::NoAddress;
 pub use count::Counts;
 pub use explain::{Demand, Explanation, InterfaceReport};

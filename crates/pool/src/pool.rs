@@ -8,7 +8,10 @@ use crate::{
     ledger::{AddressTaken, Ledger},
     usage::Usage,
 };
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 /// Addresses of one node: what EC2 gave it, who uses them, what to change.
 #[derive(Clone, Debug)]
@@ -47,10 +50,11 @@ impl Pool {
         }
     }
 
-    /// Takes over what is attached to this node. Allocations are not touched by what is missing from
-    /// it: absence in one view is no proof.
+    /// Takes over what is attached to this node. Neither allocations nor quarantines are touched by
+    /// what is missing from it: absence in one view is no proof.
     pub fn observe(&mut self, seen: Observation, now: Time) {
         self.enis = seen;
+        self.ledger.place(&self.enis);
         let held =
             self.enis.values().flat_map(|eni| &eni.blocks).flat_map(|block| block.addresses());
         self.ledger.forget_cooled(self.targets.cooldown, now, &held.collect());
@@ -134,9 +138,17 @@ impl Pool {
         self.ledger.cool(address, since);
     }
 
-    /// Gives an address to nobody until [`Pool::unquarantine`]: somebody may hold it whom we do not know.
-    pub fn quarantine(&mut self, address: Ipv4Addr) {
-        self.ledger.quarantine(address);
+    /// Gives an address to nobody until [`Pool::unquarantine`]: somebody may hold it whom we do not
+    /// know. No interface that may carry it is given back: one of `may_carry` until an observation
+    /// shows it, and from then on the one that did.
+    pub fn quarantine(&mut self, address: Ipv4Addr, may_carry: BTreeSet<EniId>) {
+        self.ledger.quarantine(address, may_carry);
+        self.ledger.place(&self.enis);
+    }
+
+    /// Addresses that somebody may hold whom we do not know, and the interfaces that may carry them.
+    pub fn quarantined(&self) -> impl Iterator<Item = (Ipv4Addr, &BTreeSet<EniId>)> {
+        self.ledger.quarantined()
     }
 
     /// Ends a quarantine: nobody holds the address any more; it cools from now on.
@@ -200,6 +212,15 @@ impl Pool {
             .iter()
             .copied()
             .filter(move |block| leaving.is_none_or(|leaving| !leaving.contains(block)))
+    }
+
+    /// Whether somebody has an address of an interface, or may have one, whatever is seen of it.
+    pub fn carries(&self, id: &EniId) -> bool {
+        let shows_used =
+            |eni: &Eni| eni.blocks.iter().any(|block| self.ledger.in_use_in(*block) > 0);
+        self.ledger.in_use_on(id) > 0
+            || self.ledger.quarantined_on(id) > 0
+            || self.enis.get(id).is_some_and(shows_used)
     }
 
     /// In use, cooling or quarantined.

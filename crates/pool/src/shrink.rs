@@ -197,7 +197,7 @@ fn empty(pool: &Pool, id: &EniId, eni: &Eni, now: Time) -> Result<(), Kept> {
     if in_use > 0 {
         return Err(Kept::InUse { pods: in_use });
     }
-    let quarantined = addresses().filter(|address| ledger.is_quarantined(*address)).count();
+    let quarantined = ledger.quarantined_on(id);
     if quarantined > 0 {
         return Err(Kept::Quarantined { addresses: quarantined });
     }

@@ -142,7 +142,8 @@ async fn hand_back(settings: Settings) -> Result<()> {
     let prepared = start::prepare(settings).await?;
     let node = prepared.executor.node.clone();
     teardown::start(&node, prepared.ended_links)?;
-    node.store.state().held = prepared.held;
+    node.store.state().held =
+        prepared.held.into_iter().map(|(address, held)| (address, held.why)).collect();
     restore::restore(&node)?;
     if prepared.executor.make_ready().await {
         say("an interface is not there yet: the log says which, and the peer sets it up");

@@ -3,7 +3,7 @@
 use super::{install, reference_plugins};
 use crate::{
     aws::{self, ec2::Ec2, imds::Imds, limits},
-    evidence::{self, cloud},
+    evidence::{self, Held, cloud},
     execute::{Executor, reconcile},
     follow::{self, vpc_cidrs},
     http,
@@ -19,7 +19,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use net::Netlink;
-use pool::{EniId, Pool, Source, Supply, adopt::Unknown};
+use pool::{EniId, Pool, Source, Supply};
 use record::{Identity, Interface, Journal, Notice, ReadError, Torn};
 use rpc::{GuardError, Listener};
 use std::{
@@ -71,7 +71,7 @@ pub(super) struct Prepared {
     /// The kernel as it was found.
     pub before: repair::Before,
     /// Addresses that somebody may use whom nobody knows.
-    pub held: BTreeMap<Ipv4Addr, Unknown>,
+    pub held: BTreeMap<Ipv4Addr, Held>,
     /// There was a record.
     pub recorded: bool,
 }
@@ -115,9 +115,7 @@ pub(super) async fn prepare(settings: Settings) -> Result<Prepared> {
     let adopted = evidence::adopt(&settings, &mut journal, &mut kernel, now())?;
     let mut pool = Pool::new(settings.targets, limits, source(&settings, &journal, &primary));
     restore(&mut pool, &journal);
-    for address in adopted.held.keys() {
-        pool.quarantine(*address);
-    }
+    evidence::quarantine(&mut pool, &adopted.held);
     let attached = attached(&journal);
     let (reaper, ended_links) = node::reaper_queue();
     let state = (pool, journal, attached);

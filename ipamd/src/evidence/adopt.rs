@@ -1,7 +1,7 @@
 //! Whoever was here before: what all witnesses say becomes attachments on record, and addresses that
 //! are held until nobody speaks for them any more.
 
-use super::findings::{addresses, look};
+use super::findings::{Held, addresses, held, look};
 use crate::settings::Settings;
 use anyhow::Result;
 use net::Netlink;
@@ -17,7 +17,7 @@ use tracing::{info, warn};
 #[derive(Debug, Default)]
 pub(crate) struct Adopted {
     /// Addresses that somebody may use whom nobody knows.
-    pub held: BTreeMap<Ipv4Addr, Unknown>,
+    pub held: BTreeMap<Ipv4Addr, Held>,
 }
 
 /// Hears everybody, and puts on record what follows. Nothing is changed in the kernel or in EC2.
@@ -43,9 +43,9 @@ pub(crate) fn adopt(
             warn!(error = format!("{error:#}"), %owner, "failed to note a pod that has ended");
         }
     }
-    let mut held = found.held;
+    let mut all_held = found.held.clone();
     let mut pods = 0;
-    for attachment in found.adoptions {
+    for attachment in &found.adoptions {
         let pod = format!("{}/{}", attachment.pod_namespace, attachment.pod_name);
         let (address, link) = (attachment.address, &attachment.host_name);
         let made_by = attachment.made_by;
@@ -57,17 +57,23 @@ pub(crate) fn adopt(
             // What is not on record is nobody's yet, and must be given to nobody.
             Err(error) => {
                 warn!(error = format!("{error:#}"), pod, %address, "failed to take over a pod");
-                held.insert(address, Unknown::Link(link.clone()));
+                let why = Unknown::Link(link.clone());
+                let held = held(journal.snapshot(), found.traces(), address, why);
+                all_held.insert(address, held);
             }
         }
     }
-    for (address, why) in held.iter().filter(|(address, _)| in_blocks.contains(*address)) {
-        warn!(%address, %why, "an address is held: nobody gets it until nothing of it is seen any more");
+    for (address, held) in &all_held {
+        if held.may_carry.is_empty() && !in_blocks.contains(address) {
+            continue;
+        }
+        let Held { why, may_carry } = held;
+        warn!(%address, %why, ?may_carry, "an address is held: nobody gets it until nothing of it is seen any more");
     }
     if pods > 0 {
         info!(pods, from = %settings.backing_store.display(), "took over pods");
     }
-    Ok(Adopted { held })
+    Ok(Adopted { held: all_held })
 }
 
 fn is_of_pod(claim: &Claim) -> bool {

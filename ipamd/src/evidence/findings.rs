@@ -3,10 +3,11 @@
 use super::witnesses::{Evidence, gather};
 use crate::settings::Settings;
 use anyhow::Result;
-use net::{Netlink, PodLink, op::MAIN_TABLE, pod::Pod};
+use net::{Netlink, PodLink, Traces, op::MAIN_TABLE, pod::Pod};
 use pool::{
-    Owner,
+    EniId, Fit, Owner, Pool,
     adopt::{Claim, Claims, Entry, Seen, Unknown, Witness, claims},
+    may_carry,
 };
 use record::{Attachment, Maker, Snapshot};
 use std::{
@@ -23,7 +24,23 @@ pub(crate) struct Findings {
     /// Pods that are not on our record and would be.
     pub adoptions: Vec<Attachment>,
     /// Addresses that somebody may use whom nobody knows.
-    pub held: BTreeMap<Ipv4Addr, Unknown>,
+    pub held: BTreeMap<Ipv4Addr, Held>,
+}
+
+/// An address that somebody may use whom nobody knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Who speaks for it.
+    pub why: Unknown,
+    /// The interfaces that may carry it.
+    pub may_carry: BTreeSet<EniId>,
+}
+
+/// Keeps addresses that are held, and the interfaces that may carry them, in the pool.
+pub(crate) fn quarantine(pool: &mut Pool, held: &BTreeMap<Ipv4Addr, Held>) {
+    for (address, held) in held {
+        pool.quarantine(*address, held.may_carry.clone());
+    }
 }
 
 /// Hears everybody. Nothing is changed anywhere.
@@ -37,13 +54,13 @@ pub(crate) fn look(
 ) -> Result<Findings> {
     let evidence = gather(settings, snapshot, kernel)?;
     let claims = claims(&evidence.entries, &evidence.seen);
-    let (mut adoptions, mut held) = (vec![], BTreeMap::new());
+    let (mut adoptions, mut unknowns) = (vec![], BTreeMap::new());
     for (address, claim) in &claims.claims {
         match claim {
             Claim::Lives { owner, by: Witness::Checkpoint } => {
                 adoptions.extend(adoption(settings, snapshot, &evidence, *address, owner));
             }
-            Claim::Unknown(unknown) => drop(held.insert(*address, unknown.clone())),
+            Claim::Unknown(unknown) => drop(unknowns.insert(*address, unknown.clone())),
             // On record already; of a pod without its link its namespace tells whether it has ended.
             Claim::Lives { by: Witness::Journal, .. } | Claim::Suspect { .. } | Claim::Released => {
             }
@@ -51,8 +68,10 @@ pub(crate) fn look(
     }
     for address in &evidence.unreadable {
         let why = Unknown::LinkGone("an entry that cannot be read".into());
-        held.entry(*address).or_insert(why);
+        unknowns.entry(*address).or_insert(why);
     }
+    let hold = |(address, why)| (address, held(snapshot, &evidence.traces, address, why));
+    let held = unknowns.into_iter().map(hold).collect();
     Ok(Findings { evidence, claims, adoptions, held })
 }
 
@@ -60,6 +79,11 @@ impl Findings {
     /// What the records say.
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.evidence.entries
+    }
+
+    /// What the kernel has of pods.
+    pub(super) fn traces(&self) -> &Traces {
+        &self.evidence.traces
     }
 
     /// What the kernel shows.
@@ -124,6 +148,26 @@ fn mark_maker(attachment: &mut Attachment, link: &PodLink, snapshot: &Snapshot) 
     } else {
         attachment.host_mac = link.mac;
     }
+}
+
+/// An address that is held, with the interfaces that may carry it.
+pub(super) fn held(snapshot: &Snapshot, traces: &Traces, address: Ipv4Addr, why: Unknown) -> Held {
+    let table = traces.rules.get(&address).copied().flatten();
+    let fits = snapshot.interfaces.iter().map(|(id, eni)| {
+        let fit = if eni.primary == address {
+            Fit::Primary
+        } else if eni.addresses.contains(&address) || eni.is_in_prefix(address) {
+            Fit::Shows
+        } else if table == Some(eni.table()) {
+            Fit::Routes
+        } else if eni.subnet_cidr.is_none_or(|cidr| cidr.contains(address)) {
+            Fit::InSubnet
+        } else {
+            Fit::Unlikely
+        };
+        (EniId(id.clone()), fit)
+    });
+    Held { may_carry: may_carry(&why, fits), why }
 }
 
 /// The interface that has an address; of one that none shows, the one whose table its rules name.

@@ -8,3 +8,4 @@ pub(crate) mod shadow;
 mod witnesses;
 
 pub(crate) use adopt::adopt;
+pub(crate) use findings::{Held, quarantine};

@@ -3,7 +3,7 @@
 use super::{
     cloud,
     compare::{Disagreement, Views, disagreements},
-    findings::{self, Findings, addresses},
+    findings::{self, Findings, Held, addresses},
 };
 use crate::{
     aws::{self, ec2::Ec2, imds::Imds, limits},
@@ -13,7 +13,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use net::Netlink;
-use pool::{Action, EniId, Explanation, Owner, Pool, Readiness, Source, Supply, adopt::Unknown};
+use pool::{Action, EniId, Explanation, Owner, Pool, Readiness, Source, Supply};
 use record::{Attachment, Identity, Interface, Journal, Maker, Snapshot};
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr, time::Duration};
 use tracing::warn;
@@ -32,7 +32,7 @@ pub(crate) struct Report {
     /// Pods that are on our record already.
     pub on_record: usize,
     /// Addresses of this node's interfaces that a take-over would give to nobody.
-    pub held: BTreeMap<Ipv4Addr, Unknown>,
+    pub held: BTreeMap<Ipv4Addr, Held>,
     /// What the pool would change.
     pub pool: Explanation,
 }
@@ -136,9 +136,7 @@ async fn pool(
     for (address, since) in &snapshot.cooling {
         pool.restore_cooling(*address, *since);
     }
-    for address in found.held.keys() {
-        pool.quarantine(*address);
-    }
+    findings::quarantine(&mut pool, &found.held);
     // The kernel is not set up for anything here; a take-over would see to that first.
     pool.observe(observation(listed.iter().map(|(id, eni)| (id, eni, Readiness::Ready))), now());
     let mut explanation = pool.explain(now());
@@ -193,8 +191,8 @@ impl fmt::Display for Report {
             writeln!(f, "pods that are on our record already: {}", self.on_record)?;
         }
         writeln!(f, "addresses that a take-over would give to nobody: {}", self.held.len())?;
-        for (address, why) in &self.held {
-            writeln!(f, "  {address}: {why}")?;
+        for (address, held) in &self.held {
+            writeln!(f, "  {address}: {}", held.why)?;
         }
         match &self.pool.source {
             Source::Missing { why } => {

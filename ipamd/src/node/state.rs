@@ -33,6 +33,17 @@ pub(crate) struct State {
     pub(super) busy: BTreeSet<Owner>,
 }
 
+/// An address that somebody may use whom nobody knows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held<'a> {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Why it is held.
+    pub why: &'a Unknown,
+    /// The interfaces that may carry it.
+    pub may_carry: &'a BTreeSet<EniId>,
+}
+
 /// Interfaces as the pool sees them.
 pub(crate) fn observation<'a>(
     attached: impl Iterator<Item = (&'a EniId, &'a Interface, Readiness)>,
@@ -119,12 +130,22 @@ impl State {
         let now = now();
         // A crash from here on is no loss: the next daemon finds the link of an address that cools.
         self.journal.released(owner, now)?;
-        self.pool.release(owner, now);
+        let had = self.pool.release(owner, now);
         if let Some(address) = quarantine {
-            self.pool.quarantine(address);
+            self.pool.quarantine(address, had.into_iter().map(|had| had.eni).collect());
         }
         self.count_demand();
         Ok(())
+    }
+
+    /// Addresses of this node's interfaces that are held, as far as that is known by which.
+    pub(crate) fn held(&self) -> impl Iterator<Item = Held<'_>> {
+        self.pool.quarantined().filter(|(_, may_carry)| !may_carry.is_empty()).filter_map(
+            |(address, may_carry)| {
+                let why = self.held.get(&address)?;
+                Some(Held { address, why, may_carry })
+            },
+        )
     }
 
     /// Interfaces that are on record and being given back.

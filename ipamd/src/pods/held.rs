@@ -1,7 +1,7 @@
 //! Addresses that somebody may use whom nobody knows: held until the kernel shows nothing of them, and
 //! long enough after that for EC2's lists to be consistent.
 
-use crate::node::Node;
+use crate::{evidence::Held, node::Node};
 use anyhow::{Context, Result};
 use net::Traces;
 use pool::{CONSISTENCY_WINDOW, adopt::Unknown};
@@ -20,7 +20,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// Looks after them until none is held any more; at rest nothing runs.
-pub(crate) fn start(node: &Arc<Node>, held: BTreeMap<Ipv4Addr, Unknown>) {
+pub(crate) fn start(node: &Arc<Node>, held: BTreeMap<Ipv4Addr, Held>) {
+    let held: BTreeMap<_, _> = held.into_iter().map(|(address, it)| (address, it.why)).collect();
     let mut watched: BTreeMap<Ipv4Addr, Option<Instant>> =
         held.iter().filter(|(_, why)| may_end(why)).map(|(address, _)| (*address, None)).collect();
     node.store.state().held = held;

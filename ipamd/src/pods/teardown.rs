@@ -9,6 +9,7 @@ use net::{
 };
 use pool::Owner;
 use std::{
+    collections::BTreeSet,
     net::Ipv4Addr,
     sync::{Arc, mpsc},
     thread,
@@ -51,7 +52,7 @@ pub(crate) fn reap_leftovers(node: &Node) -> Result<()> {
         .filter_map(|address| leftover(*address, &links))
         .collect();
     for it in &ended {
-        state.pool.quarantine(it.pod.address);
+        state.pool.quarantine(it.pod.address, BTreeSet::new());
     }
     drop(state);
     for it in ended {

@@ -112,7 +112,7 @@ fn a_record_that_gives_an_address_to_two_pods_is_refused() {
 #[test]
 fn a_quarantined_address_goes_to_nobody_until_it_is_acquitted_and_has_rested() {
     let mut pool = pool(node(), [primary(1)]);
-    pool.quarantine(address(0, 1));
+    pool.quarantine(address(0, 1), [].into());
 
     assert!(pool.allocate(owner("a"), AT).is_err());
     pool.unquarantine(address(0, 1), AT);

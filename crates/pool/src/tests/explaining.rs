@@ -27,7 +27,7 @@ fn a_node_with_something_of_everything_is_explained() {
     }
     pool.release(&owner(0), AT);
     pool.restore_cooling(address(2, 1), AT + Duration::from_secs(3));
-    pool.quarantine(address(5, 1));
+    pool.quarantine(address(5, 1), [].into());
     pool.set_waiting(2);
     let growth = assign(id(4), Amount::Addresses(3));
     pool.refused(&growth, refusal(Cause::NoAddresses), AT);

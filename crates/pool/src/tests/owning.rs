@@ -119,8 +119,22 @@ fn an_interface_that_stays_has_a_reason() {
     });
     let until = AT + Duration::from_secs(32);
     kept("cooling", &cools, Some(Kept::Cooling { addresses: 2, until }));
-    let quarantined = with(&|pool| pool.quarantine(address(1, 1)));
+    let quarantined = with(&|pool| pool.quarantine(address(1, 1), [].into()));
     kept("quarantined", &quarantined, Some(Kept::Quarantined { addresses: 1 }));
+    let unseen = |may_carry| with(&|pool| pool.quarantine(address(7, 7), [id(may_carry)].into()));
+    kept("may carry one", &unseen(1), Some(Kept::Quarantined { addresses: 1 }));
+    kept("another may carry one", &unseen(2), None);
+    let late = with(&|pool| {
+        pool.quarantine(address(1, 1), [].into());
+        let seen = [primary(9), secondary(1, "subnet-a", 0), secondary(2, "subnet-a", 9)];
+        pool.observe(seen.into(), AT);
+    });
+    kept("quarantined, and not seen any more", &late, Some(Kept::Quarantined { addresses: 1 }));
+    let gone = with(&|pool| {
+        pool.quarantine(address(7, 7), [id(1)].into());
+        pool.unquarantine(address(7, 7), AT);
+    });
+    kept("quarantined no more", &gone, None);
     let busy = with(&|pool| pool.started(&Action::SetGroups { eni: id(1), groups: groups() }));
     kept("busy", &busy, Some(Kept::UnderWay(ActionKind::SetGroups)));
     let waiting = with(&|pool| pool.set_waiting(1));
@@ -159,6 +173,27 @@ fn an_interface_that_stays_has_a_reason() {
     let second = pool_of_three(9);
     assert_eq!(report(&second, 2).kept, Some(Kept::OthersFirst), "the second of two alike");
     assert_eq!(report(&second, 0).kept, Some(Kept::Primary), "the primary");
+}
+
+#[test]
+fn what_may_carry_a_quarantined_address_is_what_shows_it_and_else_what_may() {
+    let carries = |pool: &Pool| {
+        pool.quarantined().next().map(|(_, may)| may.iter().cloned().collect::<Vec<_>>())
+    };
+    let mut pool = pool(config(&["subnet-a"]), [primary(9), secondary(1, "subnet-a", 0)]);
+
+    pool.quarantine(address(1, 1), [id(1), id(2)].into());
+    assert_eq!(carries(&pool), Some(vec![id(1), id(2)]), "none shows it");
+    pool.observe([primary(9), prefixed(1, "subnet-a", 1)].into(), AT);
+    assert_eq!(carries(&pool), Some(vec![id(1), id(2)]), "none shows it still");
+    pool.observe([primary(9), secondary(1, "subnet-a", 1)].into(), AT);
+    assert_eq!(carries(&pool), Some(vec![id(1)]), "one shows it");
+    pool.observe([primary(9)].into(), AT);
+    assert_eq!(carries(&pool), Some(vec![id(1)]), "it is not seen any more");
+    pool.quarantine(address(1, 1), [].into());
+    assert_eq!(carries(&pool), Some(vec![id(1)]), "quarantined again");
+    pool.unquarantine(address(1, 1), AT);
+    assert_eq!(carries(&pool), None, "nobody has it");
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn resting_and_quarantined_addresses_are_not_given_back() {
     let mut pool = with_targets(targets, node(), [primary(3)]);
 
     pool.restore_cooling(address(0, 1), AT);
-    pool.quarantine(address(0, 2));
+    pool.quarantine(address(0, 2), [].into());
 
     let blocks = [Block::Address(address(0, 3))].into();
     assert_eq!(pool.plan(AT).actions, [Action::Unassign { eni: id(0), blocks }]);

@@ -16,7 +16,7 @@ fn every_address_is_counted_once_by_what_it_is_good_for() {
     cooling.restore_cooling(address(0, 2), AT);
     check("two cool", cooling, Stock { held: 5, cooling: 2, ..free });
     let mut quarantined = pool(node(), [primary(4)]);
-    quarantined.quarantine(address(0, 1));
+    quarantined.quarantine(address(0, 1), [].into());
     quarantined.restore_cooling(address(0, 1), AT);
     check("one quarantined, and cooling", quarantined, Stock { held: 4, quarantined: 1, ..free });
 }
