@@ -1,8 +1,11 @@
 //! Deletes an interface: detach, wait for the device to vanish, delete.
 
 use super::{Executor, addresses::is_unanswered, origin, refusal};
-use crate::{aws::ec2::Refused, node::now};
-use anyhow::Result;
+use crate::{
+    aws::ec2::{Described, Refused},
+    node::now,
+};
+use anyhow::{Result, ensure};
 use net::Mac;
 use pool::{Action, CONSISTENCY_WINDOW, Change, EniId, Time};
 use record::Origin;
@@ -42,6 +45,12 @@ impl Executor {
             self.take_tags(id, described, at);
             self.stays(id);
             return Ok(());
+        }
+        if let Some(described) = &described
+            && described.attachment.is_some()
+            && self.node.store.state().pool.carries(id)
+        {
+            return self.keep(id, described, at);
         }
         // A daemon before this one may have asked.
         let asked = matches!(self.node.store.recent(id).eni, Some((Change::Removed, _)));
@@ -117,6 +126,22 @@ impl Executor {
     /// Whether lists of a time tell what became of a call.
     fn is_conclusive(&self, id: &EniId, at: Time) -> bool {
         self.node.store.recent(id).is_conclusive(at)
+    }
+
+    /// Whoever served the node since it was to be given back has given an address of an interface to a
+    /// pod: it stays, with what EC2 says that it has.
+    fn keep(&self, id: &EniId, described: &Described, at: Time) -> Result<()> {
+        ensure!(self.is_conclusive(id, at), "pods use it, and EC2 may still be detaching it");
+        let recent = self.node.store.recent(id);
+        self.node.change_interface(id, |eni| {
+            let blocks = recent.blocks(&eni.record.blocks(), &described.blocks, at).blocks;
+            eni.record.addresses.clear();
+            eni.record.prefixes.clear();
+            eni.record.add(blocks);
+        });
+        info!(eni = %id, "an interface that was to be given back stays: pods use it");
+        self.stays(id);
+        Ok(())
     }
 
     /// An interface that was to be given back is not.
