@@ -102,6 +102,17 @@ fn with_the_whole_run_folder_gone_no_address_of_a_pod_that_runs_is_given_to_anot
             fs::remove_file(entry.unwrap().path()).unwrap();
         }
         bed.take_over(TIGHT);
+        until("each pod's address is shown as held", || {
+            let shown = world.metrics("n1").map_err(|error| error.to_string())?;
+            let held = |address| {
+                let of_address = format!("eni_cni_held_address{{address=\"{address}\",eni=\"eni-");
+                shown.keys().any(|metric| metric.starts_with(&of_address))
+            };
+            let count = shown.get(r#"eni_cni_held_addresses{reason="link"}"#).cloned();
+            let all = bed.pods.iter().all(|pod| held(&pod.address));
+            let counted = count == Some(bed.pods.len().to_string());
+            if all && counted { Ok(()) } else { Err(format!("{shown:#?}")) }
+        });
         bed.new_pods_come_and_go(NEW);
 
         prober.end().check();

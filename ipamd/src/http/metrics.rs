@@ -44,11 +44,16 @@ pub(crate) fn start(node: &Arc<Node>) {
     let page = move || {
         let mut page = metrics::page();
         let now = now();
-        let (counts, reason) = {
+        let (counts, reason, held) = {
             let state = node.store.state();
-            (state.pool.counts(now), state.pool.plan(now).reason)
+            let held = state.held().flat_map(|held| {
+                let enis = held.may_carry.iter();
+                enis.map(move |eni| (held.address, eni.clone(), held.why.word()))
+            });
+            (state.pool.counts(now), state.pool.plan(now).reason, held.collect::<Vec<_>>())
         };
         report::show(&mut page, &counts, &reason);
+        report::show_held(&mut page, &held);
         report::show_process(&mut page);
         page.text()
     };

@@ -3,8 +3,8 @@
 //! All three are made here, from the plan's reason and the pool's counts.
 
 use crate::tell::metrics::{self, Page};
-use pool::{Action, Counts, NoAddress, Plan, REASONS, Reason, Time};
-use std::fs;
+use pool::{Action, Counts, EniId, NoAddress, Plan, REASONS, Reason, Time, adopt::Unknown};
+use std::{collections::BTreeSet, fs, net::Ipv4Addr};
 use tracing::info;
 
 /// Why a pod got no address.
@@ -90,6 +90,19 @@ pub(crate) fn show(page: &mut Page, counts: &Counts, reason: &Reason) {
     page.set(&metrics::RETRY_AT, &[], retry_at);
 }
 
+/// Puts addresses that are held on a page of metrics: each with an interface that may carry it, and
+/// the word for why it is held.
+pub(crate) fn show_held(page: &mut Page, held: &[(Ipv4Addr, EniId, &'static str)]) {
+    for word in Unknown::WORDS {
+        let of_word = held.iter().filter(|(.., reason)| *reason == word);
+        let addresses: BTreeSet<Ipv4Addr> = of_word.map(|(address, ..)| *address).collect();
+        page.set(&metrics::HELD, &[word], number(addresses.len()));
+    }
+    for (address, eni, word) in held {
+        page.set(&metrics::HELD_ADDRESS, &[&address.to_string(), &eni.0, word], 1.0);
+    }
+}
+
 /// Puts what this process costs on a page of metrics.
 pub(crate) fn show_process(page: &mut Page) {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -161,6 +174,19 @@ mod tests {
             .lines()
             .filter(|line| line.starts_with("eni_cni_pool_reason{") && line.ends_with(" 1"));
         assert_eq!(ones.count(), 1, "{text}");
+    }
+
+    #[test]
+    fn an_address_that_two_interfaces_may_carry_is_held_once() {
+        let mut page = Page::new();
+        let held = |eni: &str| ([10, 0, 0, 5].into(), EniId(eni.into()), "link");
+
+        show_held(&mut page, &[held("eni-1"), held("eni-2")]);
+        let text = page.text();
+
+        assert!(text.contains("eni_cni_held_addresses{reason=\"link\"} 1\n"), "{text}");
+        assert!(text.contains("eni_cni_held_addresses{reason=\"rule\"} 0\n"), "{text}");
+        assert_eq!(text.matches("eni_cni_held_address{address=\"10.0.0.5\"").count(), 2, "{text}");
     }
 
     #[test]

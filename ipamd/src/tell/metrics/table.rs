@@ -107,6 +107,10 @@ metrics! {
     FREE = "eni_cni_free_addresses", Gauge, [], "Addresses that a new pod may get now";
     COOLING = "eni_cni_resting_addresses", Gauge, [],
         "Addresses that were released a moment ago, or may be in use by somebody unknown";
+    HELD = "eni_cni_held_addresses", Gauge, ["reason"],
+        "Addresses that no record knows and somebody may use: no pod gets them, and no interface that may carry one is given back";
+    HELD_ADDRESS = "eni_cni_held_address", Gauge, ["address", "eni", "reason"],
+        "1 for each of them and each interface that may carry it";
     COMING = "eni_cni_coming_addresses", Gauge, [],
         "Addresses that are on their way: asked for, or of interfaces that are not set up yet";
     WAITING = "eni_cni_waiting_pods", Gauge, [], "Pods that wait for an address";
