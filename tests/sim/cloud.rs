@@ -353,6 +353,19 @@ pub(crate) fn node_name(node: usize) -> String {
 /// Calls that change something.
 const CHANGES: [&str; 7] = ["Create", "Attach", "Modify", "Assign", "Unassign", "Detach", "Delete"];
 
+/// The call that an action makes; `deletes`: the last one of an interface.
+pub(crate) fn name(action: &pool::Action, deletes: bool) -> &'static str {
+    match action {
+        pool::Action::AttachEni { .. } => "Create",
+        pool::Action::Assign { .. } => "Assign",
+        pool::Action::Unassign { .. } => "Unassign",
+        pool::Action::SetGroups { .. } | pool::Action::EndWithInstance { .. } => "Modify",
+        pool::Action::Inspect { .. } | pool::Action::CountFree { .. } => "Describe",
+        pool::Action::DeleteEni { .. } if deletes => "Delete",
+        pool::Action::DeleteEni { .. } => "Detach",
+    }
+}
+
 /// EC2's name of a call.
 fn action(name: &str) -> Action {
     match name {

@@ -249,7 +249,6 @@ impl Node {
             self.journal.assigned.remove(owner);
         }
         self.witnesses.held.clear();
-        self.witnesses.suspects.clear();
         for (address, claim) in found.claims {
             match claim {
                 Claim::Lives { owner, by: Witness::Checkpoint } => {
@@ -263,12 +262,16 @@ impl Node {
                     }
                     self.witnesses.held.insert(address, (why, None));
                 }
-                Claim::Suspect { owner } => {
-                    self.witnesses.suspects.insert(owner, now + SUSPECTED);
-                }
-                Claim::Lives { by: Witness::Journal, .. } | Claim::Released => {}
+                // Whether it has ended is looked for whoever has its address.
+                Claim::Suspect { .. }
+                | Claim::Lives { by: Witness::Journal, .. }
+                | Claim::Released => {}
             }
         }
+        let here =
+            |owner: &Owner| self.live.contains_key(owner) || self.lingers.contains_key(owner);
+        let unseen = self.journal.assigned.keys().filter(|owner| !here(owner));
+        self.witnesses.suspects = unseen.map(|it| (it.clone(), now + SUSPECTED)).collect();
     }
 
     /// Addresses that the next pool must keep from pods, and the interfaces that may carry them.

@@ -1,7 +1,7 @@
 //! Actions of a plan as calls that take time, fail, and get lost.
 
 use crate::{
-    cloud::{Cloud, NODE_TAG, Refused},
+    cloud::{self, Cloud, NODE_TAG, Refused},
     node::{Node, blocks},
     views::{Listed, count_free},
 };
@@ -518,24 +518,12 @@ impl Node {
             }
             Stage::Detach | Stage::Delete | Stage::Change => {
                 let action = action.as_ref().expect("these are of an action");
-                let name = name(action, &stage);
                 let deletes = matches!(stage, Stage::Delete);
+                let name = cloud::name(action, deletes);
                 cloud.call(now, number, name, |vpc, at| apply(vpc, at, action, deletes))
             }
         };
         self.works.push(Work { action, stage, begun: now, due: due + pause, answer, tries });
-    }
-}
-
-fn name(action: &Action, stage: &Stage) -> &'static str {
-    match action {
-        Action::AttachEni { .. } => "Create",
-        Action::Assign { .. } => "Assign",
-        Action::Unassign { .. } => "Unassign",
-        Action::SetGroups { .. } | Action::EndWithInstance { .. } => "Modify",
-        Action::Inspect { .. } | Action::CountFree { .. } => "Describe",
-        Action::DeleteEni { .. } if matches!(stage, Stage::Delete) => "Delete",
-        Action::DeleteEni { .. } => "Detach",
     }
 }
 
