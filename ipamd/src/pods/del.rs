@@ -30,8 +30,13 @@ pub(crate) fn remove(node: &Node, attachment: &Attachment) -> anyhow::Result<()>
     // A newer pod of the same name has the same link name, but not this address.
     let link = kernel.link_by_name(&pod.host_name)?.filter(|link| link.mac == Some(pod.host_mac()));
     let host = link.map(|link| link.index);
-    for failure in kernel.apply_each(&pod.unroute(host))? {
-        warn!(error = %failure, "failed to remove what routes to a pod");
+    // Of two pods with one address on record or in the kernel, the one that is gone frees nothing: what
+    // routes to the address is the other's, whom nobody knows.
+    let is_anothers = host.is_none() && node.store.state().held.contains_key(&attachment.address);
+    if !is_anothers {
+        for failure in kernel.apply_each(&pod.unroute(host))? {
+            warn!(error = %failure, "failed to remove what routes to a pod");
+        }
     }
     drop(kernel);
     teardown::release(node, &attachment.owner(), host.map(|host| EndedLink { pod, host }))
