@@ -11,6 +11,7 @@ mod node;
 mod pods;
 mod retry;
 mod settings;
+mod surroundings;
 mod tell;
 
 use std::process::ExitCode;

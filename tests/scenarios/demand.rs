@@ -44,7 +44,9 @@ fn pods_that_get_no_address_leave_one_event_at_their_node_that_says_why() {
     let ours = || -> Vec<Value> {
         let list: Value = serde_json::from_str(&world.kubernetes(at, &Value::Null)).unwrap();
         let items = list["items"].as_array().unwrap().iter();
-        items.filter(|it| it["reportingController"] == "aws-node").cloned().collect()
+        let ours = items.filter(|it| it["reportingController"] == "aws-node");
+        // What is around the daemon is told as well.
+        ours.filter(|it| it["action"] == "AssignAddress").cloned().collect()
     };
     until("an event", || if ours().is_empty() { Err("none".into()) } else { Ok(()) });
     let events = ours();

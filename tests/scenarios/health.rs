@@ -58,14 +58,21 @@ fn the_process_of_a_daemon_that_serves_has_the_name_of_the_peers() {
 
 /// Runs a probe of the DaemonSet on a node.
 fn probe(world: &World, name: &str) -> Result<String, String> {
+    let command = command(name);
+    let arguments = command[1..].iter().map(String::as_str);
+    let program = binary("ipamd").display().to_string();
+    let run_dir = world.node_folder("n1").run().display().to_string();
+    let all: Vec<&str> = [&*program].into_iter().chain(arguments).collect();
+    outcome(&world.exec("n1", &all, &[("ENI_CNI_RUN_DIR", run_dir)], ""))
+}
+
+/// What the DaemonSet has a kubelet run.
+fn command(probe: &str) -> Vec<String> {
     let manifest = fs::read_to_string(repository().join("conf/daemonset.yaml")).unwrap();
     let daemonset: Value = serde_saphyr::from_str(&manifest).unwrap();
     let container = &daemonset["spec"]["template"]["spec"]["containers"][0];
-    let command = container[name]["exec"]["command"].as_array().unwrap();
-    let command: Vec<&str> = command.iter().map(|word| word.as_str().unwrap()).collect();
+    let command = container[probe]["exec"]["command"].as_array().unwrap();
+    let command: Vec<_> = command.iter().map(|word| word.as_str().unwrap().to_owned()).collect();
     assert_eq!(command[0], "/app/ipamd");
-    let program = binary("ipamd").display().to_string();
-    let run_dir = world.node_folder("n1").run().display().to_string();
-    let env = [("ENI_CNI_RUN_DIR", run_dir)];
-    outcome(&world.exec("n1", &[&[&*program], &command[1..]].concat(), &env, ""))
+    command
 }

@@ -38,6 +38,7 @@ mod services;
 mod shadow;
 mod status;
 mod supply;
+mod surroundings;
 mod takeover;
 mod unbroken;
 mod worlds;

@@ -2,6 +2,9 @@
 
 use sha1::{Digest, Sha1};
 
+/// Name of the plugin: runtimes keep it in their caches, so that it cannot be another than the peer's.
+pub const PLUGIN: &str = "aws-cni";
+
 /// Digits of the hash in a name: with a prefix of four characters a name just fits into the
 /// kernel's 15. From amazon-vpc-cni-k8s v1.23.1, `pkg/networkutils/names.go`.
 const HASH_DIGITS: usize = 11;

@@ -2,16 +2,13 @@
 
 use crate::settings::Settings;
 use anyhow::{Context, Result};
+use cni::names::PLUGIN;
 use serde_json::Value;
 use std::{
     env, fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
-
-/// Name of the plugin: runtimes keep it in their caches, so that it cannot be another than the
-/// peer's.
-const PLUGIN: &str = "aws-cni";
 
 /// Name of its configuration.
 const CONFLIST: &str = "10-aws.conflist";

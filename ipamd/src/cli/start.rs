@@ -15,6 +15,7 @@ use crate::{
     pods::{checkpoint, held, orphans, restore, run_folder, teardown, wire},
     retry::{FIRST_PAUSE, LONGEST_PAUSE, patiently},
     settings::{Networking, Settings},
+    surroundings,
     tell::metrics,
 };
 use anyhow::{Context, Result};
@@ -55,6 +56,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     run_folder::start(node.clone(), listener)?;
     tell_serving(&node, began);
     peer_filters::start(node.clone())?;
+    surroundings::start(node.clone())?;
     http::metrics::start(&node);
     follow::start(&node)?;
     tokio::spawn(vpc_cidrs::follow(node.clone(), executor.imds.clone()));
@@ -110,7 +112,6 @@ pub(super) async fn prepare(settings: Settings) -> Result<Prepared> {
     let before = repair::Before::see(&mut kernel)?;
     let host = HostNetwork::of(&settings, &identity, &primary, &link);
     kernel.apply(&host.ops()).context("set up the node's rules")?;
-    sync::warn_without_forwarding();
     // Whoever was here before is known before anything is given away, given back or removed.
     let adopted = evidence::adopt(&settings, &mut journal, &mut kernel, now())?;
     let mut pool = Pool::new(settings.targets, limits, source(&settings, &journal, &primary));

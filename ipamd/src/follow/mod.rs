@@ -103,7 +103,10 @@ async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
         .map_ok(|event| (Kind::Configs, matches!(event, watcher::Event::InitDone)));
     let mut changes = std::pin::pin!(futures::stream::select(node_events, config_events));
     tokio::spawn(pods::follow(daemon.clone(), client.clone(), name.clone()));
-    tokio::spawn(events::tell(daemon.add_failure.subscribe(), client.clone(), name.clone()));
+    if let Some(notices) = daemon.notices.take() {
+        let failures = daemon.add_failure.subscribe();
+        tokio::spawn(events::tell(failures, notices, client.clone(), name.clone()));
+    }
     match count_nodes(&Api::all(client.clone())).await {
         Ok(count) => set_cluster_size(&daemon, count),
         Err(error) => warn!(error = &error as &dyn std::error::Error, "failed to count the nodes"),

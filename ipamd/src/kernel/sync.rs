@@ -41,15 +41,3 @@ pub(crate) fn finish(node: &Node) -> Result<()> {
     }
     leftovers::remove(node)
 }
-
-/// Says so when the node does not pass on packets of pods: that is set by its image, not by us.
-pub(crate) fn warn_without_forwarding() {
-    const SETTING: &str = "/proc/sys/net/ipv4/ip_forward";
-    match std::fs::read_to_string(SETTING) {
-        Ok(value) if value.trim() == "0" => {
-            warn!("net.ipv4.ip_forward is 0: pods reach nothing beyond this node. Set it to 1")
-        }
-        Ok(_) => {}
-        Err(error) => warn!(error = %error, "failed to read {SETTING}"),
-    }
-}

@@ -22,7 +22,10 @@ pub(crate) use reaper::{EndedLink, Queue as ReaperQueue, Reaper, queue as reaper
 pub(crate) use state::{State, observation};
 pub(crate) use store::Store;
 
-use crate::{settings::Settings, tell::report::AddFailure};
+use crate::{
+    settings::Settings,
+    tell::{events::Notices, report::AddFailure},
+};
 use anyhow::{Context, Result};
 use net::Netlink;
 use pool::{EniId, Pool, Time};
@@ -49,6 +52,8 @@ pub(crate) struct Node {
     pub host: HostRules,
     /// Why a pod got no address, the last time that happened.
     pub add_failure: watch::Sender<Option<AddFailure>>,
+    /// What whoever looks at the Node should know.
+    pub notices: Notices,
     /// Whether Kubernetes has told of this node, or never will.
     pub heard: watch::Sender<bool>,
     /// Links to remove after their DEL.
@@ -78,6 +83,7 @@ impl Node {
             store: Store::new(pool, journal, attached),
             host: HostRules::new(host),
             add_failure: watch::channel(None).0,
+            notices: Notices::default(),
             heard: watch::channel(false).0,
             reaper,
             kernel: Mutex::new(kernel),

@@ -1,4 +1,4 @@
-//! Events of the Node that say why pods get no address.
+//! Events of the Node: why pods get no address, and what else is wrong with it.
 
 use super::report::AddFailure;
 use k8s_openapi::api::core::v1::{Node, ObjectReference};
@@ -8,9 +8,10 @@ use kube::{
 };
 use std::{
     collections::BTreeMap,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 /// The shortest time between two events of one reason, however many pods fail.
@@ -19,38 +20,115 @@ const PAUSE: Duration = Duration::from_secs(300);
 /// The longest note that Kubernetes takes.
 const LONGEST_NOTE: usize = 1024;
 
-/// Writes an event for every ADD that failed for want of an address, for ever.
+/// How many notices wait for Kubernetes. It may be away for long: those that come then are in the log.
+const WAITING: usize = 64;
+
+/// Something that whoever looks at the Node should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeNotice {
+    reason: &'static str,
+    note: String,
+}
+
+impl NodeNotice {
+    /// Something that is wrong. `reason` is a word in the manner of Kubernetes.
+    pub(crate) fn warning(reason: &'static str, note: String) -> Self {
+        Self { reason, note }
+    }
+}
+
+/// Notices on their way to Kubernetes. They wait where there is none yet.
+#[derive(Debug)]
+pub(crate) struct Notices {
+    sender: mpsc::Sender<NodeNotice>,
+    receiver: Mutex<Option<mpsc::Receiver<NodeNotice>>>,
+}
+
+impl Default for Notices {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        Self { sender, receiver: Mutex::new(Some(receiver)) }
+    }
+}
+
+impl Notices {
+    /// Tells it, without a wait.
+    pub(crate) fn tell(&self, notice: NodeNotice) {
+        // The log has it as well.
+        let _ = self.sender.try_send(notice);
+    }
+
+    /// What was told and will be, once.
+    pub(crate) fn take(&self) -> Option<mpsc::Receiver<NodeNotice>> {
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Writes events of the Node: for ADDs that failed for want of an address, and what else is told of
+/// it, for ever.
 pub(crate) async fn tell(
     mut failures: watch::Receiver<Option<AddFailure>>,
+    mut notices: mpsc::Receiver<NodeNotice>,
     client: Client,
     name: String,
 ) {
-    let reporter = Reporter { controller: "aws-node".into(), instance: Some(name.clone()) };
-    let recorder = Recorder::new(client.clone(), reporter);
-    let mut told: BTreeMap<&'static str, Instant> = BTreeMap::new();
-    while failures.changed().await.is_ok() {
-        let Some(AddFailure { reason, message }) = failures.borrow_and_update().clone() else {
-            continue;
-        };
-        if told.get(reason).is_some_and(|at| at.elapsed() < PAUSE) {
-            continue;
+    let mut events = Events::new(client, name);
+    loop {
+        tokio::select! {
+            changed = failures.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let failure = failures.borrow_and_update().clone();
+                if let Some(AddFailure { reason, message }) = failure {
+                    events.write(event_reason(reason), "AssignAddress", None, &message).await;
+                }
+            }
+            Some(NodeNotice { reason, note }) = notices.recv() => {
+                events.write(reason, "LookAround", Some(&note), &note).await;
+            }
         }
-        told.insert(reason, Instant::now());
+    }
+}
+
+/// Writes events, and none of them too often.
+struct Events {
+    recorder: Recorder,
+    client: Client,
+    name: String,
+    /// When one was written last: by its reason, and by what tells it from others of that reason.
+    told: BTreeMap<(&'static str, String), Instant>,
+}
+
+impl Events {
+    fn new(client: Client, name: String) -> Self {
+        let reporter = Reporter { controller: "aws-node".into(), instance: Some(name.clone()) };
+        let recorder = Recorder::new(client.clone(), reporter);
+        Self { recorder, client, name, told: BTreeMap::new() }
+    }
+
+    /// Writes one. `apart` tells it from others of its reason: without it there is one at a time.
+    async fn write(&mut self, reason: &'static str, action: &str, apart: Option<&str>, note: &str) {
+        self.told.retain(|_, at| at.elapsed() < PAUSE);
+        let key = (reason, apart.unwrap_or_default().to_owned());
+        if self.told.contains_key(&key) {
+            return;
+        }
         let event = Event {
             type_: EventType::Warning,
-            reason: event_reason(reason).into(),
-            note: Some(message.chars().take(LONGEST_NOTE).collect()),
-            action: "AssignAddress".into(),
+            reason: reason.into(),
+            note: Some(note.chars().take(LONGEST_NOTE).collect()),
+            action: action.into(),
             secondary: None,
         };
-        let node = reference(&client, &name).await;
-        if let Err(error) = recorder.publish(&event, &node).await {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                note = message,
-                "failed to write an event"
-            );
-            told.remove(reason);
+        let node = reference(&self.client, &self.name).await;
+        match self.recorder.publish(&event, &node).await {
+            Ok(()) => {
+                self.told.insert(key, Instant::now());
+            }
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, note, "failed to write an event");
+            }
         }
     }
 }

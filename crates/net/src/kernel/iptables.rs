@@ -77,6 +77,28 @@ pub fn make(script: &str) -> io::Result<()> {
     kind.restore(script)
 }
 
+/// What iptables-legacy has for forwarded packets, in the namespace of the calling thread, as
+/// `iptables -S` prints it. `None` where it has no such table: to ask would make it.
+///
+/// # Errors
+/// The program is missing, refuses or does not answer.
+pub fn legacy_forward() -> io::Result<Option<Vec<String>>> {
+    if !legacy_tables()?.iter().any(|table| table == "filter") {
+        return Ok(None);
+    }
+    let listed = run("iptables-legacy", &["-w", LOCK_WAIT, "-S", "FORWARD"], "")?;
+    Ok(Some(listed.lines().map(ToOwned::to_owned).collect()))
+}
+
+/// Names of the tables that iptables-legacy has.
+fn legacy_tables() -> io::Result<Vec<String>> {
+    match std::fs::read_to_string(LEGACY_TABLES) {
+        Ok(names) => Ok(names.lines().map(ToOwned::to_owned).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec![]),
+        Err(error) => Err(io::Error::new(error.kind(), format!("read {LEGACY_TABLES}: {error}"))),
+    }
+}
+
 /// Chains by which kubelet shows which kind it uses.
 const KUBELETS: [&str; 2] = ["KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"];
 
@@ -142,20 +164,7 @@ impl Kind {
 
     /// Those tables of the peer's that are there.
     fn tables(&self) -> io::Result<Vec<&'static str>> {
-        let there = if self.name == NFT.name {
-            nft::tables_ipv4()?
-        } else {
-            match std::fs::read_to_string(LEGACY_TABLES) {
-                Ok(names) => names.lines().map(ToOwned::to_owned).collect(),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => vec![],
-                Err(error) => {
-                    return Err(io::Error::new(
-                        error.kind(),
-                        format!("read {LEGACY_TABLES}: {error}"),
-                    ));
-                }
-            }
-        };
+        let there = if self.name == NFT.name { nft::tables_ipv4()? } else { legacy_tables()? };
         Ok(TABLES.into_iter().filter(|table| there.iter().any(|it| it == table)).collect())
     }
 

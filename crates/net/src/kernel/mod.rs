@@ -2,6 +2,7 @@
 
 pub mod found;
 pub mod iptables;
+mod managers;
 pub mod netns;
 pub mod nft;
 pub mod watch;

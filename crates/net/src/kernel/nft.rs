@@ -122,6 +122,20 @@ pub fn list_json(what: &[&str]) -> io::Result<String> {
     run(&[&["-j", "list"], what].concat(), "")
 }
 
+/// The rules of a chain, a line each, as `nft` prints them.
+///
+/// # Errors
+/// As [`list_json`].
+pub fn list_rules(family: &str, table: &str, chain: &str) -> io::Result<Vec<String>> {
+    let listed = run(&["list", "chain", family, table, chain], "")?;
+    let lines = listed.lines().map(str::trim);
+    // The first two lines open the table and the chain, the third says what the chain is for.
+    let rules = lines.filter(|line| {
+        !line.is_empty() && *line != "}" && !line.ends_with('{') && !line.starts_with("type ")
+    });
+    Ok(rules.map(ToOwned::to_owned).collect())
+}
+
 fn run(arguments: &[&str], input: &str) -> io::Result<String> {
     let child = Command::new(NFT)
         .args(arguments)

@@ -11,6 +11,7 @@ pub(crate) use table::*;
 
 use pool::Cause;
 use std::{
+    collections::BTreeSet,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -111,6 +112,14 @@ pub(crate) fn looked() {
 /// A pod had ended without a DEL.
 pub(crate) fn gone() {
     counted().add(&GONE, &[], 1.0);
+}
+
+/// What is wrong with the surroundings now; every other check found nothing.
+pub(crate) fn surroundings(checks: &[&'static str], wrong: &BTreeSet<&'static str>) {
+    let mut counted = counted();
+    for check in checks {
+        counted.set(&SURROUNDINGS, &[check], if wrong.contains(check) { 1.0 } else { 0.0 });
+    }
 }
 
 /// Another program undoes what is repaired, again and again.

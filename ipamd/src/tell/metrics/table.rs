@@ -125,6 +125,8 @@ metrics! {
         "Things of ours in the kernel that were gone or changed, and were put back";
     REPAIR_LOOKS = "eni_cni_repair_looks_total", Counter, [],
         "Looks at the kernel because something of ours may be missing; none while all is well";
+    SURROUNDINGS = "eni_cni_surroundings_wrong", Gauge, ["check"],
+        "1 for each check of what is around the daemon on its node that found something wrong, 0 for the others";
     REPAIR_FIGHTS = "eni_cni_repair_fights_total", Counter, [],
         "Minutes in which another program undid a repair again and again";
     GONE = "eni_cni_gone_pods_total", Counter, [],
