@@ -11,6 +11,7 @@ use nix::{
         stat::{Mode, fstat},
     },
 };
+use record::plugin_log::Level;
 use rpc::{CallError, Reply, Request};
 use std::{collections::BTreeMap, io, os::fd::OwnedFd, path::Path, time::Duration};
 
@@ -99,7 +100,11 @@ pub(crate) fn ask(command: Command, request: &Request) -> Result<Reply, Error> {
     match rpc::call(&socket, request, deadline) {
         Ok(reply) => Ok(reply),
         Err(CallError::NobodyListens(_) | CallError::Broken(_)) if command == Command::Del => {
-            without_daemon::keep_del(&run_dir, request, || rpc::call(&socket, request, DEL_AGAIN))
+            let call_again = || rpc::call(&socket, request, DEL_AGAIN);
+            without_daemon::keep_del(&run_dir, request, call_again, || {
+                let message = "kept a DEL for the next daemon: none answered";
+                crate::note(command, &request.stdin, Level::Warn, message, "");
+            })
         }
         Err(error) => Err(without_daemon::error(command, &socket, &error)),
     }

@@ -4,6 +4,7 @@ mod carry;
 mod without_daemon;
 
 use cni::{Code, Command, Error, Version};
+use record::plugin_log::{self, Level};
 use rpc::Reply;
 use std::{
     collections::BTreeMap,
@@ -49,7 +50,30 @@ fn answer(env: BTreeMap<String, String>) -> Reply {
     let result = cni::Request::parse(&env, &stdin)
         .and_then(|request| carry::open(env, &stdin, &request))
         .and_then(|opened| carry::ask(command, &opened));
-    result.unwrap_or_else(|error| refuse(&for_verb(command, error), &stdin))
+    result.unwrap_or_else(|error| {
+        let error = for_verb(command, error);
+        note(command, &stdin, Level::Error, "failed to carry out a request", &error.msg);
+        refuse(&error, &stdin)
+    })
+}
+
+/// Adds a line to the plugin's log. What the daemon answers it writes there itself.
+fn note(command: Command, stdin: &[u8], level: Level, message: &str, error: &str) {
+    // A runtime asks for it every few seconds.
+    if command == Command::Status {
+        return;
+    }
+    let env = cni_variables();
+    let of = |name: &str| env.get(name).map_or("", String::as_str);
+    let fields = [
+        ("verb", command.as_str()),
+        ("container", of("CNI_CONTAINERID")),
+        ("ifname", of("CNI_IFNAME")),
+        ("netns", of("CNI_NETNS")),
+        ("args", of("CNI_ARGS")),
+        ("error", error),
+    ];
+    plugin_log::append(stdin, level, message, &fields);
 }
 
 /// The error of a DEL must never read as if the pod were gone: containerd would take it for

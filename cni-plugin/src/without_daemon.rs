@@ -37,11 +37,13 @@ pub(crate) fn error(command: Command, socket: &Path, cause: &CallError) -> Error
 }
 
 /// Keeps a DEL in the spool for the next daemon, so that the pod can end now and its address is
-/// released once a daemon runs. `call_again` reaches a daemon that has read the spool just before.
+/// released once a daemon runs. `call_again` reaches a daemon that has read the spool just before;
+/// `kept` is told when none was.
 pub(crate) fn keep_del(
     run_dir: &Path,
     request: &Request,
     call_again: impl FnOnce() -> Result<Reply, CallError>,
+    kept: impl FnOnce(),
 ) -> Result<Reply, Error> {
     let file = spool::write(run_dir, request).map_err(|cause| {
         let folder = run_dir.display();
@@ -56,7 +58,10 @@ pub(crate) fn keep_del(
             let _ = fs::remove_file(file);
             Ok(reply)
         }
-        Err(_) => Ok(Reply { exit_code: 0, stdout: String::new() }),
+        Err(_) => {
+            kept();
+            Ok(Reply { exit_code: 0, stdout: String::new() })
+        }
     }
 }
 
@@ -72,14 +77,15 @@ mod tests {
         let waiting = || spool::drain(&run).unwrap().len();
         let request = Request::default();
 
-        let kept = keep_del(&run, &request, || Err(nobody())).unwrap();
+        let mut told = 0;
+        let kept = keep_del(&run, &request, || Err(nobody()), || told += 1).unwrap();
         let after_nobody = waiting();
-        let taken = keep_del(&run, &request, || Ok(done.clone())).unwrap();
+        let taken = keep_del(&run, &request, || Ok(done.clone()), || told += 1).unwrap();
         let after_daemon = waiting();
         let _ = fs::remove_dir_all(&run);
 
         assert_eq!((kept, taken), (done.clone(), done));
-        assert_eq!((after_nobody, after_daemon), (1, 0));
+        assert_eq!((after_nobody, after_daemon, told), (1, 0, 1));
     }
 
     #[test]
