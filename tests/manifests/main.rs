@@ -103,6 +103,29 @@ fn the_daemonset_mounts_where_the_settings_point() {
     }
 }
 
+/// The daemon writes the plugin's log, whose path is the node's, through the folder below `/host`.
+#[test]
+fn the_folder_of_each_log_is_the_nodes_and_below_host() {
+    let daemonset = daemonset();
+
+    let mounts = daemonset["containers"][0]["volumeMounts"].as_array().unwrap();
+    let volumes = daemonset["volumes"].as_array().unwrap();
+    let env = daemonset["containers"][0]["env"].as_array().unwrap();
+    let folder = |name: &str| {
+        let line = env.iter().find(|line| line["name"] == name).unwrap();
+        let path = line["value"].as_str().unwrap();
+        path.rsplit_once('/').unwrap().0.to_owned()
+    };
+    let (daemons, plugins) =
+        (folder("AWS_VPC_K8S_CNI_LOG_FILE"), folder("AWS_VPC_K8S_PLUGIN_LOG_FILE"));
+    let mount = mounts.iter().find(|mount| mount["mountPath"] == daemons.as_str()).unwrap();
+    let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+
+    assert_eq!(daemons, format!("/host{plugins}"));
+    assert_eq!(volume["hostPath"]["path"], plugins.as_str());
+    assert_eq!(volume["hostPath"]["type"], "DirectoryOrCreate");
+}
+
 /// A mount that was not passed on would keep the namespaces of ended pods alive.
 #[test]
 fn the_daemonset_sees_namespaces_of_pods_come_and_go() {

@@ -10,7 +10,10 @@ mod shadow;
 mod start;
 mod stay_down;
 
-use crate::{settings, tell::metrics};
+use crate::{
+    settings,
+    tell::{log, metrics},
+};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -18,13 +21,12 @@ use tracing::error;
 
 /// Does what the arguments say.
 pub(crate) fn main() -> ExitCode {
-    match run() {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            tell(&error);
-            ExitCode::FAILURE
-        }
-    }
+    let ended = run().unwrap_or_else(|error| {
+        tell(&error);
+        ExitCode::FAILURE
+    });
+    log::flush();
+    ended
 }
 
 fn tell(error: &anyhow::Error) {

@@ -45,6 +45,8 @@ pub(super) fn run() -> ExitCode {
 fn begin() -> Result<ExitCode> {
     let mut settings = daemon::settings(&daemon::environment())?;
     settings.log_file = LogFile::Stderr;
+    // Whoever serves the node has it.
+    settings.plugin_log_file = "stderr".into();
     log::start(&settings);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

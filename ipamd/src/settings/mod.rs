@@ -1,7 +1,9 @@
 //! Every setting, read from the environment in one place, into types.
 
+mod log;
 mod table;
 
+pub(crate) use log::{LogFile, LogFormat, LogLimits};
 pub(crate) use table::{Support, in_force, table};
 
 use ipnetwork::Ipv4Network;
@@ -10,17 +12,6 @@ use net::{
     firewall::{Metadata, NodePort, Snat},
 };
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
-
-/// Where the daemon writes its log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum LogFile {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// A file, appended to.
-    Path(PathBuf),
-}
 
 /// Where pods' addresses come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,10 +65,14 @@ pub(crate) struct Settings {
     pub log_level: tracing::Level,
     /// Where the daemon writes its log.
     pub log_file: LogFile,
-    /// Where the plugin writes its log: passed on in its configuration.
+    /// How lines of the logs are written.
+    pub log_format: LogFormat,
+    /// What is kept of each log.
+    pub log_limits: LogLimits,
+    /// Where the plugin's log is on the node: passed on in its configuration.
     pub plugin_log_file: String,
     /// The plugin's log level: passed on in its configuration.
-    pub plugin_log_level: String,
+    pub plugin_log_level: tracing::Level,
     /// Folder in which the plugin is installed.
     pub cni_bin: PathBuf,
     /// Folder in which the plugin's configuration is installed.
@@ -185,8 +180,10 @@ impl Settings {
             layout: read.layout("ENI_CNI_RULE_LAYOUT"),
             log_level: read.level("AWS_VPC_K8S_CNI_LOGLEVEL"),
             log_file: read.log_file("AWS_VPC_K8S_CNI_LOG_FILE"),
-            plugin_log_file: read.text("AWS_VPC_K8S_PLUGIN_LOG_FILE", PLUGIN_LOG_FILE),
-            plugin_log_level: read.text("AWS_VPC_K8S_PLUGIN_LOG_LEVEL", "DEBUG"),
+            log_format: read.log_format("ENI_CNI_LOG_FORMAT"),
+            log_limits: read.log_limits(),
+            plugin_log_file: read.plugin_log_file("AWS_VPC_K8S_PLUGIN_LOG_FILE"),
+            plugin_log_level: read.level("AWS_VPC_K8S_PLUGIN_LOG_LEVEL"),
             cni_bin: read.text("HOST_CNI_BIN_PATH", "/host/opt/cni/bin").into(),
             cni_conf: read.text("HOST_CNI_CONFDIR_PATH", "/host/etc/cni/net.d").into(),
             backing_store: read
@@ -214,8 +211,6 @@ impl Settings {
 const ENI_CONFIG_KEY: &str = "k8s.amazonaws.com/eniConfig";
 /// The name that the peer's checkpoint has in the run folder.
 const BACKING_STORE: &str = "ipam.json";
-const LOG_FILE: &str = "/host/var/log/aws-routed-eni/ipamd.log";
-const PLUGIN_LOG_FILE: &str = "/var/log/aws-routed-eni/plugin.log";
 
 /// Tags with this in their key belong to the controllers of the cluster.
 const RESERVED_TAG: &str = "k8s.amazonaws.com";
@@ -346,26 +341,6 @@ impl<'a> Reader<'a> {
             parse(value).filter(|mark| *mark > 0)
         });
         mark.unwrap_or(0x80)
-    }
-
-    fn log_file(&self, name: &'static str) -> LogFile {
-        match self.value(name).unwrap_or(LOG_FILE) {
-            "stdout" => LogFile::Stdout,
-            "stderr" => LogFile::Stderr,
-            path => LogFile::Path(path.into()),
-        }
-    }
-
-    fn level(&mut self, name: &'static str) -> tracing::Level {
-        let parse = |value: &str| match value.to_ascii_lowercase().as_str() {
-            "debug" => Some(tracing::Level::DEBUG),
-            "info" => Some(tracing::Level::INFO),
-            "warn" => Some(tracing::Level::WARN),
-            "error" | "fatal" => Some(tracing::Level::ERROR),
-            _ => None,
-        };
-        self.parse(name, "debug, info, warn, error or fatal", parse)
-            .unwrap_or(tracing::Level::DEBUG)
     }
 }
 

@@ -122,6 +122,12 @@ pub(crate) fn surroundings(checks: &[&'static str], wrong: &BTreeSet<&'static st
     }
 }
 
+/// Lines of a log are lost.
+pub(crate) fn log_lost(log: &str, lines: u64) {
+    // A count of lines is far below what a float holds exactly.
+    counted().add(&LOG_LOST, &[log], u32::try_from(lines).unwrap_or(u32::MAX).into());
+}
+
 /// Another program undoes what is repaired, again and again.
 pub(crate) fn fights() {
     counted().add(&REPAIR_FIGHTS, &[], 1.0);

@@ -131,6 +131,8 @@ metrics! {
         "Minutes in which another program undid a repair again and again";
     GONE = "eni_cni_gone_pods_total", Counter, [],
         "Pods that ended without a DEL: their namespaces were gone, and their addresses were taken back";
+    LOG_LOST = "eni_cni_log_lost_lines_total", Counter, ["log"],
+        "Lines that a log did not take: its disk is full, read-only or too slow";
     MEMORY = "process_resident_memory_bytes", Gauge, [], "Memory of this process that is in RAM";
     CPU_SECONDS = "process_cpu_seconds_total", Counter, [], "Processor time that this process used";
     OPEN_FILES = "process_open_fds", Gauge, [], "File descriptors that this process has open";
