@@ -8,7 +8,10 @@ use crate::tell::{
 use net::{EgressSelector, op::MAIN_TABLE};
 use pool::{Allocation, NoAddress, Owner, Pool, Reason, Time};
 use record::Attachment;
-use std::{sync::MutexGuard, time::Instant};
+use std::{
+    sync::MutexGuard,
+    time::{Duration, Instant},
+};
 
 /// Why no address could be allocated.
 #[derive(Debug)]
@@ -38,7 +41,8 @@ pub(crate) struct Patience<'a> {
 }
 
 impl Node {
-    /// Gives an attachment an address and puts that on record. Waits for one with patience.
+    /// Gives an attachment an address and puts that on record. Waits for one with patience; returns
+    /// how long as well.
     ///
     /// `attach` makes the attachment of what the pool allocates.
     pub(crate) fn allocate(
@@ -46,6 +50,18 @@ impl Node {
         owner: &Owner,
         patience: Patience<'_>,
         attach: impl FnOnce(&Allocation, u32, EgressSelector) -> Attachment,
+    ) -> (Result<Attachment, AllocateError>, Duration) {
+        let mut waited = Duration::ZERO;
+        let allocated = self.allocate_in_time(owner, patience, attach, &mut waited);
+        (allocated, waited)
+    }
+
+    fn allocate_in_time(
+        &self,
+        owner: &Owner,
+        patience: Patience<'_>,
+        attach: impl FnOnce(&Allocation, u32, EgressSelector) -> Attachment,
+        waited: &mut Duration,
     ) -> Result<Attachment, AllocateError> {
         let mut state = self.store.state();
         if let Some(known) = state.journal.snapshot().attachments.get(owner) {
@@ -60,7 +76,8 @@ impl Node {
                 let (woken, allocation) = self.wait_for_address(state, owner, patience, none);
                 state = woken;
                 state.waits_no_more();
-                metrics::waited(since.elapsed());
+                *waited = since.elapsed();
+                metrics::waited(*waited);
                 allocation?
             }
         };

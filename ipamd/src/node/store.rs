@@ -164,6 +164,13 @@ impl Store {
         self.state().attached.get(id).cloned()
     }
 
+    /// Device index and subnet of an interface, if it is attached.
+    pub(crate) fn device_and_subnet(&self, id: &EniId) -> Option<(u32, String)> {
+        let state = self.state();
+        let record = &state.attached.get(id)?.record;
+        Some((record.device_index, record.subnet.clone()))
+    }
+
     /// The CIDR of a subnet in which an interface of this node is already.
     pub(crate) fn subnet_cidr(&self, subnet: &str) -> Option<Ipv4Network> {
         let state = self.state();

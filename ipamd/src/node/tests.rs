@@ -169,7 +169,7 @@ fn allocate(node: &Node, owner: &Owner) -> Option<Ipv4Addr> {
         host_mac: None,
         since_ms: 0,
     };
-    node.allocate(owner, patience, attach).ok().map(|attachment| attachment.address)
+    node.allocate(owner, patience, attach).0.ok().map(|attachment| attachment.address)
 }
 
 fn owner(container: &str) -> Owner {

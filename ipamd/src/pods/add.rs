@@ -1,6 +1,8 @@
 //! ADD: an address, a veth pair, and what routes between them.
 
-use super::{LOCK_WAIT, busy, internal, no_address, owner, result::result, teardown};
+use super::{
+    LOCK_WAIT, account::Account, busy, internal, no_address, owner, result::result, teardown,
+};
 use crate::node::{Node, Patience, now};
 use cni::{AddResult, Code, Error};
 use net::{
@@ -22,6 +24,7 @@ pub(super) fn add(
     request: &cni::Request,
     carried: rpc::Request,
     caller_gone: &dyn Fn() -> bool,
+    account: &mut Account,
 ) -> Result<AddResult, Error> {
     let (Some(netns), Some(socket)) = (carried.netns, carried.pod_netlink) else {
         return Err(internal(
@@ -35,14 +38,14 @@ pub(super) fn add(
     let _lock = node.store.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
     let known = node.store.attachment(&owner).is_some();
     let patience = Patience { deadline: Instant::now() + node.settings.add_wait, caller_gone };
-    let mut attachment = node
-        .allocate(&owner, patience, |allocation, table, egress| {
-            attachment(node, request, allocation, (table, egress))
-        })
-        .map_err(no_address)?;
+    let (allocated, waited) = node.allocate(&owner, patience, |allocation, table, egress| {
+        attachment(node, request, allocation, (table, egress))
+    });
+    account.waited = waited;
+    let attachment = account.attachment.insert(allocated.map_err(no_address)?);
     let mut wired = wire(node, &mut inside, &attachment.pod(), netns.as_raw_fd());
     if matches!(wired, Err(WireError::NameTaken)) {
-        rename(node, request, &mut attachment)?;
+        rename(node, request, attachment)?;
         wired = wire(node, &mut inside, &attachment.pod(), netns.as_raw_fd());
     }
     let pod = attachment.pod();

@@ -1,6 +1,10 @@
 //! CHECK: whether everything that ADD made is still there, in the pod, on the node and on record.
 
-use super::{LOCK_WAIT, busy, internal, owner, pod_name};
+use super::{
+    LOCK_WAIT,
+    account::{Account, pod_name},
+    busy, internal, owner,
+};
 use crate::node::Node;
 use cni::{AddResult, Code, Error};
 use ipnetwork::{IpNetwork, Ipv4Network};
@@ -20,6 +24,7 @@ pub(super) fn check(
     node: &Node,
     request: &cni::Request,
     carried: rpc::Request,
+    account: &mut Account,
 ) -> Result<(), Error> {
     // CNI 1.1.0, "CHECK": The plugin must consult the prevResult to determine the expected
     // interfaces and addresses.
@@ -34,10 +39,11 @@ pub(super) fn check(
         Netlink::over(socket).map_err(|error| internal("use the pod's netlink socket", error))?;
     let owner = owner(request);
     let _lock = node.store.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
-    let Some(attachment) = node.store.attachment(&owner) else {
+    account.attachment = node.store.attachment(&owner);
+    let Some(attachment) = &account.attachment else {
         let msg = format!(
             "no ADD of {} is on record: its address may be another pod's; delete the pod",
-            pod_name(request)
+            pod_name(request, None)
         );
         return Err(Error::new(Code::UnknownContainer, msg));
     };
@@ -50,7 +56,7 @@ pub(super) fn check(
     if wrong.is_empty() {
         return Ok(());
     }
-    let (name, wrong) = (pod_name(request), wrong.join("; "));
+    let (name, wrong) = (pod_name(request, None), wrong.join("; "));
     let msg = format!("{name} is not as ADD made it: {wrong}; delete the pod");
     Err(Error::new(Code::Internal, msg))
 }

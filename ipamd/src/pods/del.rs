@@ -1,6 +1,6 @@
 //! DEL: removes the routes and rules of a pod, and releases its address.
 
-use super::{LOCK_WAIT, busy, internal, owner, teardown, unrecorded};
+use super::{LOCK_WAIT, account::Account, busy, internal, owner, teardown, unrecorded};
 use crate::node::{EndedLink, Node};
 use cni::Error;
 use record::Attachment;
@@ -8,14 +8,15 @@ use std::time::Instant;
 use tracing::warn;
 
 /// Takes a container's interface away. What is not there is no error.
-pub(super) fn del(node: &Node, request: &cni::Request) -> Result<(), Error> {
+pub(super) fn del(node: &Node, request: &cni::Request, account: &mut Account) -> Result<(), Error> {
     let owner = owner(request);
     let _lock = node.store.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
     // CNI 1.1.0, "DEL": plugins should generally complete without error even if some resources are
     // missing.
-    match (node.store.attachment(&owner), &request.config.prev_result) {
+    account.attachment = node.store.attachment(&owner);
+    match (&account.attachment, &request.config.prev_result) {
         (Some(attachment), _) => {
-            remove(node, &attachment).map_err(|error| internal("remove the pod's network", error))
+            remove(node, attachment).map_err(|error| internal("remove the pod's network", error))
         }
         (None, Some(result)) => unrecorded::clear(node, request, result)
             .map_err(|error| internal("remove what the pod left", error)),

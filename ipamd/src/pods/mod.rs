@@ -1,5 +1,6 @@
 //! Requests of the runtime and their answers, one file per verb.
 
+mod account;
 mod add;
 mod check;
 pub(crate) mod checkpoint;
@@ -22,10 +23,10 @@ use crate::{
         report,
     },
 };
+use account::Account;
 use cni::{Code, Command, Error};
 use rpc::{Reply, Request};
 use std::time::{Duration, Instant};
-use tracing::{info, warn};
 
 /// How long a verb waits for another one on the same attachment: the runtime sends none side by
 /// side, but a killed one may still be at work here.
@@ -42,32 +43,22 @@ pub(crate) fn handle(node: &Node, request: Request, caller_gone: &dyn Fn() -> bo
     }
     let parsed = match cni::Request::parse(&request.env, &request.stdin) {
         Ok(parsed) => parsed,
-        Err(error) => return refusal(&error, None),
+        Err(error) => {
+            account::tell_not_understood(&request, &error);
+            return refusal(&error, None);
+        }
     };
     let version = parsed.config.cni_version;
-    let answer =
-        answer(node, &parsed, request, caller_gone).map_err(|error| for_verb(&parsed, error));
-    let (verb, container) = (parsed.command.as_str(), &parsed.container_id);
+    let mut account = Account::default();
+    let answer = answer(node, &parsed, request, caller_gone, &mut account)
+        .map_err(|error| for_verb(&parsed, error));
+    let took = began.elapsed();
     let outcome = if answer.is_ok() { Outcome::Done } else { Outcome::Failed };
-    metrics::answered(parsed.command.as_str(), began.elapsed(), outcome);
-    let (pod, took_ms) = (pod_name(&parsed), began.elapsed().as_millis());
+    metrics::answered(parsed.command.as_str(), took, outcome);
+    account::tell(node, &parsed, &account, took, answer.as_ref().err());
     match answer {
-        Ok(stdout) => {
-            info!(verb, pod, container, took_ms, "done");
-            Reply { exit_code: 0, stdout }
-        }
-        Err(error) => {
-            warn!(
-                verb,
-                pod,
-                container,
-                took_ms,
-                error = error.msg,
-                details = error.details,
-                "failed to answer a request"
-            );
-            refusal(&error, Some(version))
-        }
+        Ok(stdout) => Reply { exit_code: 0, stdout },
+        Err(error) => refusal(&error, Some(version)),
     }
 }
 
@@ -76,13 +67,14 @@ fn answer(
     request: &cni::Request,
     carried: Request,
     caller_gone: &dyn Fn() -> bool,
+    account: &mut Account,
 ) -> Result<String, Error> {
     let silent = |()| String::new();
     match request.command {
-        Command::Add => add::add(node, request, carried, caller_gone)
+        Command::Add => add::add(node, request, carried, caller_gone, account)
             .and_then(|result| result.to_json(request.config.cni_version)),
-        Command::Del => del::del(node, request).map(silent),
-        Command::Check => check::check(node, request, carried).map(silent),
+        Command::Del => del::del(node, request, account).map(silent),
+        Command::Check => check::check(node, request, carried, account).map(silent),
         Command::Gc => gc::gc(node, request).map(silent),
         Command::Status => status::status(node).map(silent),
         // The plugin answers by itself; a runtime that came here gets the same.
@@ -97,12 +89,6 @@ fn for_verb(request: &cni::Request, error: Error) -> Error {
 
 fn refusal(error: &Error, version: Option<cni::Version>) -> Reply {
     Reply { exit_code: 1, stdout: error.to_json(version.map(cni::Version::as_str)) }
-}
-
-/// The pod, for people.
-fn pod_name(request: &cni::Request) -> String {
-    let part = |part: &Option<String>| part.clone().unwrap_or_else(|| "-".into());
-    format!("{}/{}", part(&request.args.namespace), part(&request.args.name))
 }
 
 fn owner(request: &cni::Request) -> pool::Owner {
