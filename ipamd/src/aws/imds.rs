@@ -1,10 +1,8 @@
 //! Who this node is and what is attached to it, as the instance metadata service shows it.
 
+use super::metadata_error::MetadataError;
 use anyhow::{Context, Result, ensure};
-use aws_config::{
-    imds::{self, client::error::ImdsError},
-    provider_config::ProviderConfig,
-};
+use aws_config::{imds, provider_config::ProviderConfig};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use ipnetwork::Ipv4Network;
 use net::Mac;
@@ -17,6 +15,9 @@ const ATTEMPTS: u32 = 5;
 
 /// The pause after the first failure; each further one is longer by as much.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// The most characters of an answer that an error shows.
+const QUOTED: usize = 200;
 
 /// The instance metadata service.
 #[derive(Clone, Debug)]
@@ -136,9 +137,12 @@ impl Imds {
         let mut attempt = 1;
         loop {
             let read = self.client.get(path.as_str()).await;
-            match read.with_context(|| format!("read {key} of the instance metadata")) {
+            match read.map_err(|error| MetadataError::new(&path, &error)) {
                 Ok(text) => return Ok(text.as_ref().trim().to_owned()),
-                Err(error) if attempt == ATTEMPTS || is_absent(&error) => return Err(error),
+                Err(error) if attempt == ATTEMPTS || error.is_absent() => {
+                    let context = format!("read {key} of the instance metadata");
+                    return Err(anyhow::Error::new(error).context(context));
+                }
                 Err(_) => tokio::time::sleep(PAUSE * attempt).await,
             }
             attempt += 1;
@@ -151,7 +155,9 @@ impl Imds {
         T::Err: std::error::Error + Send + Sync + 'static,
     {
         let text = self.text(key).await?;
-        text.parse().with_context(|| format!("understand {key} of the instance metadata, `{text}`"))
+        text.parse().with_context(|| {
+            format!("understand {key} of the instance metadata, `{}`", quoted(&text))
+        })
     }
 
     async fn lines<T>(&self, key: &str) -> Result<Vec<T>>
@@ -161,18 +167,20 @@ impl Imds {
     {
         let text = self.text(key).await?;
         let line = |line: &str| {
-            line.trim()
-                .parse()
-                .with_context(|| format!("understand {key} of the instance metadata, `{line}`"))
+            line.trim().parse().with_context(|| {
+                format!("understand {key} of the instance metadata, `{}`", quoted(line))
+            })
         };
         text.lines().map(line).collect()
     }
 }
 
+/// An answer in an error: a proxy may have put a page in its place.
+fn quoted(text: &str) -> String {
+    text.chars().take(QUOTED).flat_map(char::escape_debug).collect()
+}
+
 /// Whether the metadata service answered that it has no such thing.
 fn is_absent(error: &anyhow::Error) -> bool {
-    let Some(ImdsError::ErrorResponse(response)) = error.downcast_ref::<ImdsError>() else {
-        return false;
-    };
-    response.response().status().as_u16() == 404
+    error.downcast_ref::<MetadataError>().is_some_and(MetadataError::is_absent)
 }

@@ -3,6 +3,7 @@
 pub(crate) mod ec2;
 pub(crate) mod imds;
 pub(crate) mod limits;
+mod metadata_error;
 
 use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
