@@ -29,7 +29,7 @@ fn a_pod_whose_namespace_is_gone_gives_its_address_back_without_a_del() {
     let keys = json!({"prevResult": after.printed});
     let check = world.plugin_with("n1", "CHECK", &next, "1.1.0", &keys);
     assert!(late.success && check.success, "{late:?} {check:?}");
-    assert_eq!(world.log("n1").matches("a pod has ended without a DEL").count(), 1);
+    world.logged("n1", "a pod has ended without a DEL", 1);
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod health;
 mod interfaces;
 mod isolation;
 mod left_behind;
+mod logs;
 mod lost_record;
 mod metrics;
 mod migration;
