@@ -185,16 +185,6 @@ impl World {
         read(&self.node_folder(node).log().join("ipamd.log"))
     }
 
-    /// Waits until the daemons of a node have logged this so often; a daemon writes its lines a moment
-    /// after what they tell of.
-    #[track_caller]
-    pub fn logged(&self, node: &str, text: &str, times: usize) {
-        until("the daemon logs it", || {
-            let log = self.log(node);
-            if log.matches(text).count() == times { Ok(()) } else { Err(log) }
-        });
-    }
-
     /// Whether every target is met and nothing is under way, as things are now.
     pub fn is_satisfied(&self, node: &str) -> bool {
         let shown = self.metrics(node);
@@ -319,6 +309,16 @@ impl Drop for World {
             assert_eq!(logged, None);
         }
     }
+}
+
+/// Waits until the daemons of a node have logged this so often; a daemon writes its lines a moment
+/// after what they tell of.
+#[track_caller]
+pub fn logged(world: &World, node: &str, text: &str, times: usize) {
+    until("the daemon logs it", || {
+        let log = world.log(node);
+        if log.matches(text).count() == times { Ok(()) } else { Err(log) }
+    });
 }
 
 /// The first address of a CNI result.

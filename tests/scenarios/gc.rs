@@ -6,7 +6,7 @@ use tests::{
     Row,
     by_hand::{Container, Ended},
     command::until,
-    world::{World, ZONES, address},
+    world::{World, ZONES, address, logged},
 };
 
 /// One interface, no cooldown of addresses, and a short wait when there is none.
@@ -50,7 +50,7 @@ fn gc_without_a_list_removes_nothing_and_says_so() {
     let gc = gc(&world, &Value::Null);
 
     assert!(gc.success && gc.printed.is_null(), "{gc:?}");
-    world.logged("n1", "GC without a list of attachments", 1);
+    logged(&world, "n1", "GC without a list of attachments", 1);
     assert_kept(&world);
 }
 
@@ -81,7 +81,7 @@ fn gc_touches_no_pod_whose_namespace_is_there() {
     let gc = gc(&world, &json!({"cni.dev/valid-attachments": []}));
 
     assert!(gc.success, "{gc:?}");
-    world.logged("n1", "its namespace is still there", 1);
+    logged(&world, "n1", "its namespace is still there", 1);
     assert_kept(&world);
     let keys = json!({"prevResult": added.printed});
     let check = world.plugin_with("n1", "CHECK", &alive, "1.1.0", &keys);
@@ -127,7 +127,7 @@ fn gc_goes_on_after_what_fails_and_reports_it() {
     assert!(msg.starts_with("remove 1 stale attachments: aws-cni/by-hand-"), "{msg}");
     assert!(msg.contains("No space left on device"), "{msg}");
     assert!(done.success && done.printed.is_null(), "{done:?}");
-    world.logged("n1", "GC: the container is gone", 3);
+    logged(&world, "n1", "GC: the container is gone", 3);
     // Half a line in the record would keep the daemon from its next start.
     world.daemon_kill("n1");
     world.daemon_start("n1", &[&run_dir]);

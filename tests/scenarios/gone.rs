@@ -4,7 +4,7 @@ use serde_json::json;
 use tests::{
     by_hand::Container,
     command::until,
-    world::{World, ZONES, address},
+    world::{World, ZONES, address, logged},
 };
 
 /// One address for pods, and soon a look after a pod that is without its link.
@@ -29,7 +29,7 @@ fn a_pod_whose_namespace_is_gone_gives_its_address_back_without_a_del() {
     let keys = json!({"prevResult": after.printed});
     let check = world.plugin_with("n1", "CHECK", &next, "1.1.0", &keys);
     assert!(late.success && check.success, "{late:?} {check:?}");
-    world.logged("n1", "a pod has ended without a DEL", 1);
+    logged(&world, "n1", "a pod has ended without a DEL", 1);
 }
 
 #[test]

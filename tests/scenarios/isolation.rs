@@ -13,7 +13,7 @@ use tests::{
     by_hand::{Container, Ended, ended},
     command::until,
     http,
-    world::{World, ZONES},
+    world::{World, ZONES, logged},
 };
 
 /// Where the node listens.
@@ -203,7 +203,7 @@ fn the_daemon_refuses_everybody_but_root_also_when_its_socket_is_open_to_all() {
 
     assert!(added.success, "{added:?}");
     assert!(!del.success, "{del:?}");
-    world.logged("n1", "refuse a client that is not root uid=65534", 1);
+    logged(&world, "n1", "refuse a client that is not root uid=65534", 1);
     assert_eq!(again.printed, added.printed, "its address was released");
 }
 

@@ -12,7 +12,7 @@ use tests::{
     by_hand::Container,
     command::{outcome, run, until},
     repository,
-    world::{World, address},
+    world::{World, address, logged},
 };
 
 /// A node with one address for pods.
@@ -270,7 +270,7 @@ fn lines_are_json_for_those_who_ask_for_it() {
     let env = [TIGHT, &[&file, "ENI_CNI_LOG_FORMAT=json"]].concat();
     let env: Vec<&str> = env.iter().flat_map(|pair| ["--env", pair]).collect();
     log.world.sim(&[&["daemon", "start", "n1"], &env[..]].concat());
-    log.world.logged("n1", "\"message\":\"serving\"", 1);
+    logged(&log.world, "n1", "\"message\":\"serving\"", 1);
     let pod = Container::new(&log.world);
     assert!(log.world.plugin("n1", "ADD", &pod, "1.0.0").success);
     log.world.daemon_stop("n1");

@@ -7,7 +7,10 @@ use crate::{node::Node, tell::log::REQUESTS};
 use cni::{Command, Error};
 use pool::EniId;
 use record::{Attachment, stamp::rfc3339};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 use tracing::{debug, info, warn};
 
 /// What is known of a request when it ends, however it ends.
@@ -19,8 +22,28 @@ pub(super) struct Account {
     pub waited: Duration,
 }
 
-/// Tells what a request came to.
-pub(super) fn tell(
+/// A request that has its answer, to be told once that is on its way: nobody waits for a line of the log.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    /// What it was, or the variables of one that nobody understands.
+    pub(super) request: Result<cni::Request, BTreeMap<String, String>>,
+    pub(super) account: Account,
+    pub(super) took: Duration,
+    pub(super) failed: Option<Error>,
+}
+
+impl Answered {
+    /// Tells it.
+    pub(crate) fn tell(&self, node: &Node) {
+        let failed = self.failed.as_ref();
+        match &self.request {
+            Ok(request) => tell(node, request, &self.account, self.took, failed),
+            Err(env) => tell_not_understood(env, failed),
+        }
+    }
+}
+
+fn tell(
     node: &Node,
     request: &cni::Request,
     account: &Account,
@@ -77,16 +100,15 @@ pub(super) fn tell(
     }
 }
 
-/// Tells of a request that nobody understands.
-pub(super) fn tell_not_understood(carried: &rpc::Request, error: &Error) {
-    let of = |name: &str| carried.env.get(name);
+fn tell_not_understood(env: &BTreeMap<String, String>, error: Option<&Error>) {
+    let of = |name: &str| env.get(name);
     warn!(
         target: REQUESTS,
         verb = of("CNI_COMMAND"),
         container = of("CNI_CONTAINERID"),
         netns = of("CNI_NETNS"),
-        error = error.msg,
-        details = error.details,
+        error = error.map(|it| &it.msg),
+        details = error.map(|it| &it.details),
         "failed to understand a request"
     );
 }

@@ -23,7 +23,7 @@ use crate::{
         report,
     },
 };
-use account::Account;
+use account::{Account, Answered};
 use cni::{Code, Command, Error};
 use rpc::{Reply, Request};
 use std::time::{Duration, Instant};
@@ -32,34 +32,47 @@ use std::time::{Duration, Instant};
 /// side, but a killed one may still be at work here.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
-/// Answers one request. `caller_gone` tells whether the caller has hung up.
-pub(crate) fn handle(node: &Node, request: Request, caller_gone: &dyn Fn() -> bool) -> Reply {
-    let began = Instant::now();
-    if request.env.get("CNI_COMMAND").is_some_and(|command| command == rpc::HEALTH) {
-        return match status::health(node) {
-            Ok(()) => Reply { exit_code: 0, stdout: String::new() },
-            Err(error) => refusal(&error, None),
-        };
+/// Whether a request is that of `ipamd health`, which is no runtime's.
+pub(crate) fn asks_for_health(request: &Request) -> bool {
+    request.env.get("CNI_COMMAND").is_some_and(|command| command == rpc::HEALTH)
+}
+
+/// Answers `ipamd health`.
+pub(crate) fn health(node: &Node) -> Reply {
+    match status::health(node) {
+        Ok(()) => Reply { exit_code: 0, stdout: String::new() },
+        Err(error) => refusal(&error, None),
     }
+}
+
+/// Answers one request, and returns what there is to tell of it. `caller_gone` tells whether the caller
+/// has hung up.
+pub(crate) fn handle(
+    node: &Node,
+    request: Request,
+    caller_gone: &dyn Fn() -> bool,
+) -> (Reply, Answered) {
+    let began = Instant::now();
+    let mut account = Account::default();
     let parsed = match cni::Request::parse(&request.env, &request.stdin) {
         Ok(parsed) => parsed,
         Err(error) => {
-            account::tell_not_understood(&request, &error);
-            return refusal(&error, None);
+            let reply = refusal(&error, None);
+            let (request, took) = (Err(request.env), began.elapsed());
+            return (reply, Answered { request, account, took, failed: Some(error) });
         }
     };
     let version = parsed.config.cni_version;
-    let mut account = Account::default();
     let answer = answer(node, &parsed, request, caller_gone, &mut account)
         .map_err(|error| for_verb(&parsed, error));
     let took = began.elapsed();
     let outcome = if answer.is_ok() { Outcome::Done } else { Outcome::Failed };
     metrics::answered(parsed.command.as_str(), took, outcome);
-    account::tell(node, &parsed, &account, took, answer.as_ref().err());
-    match answer {
-        Ok(stdout) => Reply { exit_code: 0, stdout },
-        Err(error) => refusal(&error, Some(version)),
-    }
+    let (reply, failed) = match answer {
+        Ok(stdout) => (Reply { exit_code: 0, stdout }, None),
+        Err(error) => (refusal(&error, Some(version)), Some(error)),
+    };
+    (reply, Answered { request: Ok(parsed), account, took, failed })
 }
 
 fn answer(

@@ -14,7 +14,8 @@ pub(crate) fn restore(node: &Node) -> Result<()> {
         vec![]
     });
     for (path, request) in waiting {
-        let reply = handle(node, request, &|| false);
+        let (reply, answered) = handle(node, request, &|| false);
+        answered.tell(node);
         if reply.exit_code != 0 {
             warn!(path = %path.display(), answer = reply.stdout, "failed to carry out a DEL from the spool");
         } else if let Err(error) = std::fs::remove_file(&path) {

@@ -144,13 +144,20 @@ fn answer(node: &Node, connection: Connection) {
         }
         Err(error) => return warn!(error = %error, "failed to ask who the client is"),
     }
-    let reply = match connection.receive(RECEIVE) {
-        Ok(request) => pods::handle(node, request, &|| connection.caller_left()),
+    let (reply, answered) = match connection.receive(RECEIVE) {
+        Ok(request) if pods::asks_for_health(&request) => (pods::health(node), None),
+        Ok(request) => {
+            let (reply, answered) = pods::handle(node, request, &|| connection.caller_left());
+            (reply, Some(answered))
+        }
         Err(error) => return warn!(error = %error, "failed to receive a request"),
     };
     if let Err(error) = connection.reply(&reply) {
         // Killed in the middle: the DEL that the runtime sends next cleans up.
         warn!(error = %error, "failed to send an answer");
+    }
+    if let Some(answered) = answered {
+        answered.tell(node);
     }
 }
 

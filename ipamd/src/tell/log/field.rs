@@ -41,7 +41,7 @@ struct Bounded<'a> {
 
 impl Write for Bounded<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.len() <= self.left && !text.contains(char::is_control) {
+        if text.len() <= self.left && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             self.left -= text.len();
             return self.out.write_str(text);
         }
