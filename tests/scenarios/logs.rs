@@ -126,7 +126,6 @@ fn a_log_has_a_largest_size_and_so_many_files() {
 fn a_log_that_is_renamed_or_removed_while_it_is_written_to_goes_on_under_its_name() {
     let log = Log::new();
     log.start(&[]);
-    let path = log.folder.join("ipamd.log");
     let folder = log.folder.display();
     for what in [
         format!("mv {folder}/ipamd.log {folder}/ipamd.log.1"),
@@ -136,7 +135,6 @@ fn a_log_that_is_renamed_or_removed_while_it_is_written_to_goes_on_under_its_nam
     ] {
         let _row = Row(&what);
         shell(&what).unwrap();
-        assert!(!path.exists());
 
         let pod = Container::new(&log.world);
         assert!(log.world.plugin("n1", "ADD", &pod, "1.0.0").success);
