@@ -1,11 +1,13 @@
 //! A simulated VPC of one test: `vpc-sim` and its commands, ended in any case.
 
 use crate::command::{outcome, run, until};
+use nix::libc;
 use serde_json::Value;
 use std::{
     fs,
     io::{BufRead, BufReader},
     net::Ipv4Addr,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{
@@ -175,9 +177,15 @@ impl World {
         self.sim(&["daemon", "stop", node]);
     }
 
-    /// Kills a daemon.
+    /// Kills a daemon. A program that it was about to start may have its socket for a moment longer.
     pub fn daemon_kill(&self, node: &str) {
         self.sim(&["daemon", "kill", node]);
+        let socket = self.node_folder(node).run().join(rpc::SOCKET_NAME);
+        until("nobody listens", || match UnixStream::connect(&socket) {
+            // It listens for packets, not for streams.
+            Err(error) if error.raw_os_error() == Some(libc::EPROTOTYPE) => Err(error.to_string()),
+            _ => Ok(()),
+        });
     }
 
     /// What the daemons of a node have logged.

@@ -19,7 +19,11 @@ fn an_add_without_a_daemon_fails_at_once_and_says_what_to_look_at() {
     let container = Container::new(&world);
     for how in ["stop", "kill"] {
         let _row = Row(how);
-        world.sim(&["daemon", how, "n1"]);
+        if how == "stop" {
+            world.daemon_stop("n1");
+        } else {
+            world.daemon_kill("n1");
+        }
 
         let add = world.plugin("n1", "ADD", &container, "1.0.0");
 

@@ -106,6 +106,12 @@ pub(crate) enum Metrics {
     Off,
 }
 
+impl Metrics {
+    fn unless(disabled: bool) -> Self {
+        if disabled { Self::Off } else { Self::Served }
+    }
+}
+
 /// A setting with a value that it cannot have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BadSetting {
@@ -196,11 +202,7 @@ impl Settings {
             // kubelet repeats a failed DEL at once, and again after 52 s
             // (`docs/references.md#runtime-failed-del`).
             gone_after: read.seconds("ENI_CNI_GONE_AFTER", 60),
-            metrics: if read.flag("DISABLE_METRICS", false) {
-                Metrics::Off
-            } else {
-                Metrics::Served
-            },
+            metrics: Metrics::unless(read.flag("DISABLE_METRICS", false)),
             shadow_interval: read.seconds("ENI_CNI_SHADOW_INTERVAL", 300),
             shadow_port: read.number("ENI_CNI_SHADOW_PORT", 0, u16::MAX).filter(|port| *port > 0),
         };
