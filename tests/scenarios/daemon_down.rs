@@ -103,7 +103,7 @@ fn an_address_that_is_in_use_is_not_given_to_another_pod() {
 
     assert!(!refused.success, "{refused:?}");
     assert_eq!(refused.printed["code"], json!(11));
-    let want = "no free address (1 in use, 0 cooling): the one interface that MAX_ENI allows is \
-                full; the instance type allows 2";
+    let want = "no free address (1 in use, 0 cooling): MAX_ENI=1 allows no further interface: \
+                1 attached, 1 full; the instance type allows 2";
     assert_eq!(refused.printed["msg"], want);
 }

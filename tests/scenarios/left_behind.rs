@@ -122,11 +122,7 @@ fn a_del_ends_an_add_whose_plugin_was_killed() {
     waiting.stdin.take().unwrap().write_all(conf.as_bytes()).unwrap();
     until("the daemon knows that a pod waits", || {
         let log = world.log("n1");
-        if log.contains("the one interface that MAX_ENI allows is full") {
-            Ok(())
-        } else {
-            Err(log)
-        }
+        if log.contains("MAX_ENI=1 allows no further interface") { Ok(()) } else { Err(log) }
     });
     waiting.kill().unwrap();
     waiting.wait().unwrap();

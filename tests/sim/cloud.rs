@@ -226,7 +226,7 @@ impl Cloud {
             Cause::Denied => self.meet("deny"),
             Cause::NoAddresses => self.meet("no addresses"),
             Cause::NoPrefixes => self.meet("no prefixes"),
-            Cause::Limit | Cause::Wrong => {}
+            Cause::PrefixesUnsupported | Cause::Limit | Cause::Wrong => {}
         }
         refused
     }

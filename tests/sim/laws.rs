@@ -175,9 +175,12 @@ impl OfNode {
             Cause::NoAddresses | Cause::NoPrefixes => {
                 self.subnet(action).map(|subnet| (subnet, cause))
             }
-            Cause::Throttled | Cause::Limit | Cause::Denied | Cause::Unavailable | Cause::Wrong => {
-                None
-            }
+            Cause::Throttled
+            | Cause::PrefixesUnsupported
+            | Cause::Limit
+            | Cause::Denied
+            | Cause::Unavailable
+            | Cause::Wrong => None,
         };
         self.refused.insert((kind_of(action), scope), now);
     }
@@ -209,8 +212,7 @@ fn carries(source: &Source, eni: &Eni) -> bool {
     let is_for_us = match eni.ownership {
         Ownership::Ours => true,
         Ownership::Foreign => groups_fit || matches!(source, Source::Node(_)),
-        Ownership::Unknown => groups_fit && !eni.blocks.is_empty(),
-        Ownership::Unmanaged => false,
+        Ownership::Unknown | Ownership::Unmanaged | Ownership::NotForPods => false,
     };
     in_place && is_for_us && eni.readiness == Readiness::Ready
 }

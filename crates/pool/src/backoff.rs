@@ -13,6 +13,8 @@ pub enum Cause {
     NoAddresses,
     /// The subnet has no free prefix left: addresses there may be.
     NoPrefixes,
+    /// This instance cannot have prefixes at all: its type is not one of Nitro's.
+    PrefixesUnsupported,
     /// A limit of the account or the instance.
     Limit,
     /// This node's role may not do that.
@@ -30,6 +32,7 @@ impl Cause {
             Self::Throttled => "throttled",
             Self::NoAddresses => "no_addresses",
             Self::NoPrefixes => "no_prefixes",
+            Self::PrefixesUnsupported => "prefixes_unsupported",
             Self::Limit => "limit",
             Self::Denied => "denied",
             Self::Unavailable => "unavailable",
@@ -66,7 +69,7 @@ fn pauses(cause: Cause) -> (Duration, Duration) {
         // A fragmented subnet stays so for long (`docs/references.md#ec2-prefixes`).
         Cause::NoPrefixes => (MINUTE.saturating_mul(2), MINUTE.saturating_mul(30)),
         // Somebody has to repair these; a change that we see ends the pause at once.
-        Cause::Wrong => (SECOND, MINUTE.saturating_mul(5)),
+        Cause::Wrong | Cause::PrefixesUnsupported => (SECOND, MINUTE.saturating_mul(5)),
         Cause::Limit | Cause::Denied => (MINUTE, MINUTE.saturating_mul(30)),
     }
 }
@@ -204,6 +207,7 @@ impl Backoff {
             Cause::Throttled | Cause::Unavailable => self.jitter.scaled(grown, before),
             Cause::NoAddresses
             | Cause::NoPrefixes
+            | Cause::PrefixesUnsupported
             | Cause::Limit
             | Cause::Denied
             | Cause::Wrong => grown,

@@ -1,6 +1,6 @@
 //! What the pool has, in numbers: for metrics and for people.
 
-use crate::{Action, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Time, stock};
+use crate::{Action, Eni, EniId, Mode, Ownership, PREFIX_SIZE, Pool, Time, stock};
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 /// What there is.
@@ -48,7 +48,9 @@ impl Pool {
 }
 
 fn counts(pool: &Pool, now: Time) -> Counts {
-    let unmanaged = pool.enis.values().filter(|eni| eni.ownership == Ownership::Unmanaged).count();
+    let only_a_slot =
+        |eni: &&Eni| matches!(eni.ownership, Ownership::Unmanaged | Ownership::NotForPods);
+    let unmanaged = pool.enis.values().filter(only_a_slot).count();
     let enis_max = pool.limits.allowed_enis().saturating_sub(unmanaged);
     let block_size = if pool.targets.mode == Mode::Prefixes { PREFIX_SIZE } else { 1 };
     let stock = stock::stock(pool, now);

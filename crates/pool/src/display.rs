@@ -213,6 +213,7 @@ impl Display for At<'_> {
             Kept::NotOurs(Ownership::Unmanaged) => {
                 f.write_str("its tags say that it is not to be managed")
             }
+            Kept::NotOurs(Ownership::NotForPods) => f.write_str("it carries no pods"),
             Kept::NotOurs(_) => f.write_str("somebody else attached it"),
             Kept::OriginUnknown => f.write_str("it is not known who attached it"),
             Kept::NoSource => f.write_str("it is not known where addresses come from"),

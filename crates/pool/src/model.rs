@@ -108,10 +108,22 @@ pub enum Ownership {
     /// Its tags say that it is not to be touched (`node.k8s.amazonaws.com/no_manage`): it only takes
     /// up a slot.
     Unmanaged,
-    /// It was attached before this daemon was there, and nobody has looked at its tags. It is used
-    /// without asking EC2 where it was plainly made for pods: in the right subnet, with the right
-    /// groups, and with addresses of its own, as a launch template makes it.
+    /// Whoever attached it, pods cannot use it: it has no IPv4 address, or is of one of EC2's types
+    /// for something else (EFA, trunks, branches). It only takes up a slot.
+    NotForPods,
+    /// It was attached before this daemon was there, and nobody has looked at its tags: nothing is
+    /// done with it before EC2 was asked.
     Unknown,
+}
+
+impl Ownership {
+    /// Whether somebody else attached it, as far as anybody has looked.
+    pub(crate) fn is_of_others(self) -> bool {
+        match self {
+            Self::Foreign | Self::Unmanaged | Self::NotForPods => true,
+            Self::Ours | Self::Unknown => false,
+        }
+    }
 }
 
 /// How long an interface lives.

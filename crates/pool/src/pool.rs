@@ -1,8 +1,8 @@
 //! The state of one node's pool, and what may happen to it.
 
 use crate::{
-    Action, Allocation, Block, Eni, EniId, Jitter, Limits, Observation, Owner, Refusal, Source,
-    Targets, Time,
+    Action, Allocation, Amount, Block, Cause, Eni, EniId, Jitter, Limits, Mode, Observation, Owner,
+    Refusal, Source, Targets, Time,
     action::Target,
     backoff::Backoff,
     ledger::{AddressTaken, Ledger},
@@ -86,6 +86,12 @@ impl Pool {
     /// What the instance type, the operator and kubelet allow.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Whether blocks are addresses or prefixes: prefixes are given up where this instance cannot
+    /// have them.
+    pub fn mode(&self) -> Mode {
+        self.targets.mode
     }
 
     /// How this node's calls are jitter among those of its cluster.
@@ -178,9 +184,16 @@ impl Pool {
         self.backoff.succeeded(action.kind(), grown);
     }
 
-    /// Notes that an action was refused: pauses that grow from one refusal to the next.
+    /// Notes that an action was refused: pauses that grow from one refusal to the next, or an end of
+    /// prefixes where this instance cannot have them.
     pub fn refused(&mut self, action: &Action, refusal: Refusal, now: Time) {
         self.underway.remove(&action.target());
+        let prefixes = matches!(action.amount(), Some(Amount::Prefixes(_)));
+        if refusal.cause == Cause::PrefixesUnsupported && prefixes {
+            // It will be the same in every subnet and at any time: single addresses from now on.
+            self.targets.mode = Mode::Addresses;
+            return;
+        }
         let subnet = self.subnet_of(action);
         let growth = subnet.as_deref().zip(action.amount());
         self.backoff.refused(action.kind(), growth, refusal, now);

@@ -10,6 +10,8 @@ pub enum NotServing {
     Primary,
     /// Its tags say that it is not to be touched.
     Unmanaged,
+    /// It has no IPv4 address, or is of a type for something else.
+    NotForPods,
     /// Its subnet is none of those that new pods' addresses come from.
     OtherSubnet,
     /// Somebody else attached it, and its security groups are not the ENIConfig's.
@@ -27,6 +29,7 @@ impl fmt::Display for NotServing {
         f.write_str(match self {
             Self::Primary => "the primary one, which serves no pods with custom networking",
             Self::Unmanaged => "tagged as not to be managed",
+            Self::NotForPods => "without IPv4 or of a type that carries no pods",
             Self::OtherSubnet => "in a subnet that new pods do not use",
             Self::OtherGroups => "attached by somebody else, with other security groups",
             Self::OriginUnknown => "of unknown origin",
@@ -47,18 +50,15 @@ impl Source {
         let groups_fit = || self.supply().is_some_and(|supply| supply.groups == eni.groups);
         match eni.ownership {
             Ownership::Unmanaged => Some(NotServing::Unmanaged),
+            Ownership::NotForPods => Some(NotServing::NotForPods),
             // Other groups of ours are being changed; those of others we leave alone.
             Ownership::Ours => self.out_of_place(eni),
             Ownership::Foreign => self.out_of_place(eni).or_else(|| {
                 let used = matches!(self, Self::Node(_)) || groups_fit();
                 (!used).then_some(NotServing::OtherGroups)
             }),
-            Ownership::Unknown => self.out_of_place(eni).or_else(|| {
-                let subnet_fits =
-                    self.supply().is_some_and(|supply| supply.subnets.contains(&eni.subnet));
-                let made_for_pods = subnet_fits && groups_fit() && !eni.blocks.is_empty();
-                (!made_for_pods).then_some(NotServing::OriginUnknown)
-            }),
+            // Its user may have said in tags that it is not for us, whatever else it looks like.
+            Ownership::Unknown => self.out_of_place(eni).or(Some(NotServing::OriginUnknown)),
         }
     }
 
@@ -106,6 +106,8 @@ pub struct Slots {
     pub limits: Limits,
     /// Those among the attached that serve no new pods, and why.
     pub not_serving: Vec<NotServing>,
+    /// Those among the attached that somebody else attached.
+    pub of_others: usize,
 }
 
 impl Slots {
@@ -113,37 +115,34 @@ impl Slots {
         let mut not_serving: Vec<NotServing> =
             pool.enis.iter().filter_map(|(id, eni)| pool.not_serving(id, eni)).collect();
         not_serving.sort_unstable();
-        Self { attached: pool.enis.len(), limits: pool.limits, not_serving }
+        let of_others = pool.enis.values().filter(|eni| eni.ownership.is_of_others()).count();
+        Self { attached: pool.enis.len(), limits: pool.limits, not_serving, of_others }
     }
 }
 
 impl fmt::Display for Slots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { attached, limits, not_serving } = self;
+        let Self { attached, limits, not_serving, of_others } = self;
         let (allowed, capped) = (limits.allowed_enis(), limits.allowed_enis() < limits.enis);
-        let (all, are) = match attached {
-            1 => ("the one interface".to_owned(), "is"),
-            _ => (format!("all {attached} interfaces"), "are"),
-        };
-        if *attached > allowed {
-            let who = if capped { "MAX_ENI" } else { "the instance type" };
-            write!(f, "{attached} interfaces are attached, and {who} allows {allowed}")?;
-        } else if capped {
-            write!(f, "{all} that MAX_ENI allows {are} ")?;
+        if !capped && *attached == allowed && not_serving.is_empty() && *of_others == 0 {
+            return match attached {
+                1 => f.write_str("the one interface of this instance type is full"),
+                _ => write!(f, "all {attached} interfaces of this instance type are full"),
+            };
+        }
+        if capped {
+            write!(f, "MAX_ENI={allowed} allows no further interface: ")?;
         } else {
-            write!(f, "{all} of this instance type {are} ")?;
+            write!(f, "this instance type allows {allowed} interfaces: ")?;
         }
-        match (&not_serving[..], *attached > allowed) {
-            ([], true) => f.write_str(", all full")?,
-            ([], false) => f.write_str("full")?,
-            (_, true) => f.write_str(": ")?,
-            (_, false) => f.write_str("attached: ")?,
-        }
-        if !not_serving.is_empty() {
-            write!(f, "{} full", attached.saturating_sub(not_serving.len()))?;
-        }
+        write!(f, "{attached} attached, {} full", attached.saturating_sub(not_serving.len()))?;
         for alike in not_serving.chunk_by(|a, b| a == b) {
             write!(f, ", {} {}", alike.len(), alike[0])?;
+        }
+        match of_others {
+            0 => {}
+            1 => f.write_str("; 1 interface of others takes a slot")?,
+            _ => write!(f, "; {of_others} interfaces of others take slots")?,
         }
         if capped {
             write!(f, "; the instance type allows {}", limits.enis)?;
@@ -155,45 +154,76 @@ impl fmt::Display for Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use NotServing::{OriginUnknown, OtherSubnet, Primary, Unmanaged};
+    use NotServing::{NotForPods, OriginUnknown, OtherSubnet, Primary, Unmanaged};
 
     #[test]
     fn a_full_node_is_told_what_takes_up_its_places() {
-        check(3, None, &[], "all 3 interfaces of this instance type are full");
-        check(
-            1,
-            Some(1),
-            &[],
-            "the one interface that MAX_ENI allows is full; the instance type allows 3",
-        );
+        check(3, None, &[], 0, "all 3 interfaces of this instance type are full");
         check(
             2,
             Some(2),
             &[Primary],
-            "all 2 interfaces that MAX_ENI allows are attached: 1 full, 1 the primary one, which \
+            0,
+            "MAX_ENI=2 allows no further interface: 2 attached, 1 full, 1 the primary one, which \
              serves no pods with custom networking; the instance type allows 3",
-        );
-        check(
-            3,
-            Some(8),
-            &[Unmanaged, Unmanaged, OriginUnknown],
-            "all 3 interfaces of this instance type are attached: 0 full, 2 tagged as not to be \
-             managed, 1 of unknown origin",
         );
         check(
             3,
             Some(2),
             &[OtherSubnet],
-            "3 interfaces are attached, and MAX_ENI allows 2: 2 full, 1 in a subnet that new pods \
-             do not use; the instance type allows 3",
+            0,
+            "MAX_ENI=2 allows no further interface: 3 attached, 2 full, 1 in a subnet that new \
+             pods do not use; the instance type allows 3",
         );
-        check(4, None, &[], "4 interfaces are attached, and the instance type allows 3, all full");
+        check(4, None, &[], 0, "this instance type allows 3 interfaces: 4 attached, 4 full");
+    }
+
+    #[test]
+    fn a_node_with_interfaces_of_others_or_max_eni_is_not_told_that_its_type_is_full() {
+        check(
+            1,
+            Some(1),
+            &[],
+            0,
+            "MAX_ENI=1 allows no further interface: 1 attached, 1 full; the instance type allows 3",
+        );
+        check(
+            2,
+            Some(1),
+            &[],
+            1,
+            "MAX_ENI=1 allows no further interface: 2 attached, 2 full; 1 interface of others \
+             takes a slot; the instance type allows 3",
+        );
+        check(
+            3,
+            Some(8),
+            &[Unmanaged, NotForPods, OriginUnknown],
+            2,
+            "this instance type allows 3 interfaces: 3 attached, 0 full, 1 tagged as not to be \
+             managed, 1 without IPv4 or of a type that carries no pods, 1 of unknown origin; \
+             2 interfaces of others take slots",
+        );
+        check(
+            3,
+            None,
+            &[],
+            1,
+            "this instance type allows 3 interfaces: 3 attached, 3 full; 1 interface of others \
+             takes a slot",
+        );
     }
 
     #[track_caller]
-    fn check(attached: usize, max_enis: Option<usize>, not_serving: &[NotServing], want: &str) {
+    fn check(
+        attached: usize,
+        max_enis: Option<usize>,
+        not_serving: &[NotServing],
+        of_others: usize,
+        want: &str,
+    ) {
         let limits = Limits { enis: 3, max_enis, blocks_per_eni: 9, max_pods: None };
-        let slots = Slots { attached, limits, not_serving: not_serving.into() };
+        let slots = Slots { attached, limits, not_serving: not_serving.into(), of_others };
 
         assert_eq!(slots.to_string(), want);
     }

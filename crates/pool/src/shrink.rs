@@ -175,7 +175,9 @@ pub(crate) fn releasable(pool: &Pool, id: &EniId, eni: &Eni, now: Time) -> Resul
 
 fn not_ours(eni: &Eni) -> Result<(), Kept> {
     match eni.ownership {
-        Ownership::Foreign | Ownership::Unmanaged => Err(Kept::NotOurs(eni.ownership)),
+        Ownership::Foreign | Ownership::Unmanaged | Ownership::NotForPods => {
+            Err(Kept::NotOurs(eni.ownership))
+        }
         Ownership::Ours | Ownership::Unknown => Ok(()),
     }
 }

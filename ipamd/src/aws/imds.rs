@@ -7,7 +7,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use ipnetwork::Ipv4Network;
 use net::Mac;
 use record::Identity;
-use std::{net::Ipv4Addr, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, str::FromStr, time::Duration};
 use tracing::info;
 
 /// Times that a key is asked for before that counts as a failure.
@@ -36,6 +36,13 @@ pub(crate) struct Shown {
     pub card: u32,
     /// Its device index on that card.
     pub device_index: u32,
+    /// What it has of IPv4; `None` for `efa-only` and in IPv6-only subnets.
+    pub ipv4: Option<ShownIpv4>,
+}
+
+/// The IPv4 side of an interface.
+#[derive(Clone, Debug)]
+pub(crate) struct ShownIpv4 {
     /// `subnet-…`.
     pub subnet: String,
     /// The subnet's block.
@@ -46,6 +53,15 @@ pub(crate) struct Shown {
     pub addresses: Vec<Ipv4Addr>,
     /// Its prefixes.
     pub prefixes: Vec<Ipv4Network>,
+}
+
+/// Every interface that the metadata service shows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listing {
+    /// Those that can be read.
+    pub shown: Vec<Shown>,
+    /// The others, by what stands for them in the list, and why.
+    pub unreadable: BTreeMap<String, String>,
 }
 
 impl Imds {
@@ -72,35 +88,47 @@ impl Imds {
         self.lines(&format!("network/interfaces/macs/{mac}/vpc-ipv4-cidr-blocks")).await
     }
 
-    /// Every interface that is shown.
-    async fn interfaces(&self) -> Result<Vec<Shown>> {
-        let mut shown = vec![];
+    /// Every interface that is shown, element by element: one that cannot be read hides no other.
+    async fn interfaces(&self) -> Result<Listing> {
+        let mut listing = Listing::default();
         for entry in self.text("network/interfaces/macs/").await?.lines() {
-            let mac = entry.trim_end_matches('/').parse()?;
-            match self.interface(mac).await {
-                Ok(interface) => shown.push(interface),
-                // Removed interfaces stay listed for minutes without what was below them, and some
-                // kinds (efa-only) have no addresses: neither carries pods.
+            let entry = entry.trim_end_matches('/');
+            let read = match entry.parse() {
+                Ok(mac) => self.interface(mac).await,
+                Err(not_a_mac) => Err(not_a_mac.into()),
+            };
+            match read {
+                Ok(interface) => listing.shown.push(interface),
+                // Removed interfaces stay listed for minutes without what was below them.
                 Err(error) if is_absent(&error) => {
-                    info!(%mac, error = format!("{error:#}"), "skip an interface of the instance metadata");
+                    info!(
+                        entry,
+                        error = format!("{error:#}"),
+                        "skip an interface of the instance metadata"
+                    );
                 }
-                Err(error) => return Err(error),
+                Err(error) => drop(listing.unreadable.insert(entry.into(), format!("{error:#}"))),
             }
         }
-        Ok(shown)
+        Ok(listing)
     }
 
     /// Every interface that is shown, the primary one among them: a list without it counts as an
     /// error.
-    pub(crate) async fn interfaces_of(&self, identity: &Identity) -> Result<Vec<Shown>> {
-        let shown = self.interfaces().await?;
-        let primary = shown.iter().any(|eni| eni.mac == identity.mac && !eni.addresses.is_empty());
+    pub(crate) async fn interfaces_of(&self, identity: &Identity) -> Result<Listing> {
+        let listing = self.interfaces().await?;
+        let is_primary = |eni: &Shown| eni.mac == identity.mac;
+        let has_address =
+            |eni: &Shown| eni.ipv4.as_ref().is_some_and(|it| !it.addresses.is_empty());
+        let primary = listing.shown.iter().any(|eni| is_primary(eni) && has_address(eni));
+        let why = listing.unreadable.get(&identity.mac.to_string());
         ensure!(
             primary,
-            "the instance metadata does not list the primary interface {}",
-            identity.mac
+            "the instance metadata does not list the primary interface {}{}",
+            identity.mac,
+            why.map_or_else(String::new, |why| format!(": {why}"))
         );
-        Ok(shown)
+        Ok(listing)
     }
 
     /// The block of an interface's subnet; an error while the interface is not shown yet.
@@ -119,10 +147,20 @@ impl Imds {
                 card => card?,
             },
             device_index: self.value(&of("device-number")).await?,
+            ipv4: match self.lines(&of("local-ipv4s")).await {
+                Err(error) if is_absent(&error) => None,
+                addresses => Some(self.ipv4(mac, addresses?).await?),
+            },
+        })
+    }
+
+    async fn ipv4(&self, mac: Mac, addresses: Vec<Ipv4Addr>) -> Result<ShownIpv4> {
+        let of = |key: &str| format!("network/interfaces/macs/{mac}/{key}");
+        Ok(ShownIpv4 {
             subnet: self.text(&of("subnet-id")).await?,
             subnet_cidr: self.subnet_cidr(mac).await?,
             groups: self.lines(&of("security-group-ids")).await?,
-            addresses: self.lines(&of("local-ipv4s")).await?,
+            addresses,
             prefixes: match self.lines(&of("ipv4-prefix")).await {
                 Err(error) if is_absent(&error) => vec![],
                 prefixes => prefixes?,

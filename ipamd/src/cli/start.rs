@@ -60,7 +60,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     http::metrics::start(&node);
     follow::start(&node)?;
     tokio::spawn(vpc_cidrs::follow(node.clone(), executor.imds.clone()));
-    tokio::spawn(plan_and_execute(executor, recorded));
+    tokio::spawn(plan_and_execute(executor));
     Ok(node)
 }
 
@@ -98,11 +98,11 @@ pub(super) async fn prepare(settings: Settings) -> Result<Prepared> {
     if recorded.is_none() || !known {
         begin_record(&mut journal, &imds, &identity).await;
     }
-    let limits = {
+    let capacity = {
         let of = || limits::of(&identity.instance_type, settings.max_enis, &ec2);
         patiently("ask EC2 for the limits of this instance type", of).await
     };
-    info!(?limits, "what the instance type allows");
+    info!(limits = ?capacity.limits, "what the instance type allows");
 
     let interfaces = journal.snapshot().interfaces.values();
     let primary = interfaces.clone().find(|eni| eni.is_primary()).cloned();
@@ -114,7 +114,9 @@ pub(super) async fn prepare(settings: Settings) -> Result<Prepared> {
     kernel.apply(&host.ops()).context("set up the node's rules")?;
     // Whoever was here before is known before anything is given away, given back or removed.
     let adopted = evidence::adopt(&settings, &mut journal, &mut kernel, now())?;
-    let mut pool = Pool::new(settings.targets, limits, source(&settings, &journal, &primary));
+    let targets = capacity.fit(settings.targets, &identity.instance_type);
+    let source = source(&settings, &journal, &primary);
+    let mut pool = Pool::new(targets, capacity.limits, source);
     restore(&mut pool, &journal);
     evidence::quarantine(&mut pool, &adopted.held);
     let attached = attached(&journal);
@@ -137,11 +139,9 @@ fn attached(journal: &Journal) -> BTreeMap<EniId, Attached> {
     recorded.map(|(id, record)| (EniId(id), Attached::new(record))).collect()
 }
 
-/// Compares a record with what is attached, and then plans for ever.
-async fn plan_and_execute(executor: Executor, recorded: bool) {
-    if recorded {
-        patiently("compare the record with what is attached", || cloud::compare(&executor)).await;
-    }
+/// Compares the record with what is attached, and then plans for ever.
+async fn plan_and_execute(executor: Executor) {
+    cloud::compare_first(&executor).await;
     reconcile::run(executor.node.clone(), executor).await;
 }
 
@@ -238,7 +238,7 @@ fn tell_record(notice: Notice<'_>) {
 async fn begin_record(journal: &mut Journal, imds: &Imds, identity: &Identity) {
     let ask = || imds.interfaces_of(identity);
     let shown = patiently("ask the metadata service what is attached", ask).await;
-    let shown: Vec<_> = shown.into_iter().filter_map(cloud::from_shown).collect();
+    let shown: Vec<_> = shown.shown.into_iter().filter_map(cloud::from_shown).collect();
     let mut note = || {
         for (id, record) in shown.clone() {
             journal.interface(&id, Some(record))?;

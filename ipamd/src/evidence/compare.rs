@@ -313,6 +313,7 @@ mod tests {
                 attachment: None,
                 origin: Origin::Ours,
                 outlives_instance: false,
+                special_type: None,
             };
             (EniId(format!("eni-{device_index}")), eni)
         };

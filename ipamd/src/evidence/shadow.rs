@@ -8,7 +8,7 @@ use super::{
 use crate::{
     aws::{self, ec2::Ec2, imds::Imds, limits},
     execute, follow,
-    node::{now, observation},
+    node::{Occupied, now, observation},
     settings::{Networking, Settings},
 };
 use anyhow::{Context, Result};
@@ -60,16 +60,17 @@ async fn look_once(settings: &Settings) -> Result<Report> {
     let imds = Imds::new(&http);
     let identity = imds.identity().await?;
     let ec2 = Ec2::new(aws::client(http, &identity).await, &identity);
-    let shown = imds.interfaces_of(&identity).await?;
+    let shown = imds.interfaces_of(&identity).await?.shown;
     let shown: BTreeMap<EniId, Interface> =
         shown.into_iter().filter_map(cloud::from_shown).collect();
-    let listed: BTreeMap<EniId, Interface> = ec2
-        .attached()
-        .await?
+    let all = ec2.attached().await?;
+    let occupied = execute::occupied(&all);
+    let listed: BTreeMap<EniId, Interface> = all
+        .interfaces
         .iter()
         .filter_map(|eni| {
             let (attachment, device_index) = eni.attachment.as_ref()?;
-            let record = execute::interface(eni, attachment, *device_index, &identity.instance);
+            let record = execute::interface(eni, attachment, *device_index, &identity.instance)?;
             Some((EniId(eni.id.clone()), record))
         })
         .collect();
@@ -86,7 +87,8 @@ async fn look_once(settings: &Settings) -> Result<Report> {
         seen: found.seen(),
         tables: found.tables(),
     });
-    let pool = pool(settings, &identity, &ec2, &listed, &snapshot, &found).await?;
+    let interfaces = Interfaces { listed: &listed, occupied: &occupied };
+    let pool = pool(settings, &identity, &ec2, interfaces, &snapshot, &found).await?;
     let in_blocks = addresses(&snapshot);
     let held = found.held.into_iter().filter(|(address, _)| in_blocks.contains(address));
     Ok(Report {
@@ -113,19 +115,30 @@ fn record(settings: &Settings, identity: &Identity) -> Snapshot {
     Snapshot::default()
 }
 
+/// What EC2 lists.
+#[derive(Clone, Copy)]
+struct Interfaces<'a> {
+    /// Interfaces that can be read.
+    listed: &'a BTreeMap<EniId, Interface>,
+    /// Slots that others take.
+    occupied: &'a BTreeMap<EniId, Occupied>,
+}
+
 /// A pool in memory as a take-over would begin with it, and what it would change.
 async fn pool(
     settings: &Settings,
     identity: &Identity,
     ec2: &Ec2,
-    listed: &BTreeMap<EniId, Interface>,
+    Interfaces { listed, occupied }: Interfaces<'_>,
     snapshot: &Snapshot,
     found: &Findings,
 ) -> Result<Explanation> {
-    let limits = limits::of(&identity.instance_type, settings.max_enis, ec2).await?;
+    let capacity = limits::of(&identity.instance_type, settings.max_enis, ec2).await?;
+    let targets = capacity.fit(settings.targets, &identity.instance_type);
     let primary = listed.values().find(|eni| eni.is_primary());
     let primary = primary.context("EC2 does not list the primary interface of this instance")?;
-    let mut pool = Pool::new(settings.targets, limits, source(settings, snapshot, primary).await);
+    let source = source(settings, snapshot, primary).await;
+    let mut pool = Pool::new(targets, capacity.limits, source);
     let ended = |owner: &Owner| found.claims.superseded.iter().any(|(ended, _)| ended == owner);
     let on_record = snapshot.attachments.values().filter(|it| !ended(&it.owner()));
     for attachment in on_record.chain(&found.adoptions) {
@@ -138,7 +151,8 @@ async fn pool(
     }
     findings::quarantine(&mut pool, &found.held);
     // The kernel is not set up for anything here; a take-over would see to that first.
-    pool.observe(observation(listed.iter().map(|(id, eni)| (id, eni, Readiness::Ready))), now());
+    let attached = listed.iter().map(|(id, eni)| (id, eni, Readiness::Ready));
+    pool.observe(observation(attached, occupied), now());
     let mut explanation = pool.explain(now());
     let asks = explanation.plan.actions.iter().find_map(|action| {
         if let Action::CountFree { subnets } = action { Some(subnets.clone()) } else { None }

@@ -4,11 +4,11 @@ use super::{Executor, origin, origin::INSTANCE_TAG, refusal};
 use crate::{
     aws::{
         self,
-        ec2::{Described, NewEni, Refused},
+        ec2::{Described, Listed, NewEni, Refused},
     },
-    node::{Attached, now},
+    node::{Attached, Occupied, now},
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use pool::{Action, Amount, Cause, Change, EniId, Presence};
 use record::{Intent, Interface};
 use sha1::{Digest, Sha1};
@@ -136,7 +136,8 @@ impl Executor {
         let there = self.node.store.recent(&id).presence(true, true, now()) == Presence::Attached;
         if there && self.node.store.interface(&id).is_none() {
             let instance = &self.node.identity.instance;
-            let mut record = interface(&eni, &attachment, intent.device_index, instance);
+            let record = interface(&eni, &attachment, intent.device_index, instance);
+            let mut record = record.context("EC2 made an interface without an IPv4 address")?;
             record.subnet_cidr = self.node.store.subnet_cidr(&record.subnet);
             self.node.store.note_answer(&id, |recent, now| {
                 recent.eni = Some((Change::Added, now));
@@ -208,16 +209,19 @@ impl Executor {
     /// Takes over what EC2 says is attached: somebody else attached something, or the metadata
     /// service was late when we asked it.
     async fn ask_what_is_attached(&self) -> Result<(), Refused> {
-        for eni in self.ec2.attached().await? {
+        let listed = self.ec2.attached().await?;
+        self.node.note_occupied(occupied(&listed));
+        for eni in listed.interfaces {
             let id = EniId(eni.id.clone());
             let Some((attachment, device_index)) = eni.attachment.clone() else { continue };
             // What was given back may be listed for a while.
             let there =
                 self.node.store.recent(&id).presence(true, true, now()) == Presence::Attached;
             if there && self.node.store.interface(&id).is_none() {
-                info!(eni = %id, device_index, "take over an interface that EC2 says is attached");
                 let instance = &self.node.identity.instance;
-                let mut record = interface(&eni, &attachment, device_index, instance);
+                let record = interface(&eni, &attachment, device_index, instance);
+                let Some(mut record) = record else { continue };
+                info!(eni = %id, device_index, "take over an interface that EC2 says is attached");
                 record.subnet_cidr = self.node.store.subnet_cidr(&record.subnet);
                 self.node.keep_interface(id, Attached::new(record));
             }
@@ -243,29 +247,49 @@ impl Executor {
     }
 }
 
-/// An interface for the record.
+/// An interface for the record; `None` for one without IPv4.
 pub(crate) fn interface(
     eni: &Described,
     attachment: &str,
     device_index: u32,
     instance: &str,
-) -> Interface {
+) -> Option<Interface> {
     let mut interface = Interface {
         mac: eni.mac,
         card: eni.card,
         device_index,
         subnet: eni.subnet.clone(),
         subnet_cidr: None,
-        primary: eni.primary,
+        primary: eni.primary?,
         groups: eni.groups.clone(),
         addresses: BTreeSet::new(),
         prefixes: BTreeSet::new(),
         attachment: Some(attachment.into()),
         origin: origin(eni, device_index, instance),
         outlives_instance: !eni.ends_with_instance,
+        special_type: eni.special_type.clone(),
     };
     interface.add(eni.blocks.iter().copied());
-    interface
+    Some(interface)
+}
+
+/// The slots of interfaces that have no IPv4 or that cannot be read.
+pub(crate) fn occupied(listed: &Listed) -> BTreeMap<EniId, Occupied> {
+    let without = listed.interfaces.iter().filter(|eni| eni.primary.is_none()).filter_map(|eni| {
+        let (_, device_index) = eni.attachment.as_ref()?;
+        let why = match &eni.special_type {
+            Some(kind) => format!("it has no IPv4 address, and is of type {kind}"),
+            None => "it has no IPv4 address".into(),
+        };
+        Some((eni.id.clone(), eni.card, *device_index, why))
+    });
+    let unreadable = listed.unreadable.iter().filter_map(|eni| {
+        let (card, device_index) = eni.place?;
+        let why = format!("what EC2 says of it cannot be read: {}", eni.why);
+        Some((eni.id.clone(), card, device_index, why))
+    });
+    let slot = |(id, card, device_index, why)| (EniId(id), Occupied { card, device_index, why });
+    without.chain(unreadable).map(slot).collect()
 }
 
 /// Whether a refusal will be the same next time. A call whose answer was lost may have been carried

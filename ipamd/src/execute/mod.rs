@@ -7,7 +7,7 @@ mod ready;
 pub(crate) mod reconcile;
 mod release;
 
-pub(crate) use attach::interface;
+pub(crate) use attach::{interface, occupied};
 pub(crate) use origin::origin;
 
 use crate::{

@@ -40,10 +40,13 @@ impl Executor {
         let recent = self.node.store.recent(id);
         self.node.change_interface(id, |eni| {
             eni.record.origin = origin(described, eni.record.device_index, instance);
+            eni.record.special_type.clone_from(&described.special_type);
             eni.record.outlives_instance = !described.ends_with_instance;
             eni.record.add(recent.blocks(&eni.record.blocks(), &described.blocks, at).blocks);
-            info!(eni = %id, origin = ?eni.record.origin, "whose an interface is");
+            let kind = eni.record.special_type.as_deref().unwrap_or("interface");
+            info!(eni = %id, origin = ?eni.record.origin, kind, "whose an interface is");
         });
+        self.node.leave_alone(id);
     }
 }
 
@@ -67,7 +70,8 @@ mod tests {
                 card: 0,
                 id: "eni-1".into(),
                 mac: net::Mac([2, 0, 0, 0, 0, 1]),
-                primary: [10, 0, 0, 1].into(),
+                primary: Some([10, 0, 0, 1].into()),
+                special_type: None,
                 blocks: [].into(),
                 groups: [].into(),
                 subnet: "subnet-1".into(),

@@ -12,14 +12,17 @@ use tracing::{info, warn};
 const DEVICE_WAIT: Duration = Duration::from_secs(150);
 
 impl Executor {
-    /// Sets up every interface whose device has appeared. Whether some have not yet.
+    /// Sets up every interface for pods whose device has appeared. Whether some have not yet.
     pub(crate) async fn make_ready(&self) -> bool {
         let coming: Vec<(EniId, Attached)> = {
             let state = self.node.store.state();
-            let coming = state
-                .attached
-                .iter()
-                .filter(|(_, eni)| !eni.record.is_primary() && eni.record.card == 0 && !eni.ready);
+            let with_pods = state.with_pods();
+            // One that is not known to be for pods stays as its user left it. Where pods have
+            // addresses, somebody set it up for them, and they need what we keep.
+            let coming = state.attached.iter().filter(|(id, eni)| {
+                let for_pods = eni.record.is_for_pods() || with_pods.contains(id);
+                !eni.record.is_primary() && eni.record.card == 0 && !eni.ready && for_pods
+            });
             coming.map(|(id, eni)| (id.clone(), eni.clone())).collect()
         };
         let mut missing = false;

@@ -1,6 +1,6 @@
 //! Interfaces of this node, as the daemon keeps them: changed on record, in the kernel and in the pool.
 
-use super::Node;
+use super::{Node, Occupied};
 use ipnetwork::Ipv4Network;
 use net::Layout;
 use pool::{EniId, Readiness};
@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Instant,
 };
-use tracing::warn;
+use tracing::{info, warn};
 
 /// An interface of this node, as the daemon keeps it.
 #[derive(Clone, Debug)]
@@ -51,6 +51,52 @@ impl Node {
                 change(eni);
             }
         });
+    }
+
+    /// Notes which slots others take, and names each once.
+    pub(crate) fn note_occupied(&self, occupied: BTreeMap<EniId, Occupied>) {
+        let mut state = self.store.state();
+        for (id, slot) in &occupied {
+            if state.occupied.get(id) != Some(slot) {
+                let Occupied { card, device_index, why } = slot;
+                info!(eni = %id, card, device_index, why, "an interface only takes up a slot");
+            }
+        }
+        state.occupied = occupied;
+        state.observe();
+        drop(state);
+        self.store.wake_waiting();
+    }
+
+    /// Leaves an interface alone from now on that turns out not to be for pods, once no pod has an
+    /// address of it: what the kernel has of it is not kept any more, and our rules go.
+    pub(crate) fn leave_alone(&self, id: &EniId) {
+        let left = {
+            let mut state = self.store.state();
+            if state.with_pods().contains(id) {
+                return;
+            }
+            let eni = state.attached.get_mut(id).filter(|eni| !eni.record.is_for_pods());
+            let kernel = eni.and_then(|eni| {
+                eni.ready = false;
+                eni.kernel.take()
+            });
+            state.observe();
+            kernel
+        };
+        let Some(kernel) = left else { return };
+        let what = "failed to remove our rules of an interface that is not for pods";
+        match self.kernel().apply_each(&kernel.leftovers()) {
+            Ok(failures) => {
+                for failure in failures {
+                    warn!(eni = %id, error = %failure, "{what}");
+                }
+            }
+            Err(error) => warn!(eni = %id, error = %error, "{what}"),
+        }
+        if let Err(error) = self.renew_firewall() {
+            warn!(eni = %id, error = format!("{error:#}"), "{what}");
+        }
     }
 
     /// Forgets an interface.

@@ -19,7 +19,7 @@ pub(crate) use forecast::AddForecast;
 pub(crate) use host::{HostNetwork, HostRules, direct};
 pub(crate) use orphans::Orphans;
 pub(crate) use reaper::{EndedLink, Queue as ReaperQueue, Reaper, queue as reaper_queue};
-pub(crate) use state::{State, observation};
+pub(crate) use state::{Occupied, State, observation};
 pub(crate) use store::Store;
 
 use crate::{

@@ -23,6 +23,9 @@ pub(crate) struct State {
     pub journal: Journal,
     /// Interfaces of this node.
     pub attached: BTreeMap<EniId, Attached>,
+    /// Slots that others take, which have no IPv4 or cannot be read: nothing is known of them but
+    /// where they are.
+    pub(super) occupied: BTreeMap<EniId, Occupied>,
     /// Pods that wait for an address.
     pub(super) waiting: usize,
     /// Pods of this node that Kubernetes calls pending: namespace and name.
@@ -44,9 +47,21 @@ pub(crate) struct Held<'a> {
     pub may_carry: &'a BTreeSet<EniId>,
 }
 
+/// A slot that an interface takes of which nothing else is of use to us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Occupied {
+    /// The network card.
+    pub card: u32,
+    /// The device index on it.
+    pub device_index: u32,
+    /// Why it carries no pods.
+    pub why: String,
+}
+
 /// Interfaces as the pool sees them.
 pub(crate) fn observation<'a>(
     attached: impl Iterator<Item = (&'a EniId, &'a Interface, Readiness)>,
+    occupied: &BTreeMap<EniId, Occupied>,
 ) -> Observation {
     let eni = |record: &Interface, readiness| Eni {
         device_index: record.device_index,
@@ -54,17 +69,30 @@ pub(crate) fn observation<'a>(
         groups: record.groups.clone(),
         blocks: record.blocks(),
         readiness,
-        ownership: match record.origin {
-            Origin::Ours => Ownership::Ours,
-            Origin::Foreign => Ownership::Foreign,
-            Origin::Unmanaged => Ownership::Unmanaged,
-            Origin::Unknown => Ownership::Unknown,
+        ownership: match (record.origin, &record.special_type) {
+            (Origin::Unmanaged, _) => Ownership::Unmanaged,
+            (_, Some(_)) => Ownership::NotForPods,
+            (Origin::Ours, None) => Ownership::Ours,
+            (Origin::Foreign, None) => Ownership::Foreign,
+            (Origin::Unknown, None) => Ownership::Unknown,
         },
         lifetime: if record.outlives_instance { Lifetime::Own } else { Lifetime::Instance },
     };
     // Pods get addresses of the first card only, as without the peer's ENABLE_MULTI_NIC.
     let first = attached.filter(|(_, record, _)| record.card == 0);
-    first.map(|(id, record, readiness)| (id.clone(), eni(record, readiness))).collect()
+    let first = first.map(|(id, record, readiness)| (id.clone(), eni(record, readiness)));
+    let slot = |it: &Occupied| Eni {
+        device_index: it.device_index,
+        subnet: String::new(),
+        groups: BTreeSet::new(),
+        blocks: BTreeSet::new(),
+        readiness: Readiness::Coming,
+        ownership: Ownership::NotForPods,
+        lifetime: Lifetime::Instance,
+    };
+    let others = occupied.iter().filter(|(_, it)| it.card == 0);
+    // One that is on record counts as what it is there.
+    others.map(|(id, it)| (id.clone(), slot(it))).chain(first).collect()
 }
 
 impl State {
@@ -75,9 +103,14 @@ impl State {
 
     /// Tells the pool what is attached.
     pub(crate) fn observe(&mut self) {
-        let seen =
-            observation(self.attached.iter().map(|(id, it)| (id, &it.record, it.readiness())));
+        let attached = self.attached.iter().map(|(id, it)| (id, &it.record, it.readiness()));
+        let seen = observation(attached, &self.occupied);
         self.pool.observe(seen, now());
+    }
+
+    /// Interfaces in which pods have addresses.
+    pub(crate) fn with_pods(&self) -> BTreeSet<&EniId> {
+        self.pool.allocations().map(|(_, allocation)| &allocation.eni).collect()
     }
 
     /// Tells the pool how many pods have no address and want one. A pod that is pending waits for an

@@ -55,6 +55,7 @@ impl Store {
             pool,
             journal,
             attached,
+            occupied: BTreeMap::new(),
             waiting: 0,
             pending: BTreeSet::new(),
             held: BTreeMap::new(),

@@ -80,25 +80,29 @@ fn one_subnet_is_never_counted_and_several_only_for_a_new_interface() {
 }
 
 #[test]
-fn an_interface_that_a_launch_template_made_for_pods_is_used_without_a_call() {
-    let enis = [primary(0), unknown(secondary(1, "subnet-a", 9))];
-    let mut pool = pool(config(&["subnet-a"]), enis);
+fn an_interface_that_a_launch_template_made_for_pods_is_used_after_one_question() {
+    let made = secondary(1, "subnet-a", 9);
+    let mut pool = pool(config(&["subnet-a"]), [primary(0), unknown(made.clone())]);
 
-    let allocation = pool.allocate(owner("a"), AT).unwrap();
+    // A user's that is not to be touched looks the same.
+    assert_eq!(pool.allocate(owner("a"), AT).ok(), None);
+    let ask = Action::Inspect { eni: id(1) };
+    assert_eq!(pool.plan(AT).actions, [ask.clone()]);
 
-    assert_eq!(allocation.eni, id(1));
-    // One address less than a whole interface is warm: that alone is a reason for a call.
-    pool.release(&owner("a"), AT);
-    let cooled = at(30);
-    assert_eq!(pool.plan(cooled).actions, []);
-    assert_eq!(pool.plan(cooled).reason, Reason::Satisfied);
+    pool.started(&ask);
+    let foreign = (made.0, Eni { ownership: Ownership::Foreign, ..made.1 });
+    pool.observe([primary(0), foreign].into(), AT);
+    pool.succeeded(&ask);
+    assert_eq!(pool.plan(AT).reason, Reason::Satisfied);
+    assert_eq!(pool.allocate(owner("a"), AT).unwrap().eni, id(1));
 }
 
 #[test]
-fn an_interface_of_unknown_origin_that_was_not_plainly_made_for_pods_is_asked_about_first() {
+fn an_interface_of_unknown_origin_is_asked_about_first_whatever_it_looks_like() {
     let other_groups =
         |(id, eni): (EniId, Eni)| (id, Eni { groups: ["sg-9".into()].into(), ..eni });
-    for eni in [secondary(1, "subnet-a", 0), other_groups(secondary(1, "subnet-a", 9))] {
+    let right = || secondary(1, "subnet-a", 9);
+    for eni in [secondary(1, "subnet-a", 0), other_groups(right()), right()] {
         let mut pool = pool(config(&["subnet-a"]), [primary(0), unknown(eni.clone())]);
 
         assert_eq!(pool.allocate(owner("a"), AT).ok(), None, "{eni:?}");

@@ -209,6 +209,27 @@ fn without_a_free_prefix_single_addresses_are_asked_for_and_prefixes_tried_again
     assert_eq!(pool.plan(Time(Duration::from_secs(120))).actions[0], prefix);
 }
 
+// To create, attach, be refused and delete costs an interface and four calls each time.
+#[test]
+fn where_the_instance_cannot_have_prefixes_single_addresses_are_asked_for_from_then_on() {
+    let targets = Targets { mode: Mode::Prefixes, warm_prefixes: 1, ..TARGETS };
+    let mut pool = with_targets(targets, config(&["subnet-1", "subnet-2"]), [primary(0)]);
+    pool.note_room([("subnet-1".into(), 100), ("subnet-2".into(), 50)], AT);
+    let prefix = pool.plan(AT).actions.remove(0);
+    assert_eq!(prefix, attach(1, "subnet-1", Amount::Prefixes(1)));
+
+    pool.refused(&prefix, refusal(Cause::PrefixesUnsupported), AT);
+
+    for seconds in [0, 120, 1_800, 86_400] {
+        let now = Time(Duration::from_secs(seconds));
+        pool.note_room([("subnet-1".into(), 100), ("subnet-2".into(), 50)], now);
+        let single = attach(1, "subnet-1", Amount::Addresses(9));
+        assert_eq!(pool.plan(now).actions, [single], "after {seconds} s");
+    }
+    pool.draw_from(config(&["subnet-2"]));
+    assert_eq!(pool.plan(AT).actions, [attach(1, "subnet-2", Amount::Addresses(9))]);
+}
+
 #[test]
 fn single_addresses_are_as_warm_as_a_prefix_where_there_is_none() {
     let targets = Targets { mode: Mode::Prefixes, warm_prefixes: 1, ..TARGETS };

@@ -108,7 +108,7 @@ fn owner(container: impl ToString) -> Owner {
 }
 
 fn slots(attached: usize, not_serving: &[NotServing]) -> Slots {
-    Slots { attached, limits: LIMITS, not_serving: not_serving.into() }
+    Slots { attached, limits: LIMITS, not_serving: not_serving.into(), of_others: 0 }
 }
 
 fn refusal(cause: Cause) -> Refusal {

@@ -2,7 +2,7 @@
 
 use super::*;
 use NotServing::{OriginUnknown, OtherGroups, OtherSubnet, Primary, Unmanaged};
-use Ownership::{Foreign, Ours, Unknown};
+use Ownership::{Foreign, NotForPods, Ours, Unknown};
 
 #[test]
 fn without_custom_networking_every_interface_serves_that_is_not_to_be_left_alone() {
@@ -14,8 +14,8 @@ fn without_custom_networking_every_interface_serves_that_is_not_to_be_left_alone
     check("somebody's", of(Foreign, secondary(1, "subnet-b", 2)), None);
     check("somebody's, other groups", regrouped(of(Foreign, secondary(1, "subnet-b", 2))), None);
     check("tagged", of(Ownership::Unmanaged, secondary(1, "subnet-node", 2)), Some(Unmanaged));
-    check("plainly for pods", of(Unknown, secondary(1, "subnet-node", 2)), None);
-    check("no address", of(Unknown, secondary(1, "subnet-node", 0)), Some(OriginUnknown));
+    check("no IPv4", of(NotForPods, secondary(1, "", 0)), Some(NotServing::NotForPods));
+    check("as if for pods", of(Unknown, secondary(1, "subnet-node", 2)), Some(OriginUnknown));
     check("another subnet", of(Unknown, secondary(1, "subnet-b", 2)), Some(OriginUnknown));
     let grouped = regrouped(of(Unknown, secondary(1, "subnet-node", 2)));
     check("other groups", grouped, Some(OriginUnknown));
@@ -35,8 +35,8 @@ fn with_custom_networking_those_serve_that_are_in_a_subnet_of_the_eniconfig() {
     check("somebody's, other groups", grouped, Some(OtherGroups));
     check("somebody's, elsewhere", of(Foreign, secondary(1, "subnet-c", 2)), Some(OtherSubnet));
     check("tagged", of(Ownership::Unmanaged, secondary(1, "subnet-c", 2)), Some(Unmanaged));
-    check("plainly for pods", of(Unknown, secondary(1, "subnet-b", 2)), None);
-    check("no address", of(Unknown, secondary(1, "subnet-b", 0)), Some(OriginUnknown));
+    check("no IPv4", of(NotForPods, secondary(1, "", 0)), Some(NotServing::NotForPods));
+    check("as if for pods", of(Unknown, secondary(1, "subnet-b", 2)), Some(OriginUnknown));
     let grouped = regrouped(of(Unknown, secondary(1, "subnet-a", 2)));
     check("other groups", grouped, Some(OriginUnknown));
     check("unknown, elsewhere", of(Unknown, secondary(1, "subnet-c", 2)), Some(OtherSubnet));
@@ -215,7 +215,7 @@ fn blocks_that_stay_have_a_reason() {
     kept("whole ones only", &pool(TARGETS, ours(9)), Some(Kept::WholeOnly));
     kept("elsewhere", &pool(warm, secondary(1, "subnet-b", 9)), Some(Kept::WholeOnly));
     kept("somebody's", &pool(warm, with(Foreign)), Some(Kept::NotOurs(Foreign)));
-    kept("unknown", &pool(warm, with(Unknown)), Some(Kept::OriginUnknown));
+    kept("unknown", &pool(warm, with(Unknown)), Some(Kept::WholeOnly));
     let mut busy = pool(warm, ours(3));
     busy.started(&Action::SetGroups { eni: id(1), groups: groups() });
     kept("busy", &busy, Some(Kept::UnderWay(ActionKind::SetGroups)));

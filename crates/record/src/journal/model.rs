@@ -195,6 +195,9 @@ pub struct Interface {
     /// It would stay when the instance ends: EC2 has not been told otherwise yet.
     #[serde(default)]
     pub outlives_instance: bool,
+    /// EC2's type of it, `efa` or `trunk`, where that is not the plain one: it carries no pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub special_type: Option<String>,
 }
 
 /// Who attached an interface.
@@ -208,7 +211,7 @@ pub enum Origin {
     Foreign,
     /// Somebody else, who says that it is not to be touched.
     Unmanaged,
-    /// It was there before this daemon, and its tags have not been looked at.
+    /// It was there before this daemon, and its tags have not been looked at: nothing is done to it.
     Unknown,
 }
 
@@ -216,6 +219,15 @@ impl Interface {
     /// Whether the instance was born with it: the node itself uses it.
     pub fn is_primary(&self) -> bool {
         (self.card, self.device_index) == (0, 0)
+    }
+
+    /// Whether it is known that it may be set up for pods: nothing is done to others, in the kernel
+    /// or in EC2.
+    pub fn is_for_pods(&self) -> bool {
+        match self.origin {
+            Origin::Ours | Origin::Foreign => self.special_type.is_none(),
+            Origin::Unmanaged | Origin::Unknown => false,
+        }
     }
 
     /// Its routing table.

@@ -1,7 +1,9 @@
 //! From what EC2 describes to what we keep of it.
 
 use super::refused::{Refused, odd};
-use aws_sdk_ec2::types::{AttachmentStatus, NetworkInterface, NetworkInterfaceAttachment, Tag};
+use aws_sdk_ec2::types::{
+    AttachmentStatus, NetworkInterface, NetworkInterfaceAttachment, NetworkInterfaceType, Tag,
+};
 use ipnetwork::Ipv4Network;
 use net::Mac;
 use pool::Block;
@@ -17,8 +19,10 @@ pub(crate) struct Described {
     pub id: String,
     /// Its hardware address.
     pub mac: Mac,
-    /// Its primary address.
-    pub primary: Ipv4Addr,
+    /// Its primary address; `None` where it has no IPv4, as in IPv6-only subnets and for `efa-only`.
+    pub primary: Option<Ipv4Addr>,
+    /// Its type, where that is not the plain one: `efa`, `efa-only`, `trunk`, `branch`.
+    pub special_type: Option<String>,
     /// Its secondary addresses and prefixes.
     pub blocks: BTreeSet<Block>,
     /// Ids of its security groups.
@@ -33,6 +37,42 @@ pub(crate) struct Described {
     pub attachment: Option<(String, u32)>,
     /// EC2 deletes it when its instance ends.
     pub ends_with_instance: bool,
+}
+
+/// What EC2 listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// Interfaces that can be read.
+    pub interfaces: Vec<Described>,
+    /// The others.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// An interface that EC2 lists in a way that we cannot read: it takes its place all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    /// `eni-…`, or what takes its place.
+    pub id: String,
+    /// The network card and the device index, when it is attached.
+    pub place: Option<(u32, u32)>,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// Reads a list element by element: one that cannot be read hides no other.
+pub(super) fn listed(action: &'static str, interfaces: &[NetworkInterface]) -> Listed {
+    let mut listed = Listed::default();
+    for eni in interfaces {
+        match described(action, eni) {
+            Ok(described) => listed.interfaces.push(described),
+            Err(refused) => listed.unreadable.push(Unreadable {
+                id: eni.network_interface_id().unwrap_or("an interface without an id").into(),
+                place: attachment(eni).map(|(_, index)| (card(eni), index)),
+                why: refused.message,
+            }),
+        }
+    }
+    listed
 }
 
 /// What we keep of an interface.
@@ -50,23 +90,37 @@ pub(super) fn described(
     Ok(Described {
         id: parse(action, "networkInterfaceId", eni.network_interface_id())?,
         mac: parse(action, "macAddress", eni.mac_address())?,
-        primary: parse(action, "privateIpAddress", eni.private_ip_address())?,
+        primary: match eni.private_ip_address() {
+            None => None,
+            text => Some(parse(action, "privateIpAddress", text)?),
+        },
+        special_type: eni
+            .interface_type()
+            .filter(|kind| **kind != NetworkInterfaceType::Interface)
+            .map(|kind| kind.as_str().to_owned()),
         blocks,
         groups: eni.groups().iter().filter_map(|group| group.group_id()).map(Into::into).collect(),
         subnet: parse(action, "subnetId", eni.subnet_id())?,
         tags: eni.tag_set().iter().filter_map(tag).collect(),
-        card: eni
-            .attachment()
-            .and_then(|it| it.network_card_index())
-            .and_then(|card| u32::try_from(card).ok())
-            .unwrap_or(0),
+        card: card(eni),
         ends_with_instance: eni
             .attachment()
             .is_some_and(|it| it.delete_on_termination == Some(true)),
-        attachment: eni.attachment().filter(|it| !ends(it)).and_then(|it| {
-            let index = it.device_index().and_then(|index| u32::try_from(index).ok());
-            it.attachment_id().map(Into::into).zip(index)
-        }),
+        attachment: attachment(eni),
+    })
+}
+
+/// The network card that an interface is attached to.
+fn card(eni: &NetworkInterface) -> u32 {
+    let card = eni.attachment().and_then(|it| it.network_card_index());
+    card.and_then(|card| u32::try_from(card).ok()).unwrap_or(0)
+}
+
+/// The attachment and its device index, unless it is being undone.
+fn attachment(eni: &NetworkInterface) -> Option<(String, u32)> {
+    eni.attachment().filter(|it| !ends(it)).and_then(|it| {
+        let index = it.device_index().and_then(|index| u32::try_from(index).ok());
+        it.attachment_id().map(Into::into).zip(index)
     })
 }
 
@@ -93,4 +147,66 @@ pub(super) fn parse<T: std::str::FromStr>(
 ) -> Result<T, Refused> {
     let parsed = value.and_then(|value| value.parse().ok());
     parsed.ok_or_else(|| odd(action, format!("{field} in the reply is {value:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_ec2::types::{NetworkInterfacePrivateIpAddress, builders::NetworkInterfaceBuilder};
+
+    #[test]
+    fn an_interface_without_ipv4_or_with_nonsense_hides_no_other() {
+        let all = [
+            eni("eni-1", 1).private_ip_address("10.0.0.5").build(),
+            eni("eni-2", 2).interface_type(NetworkInterfaceType::EfaOnly).build(),
+            eni("eni-3", 3).set_mac_address(None).private_ip_address("10.0.0.7").build(),
+            NetworkInterface::builder().build(),
+            eni("eni-4", 4).private_ip_address("10.0.0.8").build(),
+        ];
+
+        let Listed { interfaces, unreadable } = listed("DescribeNetworkInterfaces", &all);
+
+        let read = interfaces.iter().map(|it| (it.id.as_str(), it.primary.is_some()));
+        assert_eq!(read.collect::<Vec<_>>(), [("eni-1", true), ("eni-2", false), ("eni-4", true)]);
+        assert_eq!(interfaces[1].special_type.as_deref(), Some("efa-only"));
+        assert_eq!(interfaces[0].special_type, None);
+        let places = unreadable.iter().map(|it| (it.id.as_str(), it.place));
+        assert_eq!(
+            places.collect::<Vec<_>>(),
+            [("eni-3", Some((0, 3))), ("an interface without an id", None)]
+        );
+        assert_eq!(unreadable[0].why, "macAddress in the reply is None");
+    }
+
+    #[test]
+    fn a_type_that_is_newer_than_the_sdk_is_not_the_plain_one() {
+        let kind = NetworkInterfaceType::from("evs");
+
+        let eni = described("D", &eni("eni-1", 1).interface_type(kind).build()).unwrap();
+
+        assert_eq!(eni.special_type.as_deref(), Some("evs"));
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_read_is_no_reason_to_take_the_others_for_all() {
+        let odd = NetworkInterfacePrivateIpAddress::builder().private_ip_address("10.0.0.").build();
+        let eni = eni("eni-1", 1).private_ip_address("10.0.0.5").private_ip_addresses(odd).build();
+
+        let Listed { interfaces, unreadable } = listed("D", &[eni]);
+
+        assert_eq!((interfaces, unreadable[0].place), (vec![], Some((0, 1))));
+    }
+
+    fn eni(id: &str, device_index: i32) -> NetworkInterfaceBuilder {
+        let attachment = NetworkInterfaceAttachment::builder()
+            .attachment_id("eni-attach-1")
+            .device_index(device_index)
+            .status(AttachmentStatus::Attached)
+            .build();
+        NetworkInterface::builder()
+            .network_interface_id(id)
+            .mac_address("02:00:00:00:00:01")
+            .subnet_id("subnet-1")
+            .attachment(attachment)
+    }
 }

@@ -3,16 +3,19 @@
 mod described;
 mod refused;
 
-pub(crate) use described::Described;
+pub(crate) use described::{Described, Listed, Unreadable};
 pub(crate) use refused::Refused;
 
 use crate::tell::metrics;
 use aws_sdk_ec2::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
-    types::{Filter, NetworkInterfaceAttachmentChanges, ResourceType, Tag, TagSpecification},
+    types::{
+        Filter, InstanceTypeHypervisor, NetworkInterfaceAttachmentChanges, ResourceType, Tag,
+        TagSpecification,
+    },
 };
-use described::{described, parse, prefix};
+use described::{described, listed, parse, prefix};
 use pool::{Amount, Block};
 use record::Identity;
 use refused::{odd, refused};
@@ -40,6 +43,17 @@ pub(crate) struct NewEni {
     pub tags: BTreeMap<String, String>,
     /// Makes EC2 answer a repeated call with the interface that the first one made.
     pub client_token: String,
+}
+
+/// What an instance type allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TypeLimits {
+    /// Interfaces on the first network card.
+    pub enis: usize,
+    /// Addresses on each, the primary one included.
+    pub addresses: usize,
+    /// Whether they can have prefixes.
+    pub prefixes: bool,
 }
 
 /// EC2, as this node uses it.
@@ -170,7 +184,7 @@ impl Ec2 {
     }
 
     /// Every interface that is attached to this instance.
-    pub(crate) async fn attached(&self) -> Result<Vec<Described>, Refused> {
+    pub(crate) async fn attached(&self) -> Result<Listed, Refused> {
         let filter =
             Filter::builder().name("attachment.instance-id").values(&self.instance).build();
         self.describe(filter).await
@@ -179,7 +193,11 @@ impl Ec2 {
     /// One interface, if it exists.
     pub(crate) async fn one(&self, eni: &str) -> Result<Option<Described>, Refused> {
         let filter = Filter::builder().name("network-interface-id").values(eni).build();
-        Ok(self.describe(filter).await?.pop())
+        let Listed { mut interfaces, unreadable } = self.describe(filter).await?;
+        match unreadable.into_iter().next() {
+            Some(Unreadable { why, .. }) => Err(odd("DescribeNetworkInterfaces", why)),
+            None => Ok(interfaces.pop()),
+        }
     }
 
     /// How many addresses are free in subnets.
@@ -214,28 +232,32 @@ impl Ec2 {
         call("DeleteNetworkInterface", request.send()).await.map(drop)
     }
 
-    /// Interfaces, and addresses on each, that an instance type allows.
-    pub(crate) async fn limits(&self, instance_type: &str) -> Result<(usize, usize), Refused> {
+    /// What an instance type allows.
+    pub(crate) async fn limits(&self, instance_type: &str) -> Result<TypeLimits, Refused> {
         const ACTION: &str = "DescribeInstanceTypes";
         let request = self.client.describe_instance_types().instance_types(instance_type.into());
         let reply = call(ACTION, request.send()).await?;
-        let network = reply.instance_types().first().and_then(|found| found.network_info());
+        let found = reply.instance_types().first();
+        let network = found.and_then(|found| found.network_info());
         let network = network.ok_or_else(|| odd(ACTION, "no network limits in the reply"))?;
         let card =
             network.network_cards().first().and_then(|card| card.maximum_network_interfaces());
         let enis = card.or(network.maximum_network_interfaces());
         let limit = |limit: Option<i32>| limit.and_then(|limit| usize::try_from(limit).ok());
-        limit(enis)
-            .zip(limit(network.ipv4_addresses_per_interface()))
-            .ok_or_else(|| odd(ACTION, "no network limits in the reply"))
+        let limits = limit(enis).zip(limit(network.ipv4_addresses_per_interface()));
+        let (enis, addresses) =
+            limits.ok_or_else(|| odd(ACTION, "no network limits in the reply"))?;
+        // Bare metal has no hypervisor.
+        let xen = found.and_then(|found| found.hypervisor()) == Some(&InstanceTypeHypervisor::Xen);
+        Ok(TypeLimits { enis, addresses, prefixes: !xen })
     }
 
-    async fn describe(&self, filter: Filter) -> Result<Vec<Described>, Refused> {
+    async fn describe(&self, filter: Filter) -> Result<Listed, Refused> {
         const ACTION: &str = "DescribeNetworkInterfaces";
         // An instance has at most a few dozen interfaces: one page holds them.
         let request = self.client.describe_network_interfaces().filters(filter);
         let reply = call(ACTION, request.send()).await?;
-        reply.network_interfaces().iter().map(|eni| described(ACTION, eni)).collect()
+        Ok(listed(ACTION, reply.network_interfaces()))
     }
 }
 

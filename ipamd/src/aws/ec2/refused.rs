@@ -43,6 +43,13 @@ impl Refused {
             | "EC2ThrottledException" => Cause::Throttled,
             "InsufficientFreeAddressesInSubnet" => Cause::NoAddresses,
             "InsufficientCidrBlocks" => Cause::NoPrefixes,
+            // The interface of a type without Nitro cannot have them, whatever the subnet has.
+            "UnsupportedOperation" => Cause::PrefixesUnsupported,
+            "InvalidParameterValue" | "InvalidParameterCombination" | "OperationNotPermitted"
+                if self.says_that_prefixes_are_unsupported() =>
+            {
+                Cause::PrefixesUnsupported
+            }
             // The third code of exhaustion is an ordinary one with a text of its own.
             "InvalidParameterValue"
                 if self.message.contains("sufficient free Ipv4 addresses or prefixes") =>
@@ -59,6 +66,14 @@ impl Refused {
             }
             _ => Cause::Wrong,
         }
+    }
+}
+
+impl Refused {
+    fn says_that_prefixes_are_unsupported(&self) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        let not = ["not support", "unsupported", "n't support"];
+        message.contains("prefix") && not.iter().any(|not| message.contains(not))
     }
 }
 
@@ -133,6 +148,40 @@ mod tests {
     impl Error for Outer {
         fn source(&self) -> Option<&(dyn Error + 'static)> {
             Some(&self.0)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_prefixes_is_told_from_one_for_lack_of_them() {
+        use Cause::{NoPrefixes, PrefixesUnsupported, Wrong};
+        for (code, message, want) in [
+            ("UnsupportedOperation", "The operation is not supported.", PrefixesUnsupported),
+            (
+                "InvalidParameterValue",
+                "Instance type m4.large does not support prefixes.",
+                PrefixesUnsupported,
+            ),
+            (
+                "InvalidParameterValue",
+                "There aren't sufficient free Ipv4 addresses or prefixes",
+                NoPrefixes,
+            ),
+            ("InsufficientCidrBlocks", "not enough free cidr blocks", NoPrefixes),
+            ("InvalidParameterValue", "Invalid value for prefix count", Wrong),
+            ("InvalidParameterValue", "Groups are not supported here", Wrong),
+        ] {
+            let refused = Refused {
+                action: "AttachNetworkInterface",
+                code: code.into(),
+                message: message.into(),
+            };
+
+            assert_eq!(refused.cause(), want, "{refused}");
         }
     }
 }

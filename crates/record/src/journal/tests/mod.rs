@@ -195,6 +195,7 @@ fn interface() -> Interface {
         attachment: Some("eni-attach-1".into()),
         origin: Origin::Foreign,
         outlives_instance: true,
+        special_type: Some("efa".into()),
     }
 }
 
