@@ -32,7 +32,7 @@ impl Cluster {
                     format!("ens{}", 5 + eni.device_index),
                     eni.id.clone(),
                     subnet.map_or_else(|| eni.subnet.clone(), |(name, _)| name.clone()),
-                    eni.primary.to_string(),
+                    eni.primary.map_or_else(|| "none".into(), |it| it.to_string()),
                     summarize(&eni.secondary),
                 ]);
             }

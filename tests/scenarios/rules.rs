@@ -24,7 +24,7 @@ fn the_peers_layout_has_exactly_the_peers_rules_and_routes() {
     let [first, second] = ["first", "second"].map(|name| world.pod_add("n1", name));
     world.settled("n1");
     let eni = world.more_interfaces("n1").into_iter().find(|eni| eni.device_index == 1);
-    let eni = eni.expect("the first secondary interface").primary;
+    let eni = eni.expect("the first secondary interface").primary.unwrap();
 
     let rules = ip(&world, &["rule"]);
     let of_eni = ip(&world, &["route", "show", "table", "2"]);

@@ -99,12 +99,12 @@ fn a_node_port_is_answered_by_the_interface_that_it_was_asked_through() {
 
     let interfaces = cluster.world.node("n1").interfaces;
     for interface in &interfaces {
-        let at = SocketAddr::from((interface.primary, local.node_port));
+        let at = SocketAddr::from((interface.primary.unwrap(), local.node_port));
         for from in [&cluster.far, &place(&pods.far)] {
             cluster.check_answer(from, at, &pods.near, from.address);
         }
         // The answer of the other node's pod comes in by the primary interface.
-        let at = SocketAddr::from((interface.primary, elsewhere.node_port));
+        let at = SocketAddr::from((interface.primary.unwrap(), elsewhere.node_port));
         for from in [&cluster.far, &place(&pods.far)] {
             cluster.check_answer(from, at, &pods.far, cluster.near.address);
         }
@@ -233,7 +233,7 @@ impl Cluster {
     /// The primary address of the interface that holds a pod's address.
     fn interface_of(&self, pod: &Pod) -> Ipv4Addr {
         let mut interfaces = self.world.node(&pod.node).interfaces.into_iter();
-        interfaces.find(|eni| holds(eni, pod.address)).expect("one has it").primary
+        interfaces.find(|eni| holds(eni, pod.address)).expect("one has it").primary.unwrap()
     }
 
     /// The first node, as it is seen on the internet.

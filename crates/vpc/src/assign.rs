@@ -53,6 +53,9 @@ impl Vpc {
         reassignment: Reassignment,
     ) -> Result<Assigned, Ec2Error> {
         let interface = self.interface(id)?;
+        if interface.primary.is_none() {
+            return Err(Ec2Error::no_ipv4(interface.id.as_str()));
+        }
         let (id, subnet_id) = (interface.id.clone(), interface.subnet_id.clone());
         match self.type_of(interface) {
             Some(instance_type) => check_limit(interface, wanted, instance_type)?,
@@ -82,7 +85,7 @@ impl Vpc {
         gone: &Assigned,
     ) -> Result<(), Ec2Error> {
         let interface = self.interface(id)?;
-        if gone.addresses.contains(&interface.primary) {
+        if interface.primary.is_some_and(|primary| gone.addresses.contains(&primary)) {
             let message = format!("The primary address of interface {id} cannot be unassigned");
             return Err(Ec2Error::invalid(message));
         }

@@ -54,6 +54,48 @@ impl Vpc {
         now: Time,
         request: &Attach,
     ) -> Result<&Attachment, Ec2Error> {
+        let (eni, attachment) = self.new_attachment(now, request)?;
+        let node = self.instances[&attachment.instance_id].node.clone();
+        if let Attaching::Later(later) = self.faults.on_attach(now, &node) {
+            let id = &attachment.id;
+            let attached = now + self.latency().attach;
+            let present = attached + self.latency().device + later;
+            self.later(attached, Due::Attachment(Step::Attached, eni.clone(), id.clone()));
+            self.later(present, Due::Attachment(Step::DevicePresent, eni.clone(), id.clone()));
+        }
+        Ok(self.put(now, &eni, attachment))
+    }
+
+    /// Attaches an interface at once, as a launch does: the machine boots with its device, and the
+    /// interface goes with the instance.
+    pub(super) fn attach_at_launch(
+        &mut self,
+        now: Time,
+        request: &Attach,
+    ) -> Result<&Attachment, Ec2Error> {
+        let (eni, attachment) = self.new_attachment(now, request)?;
+        let attachment = Attachment {
+            state: AttachmentState::Attached,
+            delete_on_termination: true,
+            device_present: true,
+            ..attachment
+        };
+        Ok(self.put(now, &eni, attachment))
+    }
+
+    /// The lowest place on a card of an instance that has no interface.
+    #[must_use]
+    pub fn free_device_index(&self, instance: &Instance, card_index: u32) -> u32 {
+        let taken = self.on_card(instance, card_index);
+        (0..DEVICE_INDEXES).find(|index| !taken.contains(index)).unwrap_or(DEVICE_INDEXES)
+    }
+
+    /// An attachment that EC2 takes.
+    fn new_attachment(
+        &mut self,
+        now: Time,
+        request: &Attach,
+    ) -> Result<(EniId, Attachment), Ec2Error> {
         let interface = self.interface(&request.interface_id)?;
         let instance = self.instance(&request.instance_id)?;
         let card_index = request.card_index.unwrap_or(instance.instance_type.default_card);
@@ -76,20 +118,8 @@ impl Vpc {
         self.check_place(instance, card_index, request.device_index)?;
 
         let (eni, instance_id) = (interface.id.clone(), instance.id.clone());
-        let node = instance.node.clone();
-        let id = AttachmentId::random(&mut self.rng);
-        if let Some(instance) = self.instances.get_mut(&instance_id) {
-            instance.interfaces.insert(eni.clone());
-        }
-        self.index.attachments.insert(id.clone(), eni.clone());
-        if let Attaching::Later(later) = self.faults.on_attach(now, &node) {
-            let attached = now + self.latency().attach;
-            let present = attached + self.latency().device + later;
-            self.later(attached, Due::Attachment(Step::Attached, eni.clone(), id.clone()));
-            self.later(present, Due::Attachment(Step::DevicePresent, eni.clone(), id.clone()));
-        }
-        self.interface_mut(&eni).attachment = Some(Attachment {
-            id,
+        let attachment = Attachment {
+            id: AttachmentId::random(&mut self.rng),
             instance_id,
             card_index,
             device_index: request.device_index,
@@ -98,10 +128,19 @@ impl Vpc {
             // The call has no such parameter: whoever wants it modifies the attachment afterwards.
             delete_on_termination: false,
             device_present: false,
-        });
-        self.interface_changed(now, &eni);
-        let attachment = self.interfaces[&eni].attachment.as_ref();
-        Ok(attachment.expect("the lines above attached it"))
+        };
+        Ok((eni, attachment))
+    }
+
+    fn put(&mut self, now: Time, eni: &EniId, attachment: Attachment) -> &Attachment {
+        if let Some(instance) = self.instances.get_mut(&attachment.instance_id) {
+            instance.interfaces.insert(eni.clone());
+        }
+        self.index.attachments.insert(attachment.id.clone(), eni.clone());
+        self.interface_mut(eni).attachment = Some(attachment);
+        self.interface_changed(now, eni);
+        let attachment = self.interfaces[eni].attachment.as_ref();
+        attachment.expect("the lines above attached it")
     }
 
     fn check_place(
@@ -122,13 +161,7 @@ impl Vpc {
             let message = format!("Device index {device_index} is out of range.");
             return Err(Ec2Error::invalid(message));
         }
-        let on_card: Vec<u32> = instance
-            .interfaces
-            .iter()
-            .filter_map(|eni| self.interfaces.get(eni)?.attachment.as_ref())
-            .filter(|attachment| attachment.card_index == card_index)
-            .map(|attachment| attachment.device_index)
-            .collect();
+        let on_card = self.on_card(instance, card_index);
         if on_card.contains(&device_index) {
             return Err(Ec2Error::invalid(format!(
                 "Instance '{}' already has an interface attached at device index '{device_index}'.",
@@ -146,6 +179,14 @@ impl Vpc {
             ));
         }
         Ok(())
+    }
+
+    /// The places on a card that have an interface.
+    fn on_card(&self, instance: &Instance, card_index: u32) -> Vec<u32> {
+        let interfaces = instance.interfaces.iter().filter_map(|eni| self.interfaces.get(eni));
+        let attachments = interfaces.filter_map(|interface| interface.attachment.as_ref());
+        let on_card = attachments.filter(|attachment| attachment.card_index == card_index);
+        on_card.map(|attachment| attachment.device_index).collect()
     }
 
     /// `DetachNetworkInterface`. The interface is available later.

@@ -1,20 +1,20 @@
 //! Creating, changing and deleting interfaces.
 
-pub use super::interface::CreateInterface;
+pub use super::interface::{CreateInterface, Family};
 
 use super::{
     action::{Action, actions},
     error::Ec2Error,
     groups::DEFAULT,
     ids::{EniId, Kind},
-    interface::Interface,
+    interface::{Interface, Wanted},
     state::{Created, Vpc},
     tags,
     time::Time,
 };
 use net::Mac;
 use rand::Rng;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 actions! {
     /// Make an interface.
@@ -61,8 +61,8 @@ impl Vpc {
         }
         let groups = self.resolve_groups(&request.groups)?;
         tags::check(&request.tags, 0)?;
-        // The primary address is one.
-        self.check_unattached(1, &request.wanted)?;
+        check_family(request)?;
+        self.check_unattached(usize::from(request.has_ipv4()), &request.wanted)?;
         if self.interfaces.len() >= self.spec.quotas.interfaces_per_region {
             let message = "The maximum number of network interfaces has been reached.";
             return Err(Ec2Error::new("NetworkInterfaceLimitExceeded", message));
@@ -72,7 +72,8 @@ impl Vpc {
         let (secondary, prefixes) = match self.choose(&request.subnet_id, &request.wanted) {
             Ok(chosen) => chosen,
             Err(error) => {
-                self.subnet_mut(&request.subnet_id).space.release(primary);
+                let space = &mut self.subnet_mut(&request.subnet_id).space;
+                primary.into_iter().for_each(|primary| space.release(primary));
                 // Seen from CreateNetworkInterface: one code for whatever prefixes lack.
                 let block_code = error.code == Ec2Error::no_free_blocks().code;
                 return Err(match block_code {
@@ -82,14 +83,17 @@ impl Vpc {
             }
         };
         let mac = self.random_mac();
+        let ipv6 = self.take_ipv6(request);
         let mut interface = Interface {
             id: id.clone(),
             subnet_id: request.subnet_id.clone(),
             description: request.description.clone(),
             mac,
+            kind: request.kind,
             primary,
             secondary: Vec::new(),
             prefixes: Vec::new(),
+            ipv6,
             public: None,
             groups,
             source_dest_check: true,
@@ -130,8 +134,11 @@ impl Vpc {
         &mut self,
         request: &CreateInterface,
         id: &EniId,
-    ) -> Result<Ipv4Addr, Ec2Error> {
+    ) -> Result<Option<Ipv4Addr>, Ec2Error> {
         self.subnet(&request.subnet_id)?;
+        if !request.has_ipv4() {
+            return Ok(None);
+        }
         let subnet = self.subnets.get_mut(&request.subnet_id).expect("the line above looked it up");
         let primary = match request.primary {
             Some(address) if !subnet.space.is_usable(address) => {
@@ -151,7 +158,16 @@ impl Vpc {
             },
         };
         subnet.space.take(primary, id);
-        Ok(primary)
+        Ok(Some(primary))
+    }
+
+    /// An address of the subnet's IPv6 block, for an interface that has no other.
+    fn take_ipv6(&mut self, request: &CreateInterface) -> Option<Ipv6Addr> {
+        if !request.kind.has_addresses() || request.family == Family::Ipv4 {
+            return None;
+        }
+        let host = u128::from(self.rng.random::<u64>());
+        Some((u128::from(self.ipv6_block(&request.subnet_id).network()) | host).into())
     }
 
     fn random_mac(&mut self) -> Mac {
@@ -250,4 +266,16 @@ impl Vpc {
         }
         Ok(unique)
     }
+}
+
+/// What has no IPv4 address cannot be given any.
+fn check_family(request: &CreateInterface) -> Result<(), Ec2Error> {
+    let asks = request.primary.is_some() || request.wanted != Wanted::Nothing;
+    if request.has_ipv4() || !asks {
+        return Ok(());
+    }
+    let kind = request.kind.as_str();
+    Err(Ec2Error::combination(format!(
+        "A network interface of type {kind} without IPv4 cannot be created with IPv4 addresses."
+    )))
 }

@@ -109,6 +109,12 @@ impl Ec2Error {
         Self::new("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit.")
     }
 
+    // EC2's words for it are not known.
+    pub(super) fn no_ipv4(interface: &str) -> Self {
+        let message = format!("Network interface '{interface}' cannot have IPv4 addresses.");
+        Self::new("UnsupportedOperation", message)
+    }
+
     pub(super) fn outside_subnet(address: Ipv4Addr) -> Self {
         Self::invalid(format!("Address {address} does not fall within the subnet's address range"))
     }

@@ -6,7 +6,12 @@ use super::{
 };
 use ipnetwork::Ipv4Network;
 use net::Mac;
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +24,16 @@ pub struct Interface {
     pub description: String,
     /// Its hardware address.
     pub mac: Mac,
-    /// Its primary address.
-    pub primary: Ipv4Addr,
+    /// What it is for.
+    pub kind: InterfaceKind,
+    /// Its primary IPv4 address; some kinds and families have none.
+    pub primary: Option<Ipv4Addr>,
     /// Its secondary addresses, in the order in which they were assigned.
     pub secondary: Vec<Ipv4Addr>,
     /// Its /28 prefixes.
     pub prefixes: Vec<Ipv4Network>,
+    /// Its IPv6 address, if it has one instead of IPv4.
+    pub ipv6: Option<Ipv6Addr>,
     /// The public address of its primary address.
     pub public: Option<Ipv4Addr>,
     /// Ids of its security groups.
@@ -33,6 +42,31 @@ pub struct Interface {
     pub source_dest_check: bool,
     /// Where it is attached.
     pub attachment: Option<Attachment>,
+}
+
+/// The kinds of interfaces: EC2's `InterfaceType`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InterfaceKind {
+    /// `interface`: an ordinary one.
+    #[default]
+    Interface,
+    /// `efa`: an ordinary one with an Elastic Fabric Adapter beside it.
+    Efa,
+    /// `efa-only`: an Elastic Fabric Adapter alone: no addresses, and no device of the network.
+    EfaOnly,
+    /// `trunk`: carries the branch interfaces of pods.
+    Trunk,
+}
+
+/// Which addresses an interface has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    #[default]
+    Ipv4,
+    /// IPv6 and no IPv4, as in an IPv6-only subnet.
+    Ipv6Only,
 }
 
 /// An interface's place in an instance.
@@ -72,6 +106,10 @@ pub enum AttachmentState {
 pub struct CreateInterface {
     /// The subnet.
     pub subnet_id: String,
+    /// What it is for.
+    pub kind: InterfaceKind,
+    /// Which addresses it has.
+    pub family: Family,
     /// Words for people.
     pub description: String,
     /// Security groups; empty for the VPC's default group.
@@ -143,12 +181,49 @@ impl Interface {
     /// What counts against the type's limit: each address, and each prefix as one.
     #[must_use]
     pub fn slots(&self) -> usize {
-        1 + self.secondary.len() + self.prefixes.len()
+        usize::from(self.primary.is_some()) + self.secondary.len() + self.prefixes.len()
     }
 
-    /// Its single addresses, the primary one first.
+    /// Its single IPv4 addresses, the primary one first.
     pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
-        std::iter::once(self.primary).chain(self.secondary.iter().copied())
+        self.primary.into_iter().chain(self.secondary.iter().copied())
+    }
+}
+
+impl InterfaceKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Interface, Self::Efa, Self::EfaOnly, Self::Trunk];
+
+    /// Its name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Interface => "interface",
+            Self::Efa => "efa",
+            Self::EfaOnly => "efa-only",
+            Self::Trunk => "trunk",
+        }
+    }
+
+    /// Whether it can have addresses, and the machine a device for it.
+    #[must_use]
+    pub fn has_addresses(self) -> bool {
+        self != Self::EfaOnly
+    }
+}
+
+impl FromStr for InterfaceKind {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name).ok_or(())
+    }
+}
+
+impl CreateInterface {
+    /// Whether it shall have an IPv4 address.
+    pub(super) fn has_ipv4(&self) -> bool {
+        self.kind.has_addresses() && self.family == Family::Ipv4
     }
 }
 

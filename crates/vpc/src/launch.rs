@@ -1,9 +1,10 @@
 //! Instances launched with their primary interface, and terminated as EC2 does it.
 
 use super::{
+    attach::Attach,
     create::CreateInterface,
     error::Ec2Error,
-    ids::{AttachmentId, InstanceId, Kind},
+    ids::{AttachmentId, EniId, InstanceId, Kind},
     instance::{Instance, Role},
     interface::{Attachment, AttachmentState},
     metadata::{History, View},
@@ -54,7 +55,8 @@ impl Vpc {
         let interface = self.interface_mut(&eni);
         interface.attachment = Some(attachment);
         interface.public = public;
-        let (private_ip, view) = (interface.primary, View { interfaces: vec![interface.clone()] });
+        let view = View { interfaces: vec![interface.clone()] };
+        let private_ip = interface.primary.expect("a primary interface is made with IPv4");
         let instance = Instance {
             id: id.clone(),
             node: launch.node.clone(),
@@ -75,6 +77,36 @@ impl Vpc {
         self.instances.insert(id.clone(), instance);
         self.remember(now, &eni);
         Ok(id)
+    }
+
+    /// Gives an instance one more interface that it is launched with, as a launch template lists
+    /// them: it is there before the machine boots, and its metadata lists it from the first moment.
+    /// Which instance, and which interface is made, `attach` need not say.
+    ///
+    /// # Errors
+    /// As EC2's `RunInstances`; nothing is made then.
+    pub fn launch_interface(
+        &mut self,
+        now: Time,
+        instance: &InstanceId,
+        create: &CreateInterface,
+        attach: &Attach,
+    ) -> Result<EniId, Ec2Error> {
+        let eni = self.create_network_interface(now, create)?.id.clone();
+        let attach = Attach {
+            interface_id: eni.0.clone(),
+            instance_id: instance.0.clone(),
+            ..attach.clone()
+        };
+        if let Err(error) = self.attach_at_launch(now, &attach).map(|_| ()) {
+            self.remove_interface(now, &eni);
+            return Err(error);
+        }
+        let view = View { interfaces: self.interfaces_in_order(instance) };
+        if let Some(instance) = self.instances.get_mut(instance) {
+            instance.history = History::new(now, Arc::new(view));
+        }
+        Ok(eni)
     }
 
     /// Terminates an instance at once: interfaces that go with it are deleted, others become

@@ -45,7 +45,7 @@ pub use error::Ec2Error;
 pub use groups::Group;
 pub use ids::{AttachmentId, EniId, InstanceId};
 pub use instance::{Instance, Role};
-pub use interface::{Attachment, AttachmentState, Interface};
+pub use interface::{Attachment, AttachmentState, Interface, InterfaceKind};
 pub use lookup::{Breadth, Filter, Lookup, Page};
 pub use spec::{Launch, Spec};
 pub use state::Vpc;

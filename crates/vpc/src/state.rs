@@ -14,12 +14,12 @@ use super::{
     throttle::Throttle,
     time::Time,
 };
-use ipnetwork::Ipv4Network;
+use ipnetwork::{Ipv4Network, Ipv6Network};
 use net::Mac;
 use rand::rngs::StdRng;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::{Ipv4Addr, Ipv6Addr},
 };
 
 /// A VPC and everything in it.
@@ -105,6 +105,22 @@ impl Vpc {
     #[must_use]
     pub fn cidrs(&self) -> &[Ipv4Network] {
         &self.spec.cidrs
+    }
+
+    /// The VPC's IPv6 block, which only IPv6-only interfaces use: from the range for documentation
+    /// (RFC 3849).
+    #[must_use]
+    pub fn ipv6_cidr(&self) -> Ipv6Network {
+        let base = Ipv6Addr::new(0x2001, 0x0db8, 0, 0, 0, 0, 0, 0);
+        Ipv6Network::new(base, 56).expect("56 is a prefix length")
+    }
+
+    /// The IPv6 block of a subnet: the VPC's one, and a number for the subnet.
+    #[must_use]
+    pub fn ipv6_block(&self, subnet_id: &str) -> Ipv6Network {
+        let number = self.subnets.keys().position(|id| id == subnet_id).unwrap_or_default();
+        let base = u128::from(self.ipv6_cidr().network()) | ((number as u128 & 0xff) << 64);
+        Ipv6Network::new(base.into(), 64).expect("64 is a prefix length")
     }
 
     /// How long things take.

@@ -38,8 +38,8 @@ pub struct Eni {
     pub mac: Mac,
     /// Its subnet.
     pub subnet: Ipv4Network,
-    /// Its primary address.
-    pub primary: Ipv4Addr,
+    /// Its primary address; none without IPv4.
+    pub primary: Option<Ipv4Addr>,
     /// Its secondary addresses.
     pub secondary: Vec<Ipv4Addr>,
     /// Its /28 prefixes.

@@ -64,18 +64,21 @@ impl Vpc {
         listed.map(|ghost| ghost.mac).collect()
     }
 
-    /// Lets the metadata service know, after its lag, what EC2 knows now.
-    pub(super) fn show(&mut self, now: Time, id: &InstanceId) {
-        let Some(instance) = self.instances.get_mut(id) else { return };
-        let mut interfaces: Vec<Interface> = instance
-            .interfaces
-            .iter()
-            .filter_map(|eni| self.interfaces.get(eni))
-            .cloned()
-            .collect();
+    /// The interfaces of an instance, in the order of cards and devices.
+    pub(super) fn interfaces_in_order(&self, id: &InstanceId) -> Vec<Interface> {
+        let ids = self.instances.get(id).into_iter().flat_map(|instance| &instance.interfaces);
+        let mut interfaces: Vec<Interface> =
+            ids.filter_map(|eni| self.interfaces.get(eni)).cloned().collect();
         interfaces.sort_by_key(|interface| {
             interface.attachment.as_ref().map(|at| (at.card_index, at.device_index))
         });
+        interfaces
+    }
+
+    /// Lets the metadata service know, after its lag, what EC2 knows now.
+    pub(super) fn show(&mut self, now: Time, id: &InstanceId) {
+        let interfaces = self.interfaces_in_order(id);
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let shown = instance.history.newest();
         if shown.interfaces == interfaces {
             return;

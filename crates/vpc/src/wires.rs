@@ -21,13 +21,16 @@ impl Vpc {
             enis: wired().map(|(interface, eni)| (interface.id.0.clone(), eni)).collect(),
             groups: self.groups.values().map(|g| (g.id.clone(), group(g))).collect(),
             public: wired()
-                .filter_map(|(interface, _)| Some((interface.primary, interface.public?)))
+                .filter_map(|(interface, _)| Some((interface.primary?, interface.public?)))
                 .collect(),
             link_local_packets: self.spec.link_local_packets,
         }
     }
 
     fn wire(&self, interface: &Interface) -> Option<Eni> {
+        if !interface.kind.has_addresses() {
+            return None;
+        }
         let attachment = interface.attachment.as_ref().filter(|at| at.device_present)?;
         let instance = self.instances.get(&attachment.instance_id)?;
         let slot = FIRST_SLOT + attachment.card_index * DEVICE_INDEXES + attachment.device_index;

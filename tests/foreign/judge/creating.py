@@ -41,6 +41,31 @@ def a_new_interface_checks_sources_and_destinations(w):
 
 
 @check
+def an_interface_has_the_type_that_was_asked_for(w):
+    equal(w.create()["InterfaceType"], "interface")
+    equal(w.create(InterfaceType="efa")["InterfaceType"], "efa")
+    refuses("InvalidParameterValue", w.create, InterfaceType="fast")
+
+
+@check
+def an_adapter_alone_has_no_address_and_cannot_get_one(w):
+    interface = w.create(InterfaceType="efa-only")
+    interface_id = interface["NetworkInterfaceId"]
+    assert "PrivateIpAddress" not in interface, interface
+    described = w.describe(interface_id)
+    equal(described["InterfaceType"], "efa-only")
+    equal([described[key] for key in ("PrivateIpAddresses", "Ipv6Addresses")], [[], []])
+    assert "PrivateIpAddress" not in described and "PrivateDnsName" not in described, described
+    refuses("UnsupportedOperation", w.assign, interface_id, SecondaryPrivateIpAddressCount=1)
+    attached = w.attached(InterfaceType="efa-only")["NetworkInterfaceId"]
+    answer = w.ec2.describe_instances(InstanceIds=[w.instance_id])
+    interfaces = answer["Reservations"][0]["Instances"][0]["NetworkInterfaces"]
+    (listed,) = [it for it in interfaces if it["NetworkInterfaceId"] == attached]
+    equal(listed["InterfaceType"], "efa-only")
+    assert "PrivateIpAddress" not in listed, listed
+
+
+@check
 def an_id_has_seventeen_hexadecimal_digits(w):
     assert re.fullmatch("eni-0[0-9a-f]{16}", w.new())
 

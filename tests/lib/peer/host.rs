@@ -19,7 +19,7 @@ impl PeerNode<'_> {
         for interface in interfaces.iter().filter(|it| it.device_index != 0) {
             script += &self.interface_script(interface);
         }
-        script += &iptables_script(interfaces[0].primary);
+        script += &iptables_script(interfaces[0].primary.unwrap());
         script += "nft delete table ip aws-cni 2>/dev/null || true\nnft -f - <<'end'\n";
         script += &marks();
         script += "end\n";
@@ -29,6 +29,7 @@ impl PeerNode<'_> {
     /// The peer takes whatever addresses a link has away, and gives it the interface's.
     fn interface_script(&self, interface: &InterfaceStatus) -> String {
         let InterfaceStatus { primary, device_index, subnet, .. } = interface;
+        let primary = primary.unwrap();
         let (device, table) = (device_name(*device_index), table(*device_index));
         let subnets = self.world.status().subnets;
         let cidr = &subnets.values().find(|it| it.id == *subnet).unwrap().cidr;

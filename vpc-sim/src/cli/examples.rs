@@ -36,7 +36,21 @@ Examples:
 pub(super) const NODE_ADD: &str = "\
 Examples:
   vpc-sim node add n1 --zone us-west-2a
-  vpc-sim node add n2 --subnet nodes-b --type c5.xlarge --label team=a";
+  vpc-sim node add n2 --subnet nodes-b --type c5.xlarge --label team=a
+  vpc-sim node add n3 --zone us-west-2a --interface type=efa-only,device_index=1,tag=owner=me";
+
+pub(super) const INTERFACE_ATTACH: &str = "\
+Examples:
+  vpc-sim interface attach n1 --tag node.k8s.amazonaws.com/no_manage=true --secondary 3
+  vpc-sim interface attach n1 --type efa-only --card 1
+  vpc-sim interface attach n1 --ipv6-only --subnet pods-a --group pods
+
+It bears no tag but those that are given, and its device is there when this returns. Before boot:
+`vpc-sim node add --interface`, or `[[nodes.interfaces]]` in the world's file.";
+
+pub(super) const INTERFACE_RM: &str = "\
+Examples:
+  vpc-sim interface rm eni-0123456789abcdef0";
 
 pub(super) const NODE_RM: &str = "\
 Examples:

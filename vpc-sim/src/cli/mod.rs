@@ -3,19 +3,23 @@
 mod examples;
 mod exec;
 mod fault;
+mod interface;
+mod node;
 mod print;
 mod up;
 
 use crate::world::{
-    DaemonRequest, Folder, NodeRequest, PodRequest,
+    DaemonRequest, Folder, PodRequest,
     control::{self, Request},
 };
 use anyhow::{Result, anyhow};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use fault::FaultCommand;
+use interface::InterfaceCommand;
 use ipnetwork::Ipv4Network;
-use std::{collections::BTreeMap, ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
+use node::NodeCommand;
+use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 use up::End;
 use vpc::{Action, calls::CallFilter, fault::Span};
 
@@ -58,6 +62,9 @@ enum Command {
     /// Boot and terminate nodes
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Attach interfaces to nodes, as their user does
+    #[command(subcommand)]
+    Interface(InterfaceCommand),
     /// Run the daemon of a node
     #[command(subcommand)]
     Daemon(DaemonCommand),
@@ -116,34 +123,6 @@ enum BlockCommand {
     Add {
         /// The block, such as 100.65.0.0/16
         block: Ipv4Network,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum NodeCommand {
-    /// Boot an instance and register it as a node
-    #[command(after_help = examples::NODE_ADD)]
-    Add {
-        /// Name of the node
-        node: String,
-        /// Availability zone
-        #[arg(long, required_unless_present = "subnet")]
-        zone: Option<String>,
-        /// Instance type
-        #[arg(long = "type")]
-        instance_type: Option<String>,
-        /// Name or id of the subnet; otherwise the zone's node subnet
-        #[arg(long)]
-        subnet: Option<String>,
-        /// More labels
-        #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair, num_args = 1..)]
-        labels: Vec<(String, String)>,
-    },
-    /// Terminate a node, as EC2 does
-    #[command(after_help = examples::NODE_RM)]
-    Rm {
-        /// Name of the node
-        node: String,
     },
 }
 
@@ -249,7 +228,8 @@ fn run(cli: Cli) -> Result<()> {
         Command::Block(BlockCommand::Add { block }) => {
             print::answer(&control::ask(&folder, &Request::BlockAdd { block })?)
         }
-        Command::Node(command) => print::answer(&control::ask(&folder, &node(command))?),
+        Command::Node(command) => print::answer(&control::ask(&folder, &node::request(command))?),
+        Command::Interface(command) => interface::run(&folder, command),
         Command::Daemon(command) => print::answer(&control::ask(&folder, &daemon(command))?),
         Command::Pod(PodCommand::Add { node, pod, namespace, serve }) => {
             let request = PodRequest { node, name: pod, namespace, serve };
@@ -274,16 +254,6 @@ fn calls(folder: &Folder, args: CallsArgs) -> Result<()> {
         (true, _) => print::json(&answer),
         (false, true) => print::calls(&serde_json::from_value::<Vec<_>>(answer)?),
         (false, false) => print::counts(&serde_json::from_value(answer)?),
-    }
-}
-
-fn node(command: NodeCommand) -> Request {
-    match command {
-        NodeCommand::Add { node, zone, instance_type, subnet, labels } => {
-            let labels: BTreeMap<_, _> = labels.into_iter().collect();
-            Request::NodeAdd(NodeRequest { name: node, zone, instance_type, subnet, labels })
-        }
-        NodeCommand::Rm { node } => Request::NodeRemove { node },
     }
 }
 
@@ -371,7 +341,7 @@ mod tests {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
 
             let Command::Node(command) = cli.command else { panic!("{line}") };
-            let Request::NodeAdd(request) = node(command) else { panic!("{line}") };
+            let Request::NodeAdd(request) = node::request(command) else { panic!("{line}") };
             let labels = [("a", "b"), ("c", "d")].map(|(k, v)| (k.to_owned(), v.to_owned()));
             assert_eq!(request.labels, labels.into(), "{line}");
         }

@@ -7,7 +7,7 @@ use crate::world::{
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Write as _, io::Write as _};
-use vpc::{calls::CallCount, fault::FaultStatus};
+use vpc::{InterfaceKind, calls::CallCount, fault::FaultStatus};
 
 /// A document on one line.
 pub(super) fn line(value: &Value) -> Result<()> {
@@ -166,20 +166,34 @@ fn describe_node(text: &mut String, node: &NodeStatus) -> std::fmt::Result {
         text,
         "node        {name:<16} {instance_id}  {instance_type}  {zone}  {address}  {daemon}"
     )?;
-    for InterfaceStatus { id, state, device_index, subnet, primary, secondary, prefixes, .. } in
-        &node.interfaces
-    {
-        let (addresses, prefixes) = (secondary.len(), prefixes.len());
-        writeln!(
-            text,
-            "  interface {device_index} {id} {state} in {subnet}: {primary}, {addresses} more, {prefixes} prefixes"
-        )?;
+    for interface in &node.interfaces {
+        describe_interface(text, interface)?;
     }
     for pod in &node.pods {
         let address = pod.address.map_or_else(|| "no address yet".into(), |it| it.to_string());
         writeln!(text, "  pod       {}/{}  {address}", pod.namespace, pod.name)?;
     }
     Ok(())
+}
+
+fn describe_interface(text: &mut String, interface: &InterfaceStatus) -> std::fmt::Result {
+    let InterfaceStatus { id, state, kind, device_index, card_index, subnet, .. } = interface;
+    let InterfaceStatus { primary, secondary, prefixes, ipv6, .. } = interface;
+    let place = match card_index {
+        0 => device_index.to_string(),
+        card => format!("{card}.{device_index}"),
+    };
+    let kind = match kind {
+        InterfaceKind::Interface => String::new(),
+        other => format!(" ({})", other.as_str()),
+    };
+    let first = primary.map(|it| it.to_string()).or(ipv6.map(|it| it.to_string()));
+    let first = first.unwrap_or_else(|| "no address".into());
+    let (addresses, prefixes) = (secondary.len(), prefixes.len());
+    writeln!(
+        text,
+        "  interface {place} {id}{kind} {state} in {subnet}: {first}, {addresses} more, {prefixes} prefixes"
+    )
 }
 
 #[cfg(test)]

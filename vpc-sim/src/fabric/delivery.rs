@@ -30,11 +30,12 @@ pub(super) fn delivery(topology: &Topology, indexes: &BTreeMap<String, u32>) -> 
     for (id, eni) in &topology.enis {
         let Some(&link) = indexes.get(id) else { continue };
         // One neighbour for all that the interface has: a node is never asked for an address.
-        delivery.neighbours.insert((link, eni.primary), eni.mac);
-        delivery.add(Route::on_link(eni.primary.into(), link));
+        let Some(primary) = eni.primary else { continue };
+        delivery.neighbours.insert((link, primary), eni.mac);
+        delivery.add(Route::on_link(primary.into(), link));
         let secondary = eni.secondary.iter().copied().map(Ipv4Network::from);
         for to in secondary.chain(eni.prefixes.iter().copied().map(normal)) {
-            delivery.add(Route::via(to, eni.primary, link));
+            delivery.add(Route::via(to, primary, link));
         }
     }
     delivery
@@ -138,7 +139,7 @@ mod tests {
             boot: true,
             mac: Mac([2; 6]),
             subnet: "10.0.1.0/24".parse().unwrap(),
-            primary: "10.0.1.5".parse().unwrap(),
+            primary: "10.0.1.5".parse().ok(),
             secondary: secondary.iter().map(|it| it.parse().unwrap()).collect(),
             prefixes: prefixes.iter().map(|it| it.parse().unwrap()).collect(),
             groups: vec![],

@@ -266,7 +266,7 @@ fn internet_gateway(topology: &Topology) -> Table {
 
 /// Everything that an interface owns.
 fn addresses(eni: &Eni) -> impl Iterator<Item = String> {
-    let addresses = std::iter::once(&eni.primary).chain(&eni.secondary).map(ToString::to_string);
+    let addresses = eni.primary.iter().chain(&eni.secondary).map(ToString::to_string);
     addresses.chain(eni.prefixes.iter().map(|prefix| normal(*prefix).to_string()))
 }
 
@@ -445,7 +445,7 @@ mod tests {
             boot: true,
             mac: Mac([2; 6]),
             subnet: "10.0.1.0/24".parse().unwrap(),
-            primary: "10.0.1.5".parse().unwrap(),
+            primary: "10.0.1.5".parse().ok(),
             secondary: vec!["10.0.1.6".parse().unwrap()],
             prefixes: vec!["10.0.1.32/28".parse().unwrap()],
             groups: vec!["sg-1".into()],

@@ -129,8 +129,8 @@ impl Plug {
         let link = link.with_context(|| format!("device {device} is gone from the node"))?.index;
         let name = Some(self.eni.device.clone());
         let mut ops = vec![Op::Change(LinkChange { link, name, ..LinkChange::default() })];
-        if self.eni.boot {
-            let address = Ipv4Network::new(self.eni.primary, self.eni.subnet.prefix())?;
+        if let (true, Some(primary)) = (self.eni.boot, self.eni.primary) {
+            let address = Ipv4Network::new(primary, self.eni.subnet.prefix())?;
             let anywhere = Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 0)?;
             ops.extend([
                 up(link),

@@ -1,7 +1,7 @@
 //! Commands to a running world: one JSON document each way over a unix socket.
 
 use super::{
-    DaemonRequest, Folder, NodeRequest, PodRequest, World,
+    DaemonRequest, Folder, InterfaceRequest, NodeRequest, PodRequest, World,
     sandbox::{DEFAULT_NAMESPACE, sandbox},
 };
 use crate::fabric::Place;
@@ -45,6 +45,18 @@ pub enum Request {
     NodeRemove {
         /// Its name.
         node: String,
+    },
+    /// Attach an interface to a node: [`super::status::InterfaceStatus`].
+    InterfaceAttach {
+        /// Name of the node.
+        node: String,
+        /// The interface.
+        interface: InterfaceRequest,
+    },
+    /// Detach an interface and delete it.
+    InterfaceRemove {
+        /// Its id.
+        id: String,
     },
     /// Start a node's daemon.
     DaemonStart(DaemonRequest),
@@ -197,6 +209,10 @@ async fn execute(world: &World, request: Request) -> Result<Value> {
         Request::Down => Ok(Value::Null),
         Request::NodeAdd(request) => Ok(serde_json::to_value(world.add_node(request).await?)?),
         Request::NodeRemove { node } => world.remove_node(&node).await.map(|()| Value::Null),
+        Request::InterfaceAttach { node, interface } => {
+            Ok(serde_json::to_value(world.attach_interface(&node, &interface).await?)?)
+        }
+        Request::InterfaceRemove { id } => world.remove_interface(&id).await.map(|()| Value::Null),
         Request::DaemonStart(request) => Ok(world.start_daemon(request).await?.into()),
         Request::DaemonStop { node } => world.stop_daemon(&node).await.map(|()| Value::Null),
         Request::DaemonKill { node } => world.kill_daemon(&node).await.map(|()| Value::Null),

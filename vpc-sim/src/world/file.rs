@@ -1,6 +1,6 @@
 //! The file that describes a world.
 
-use super::place;
+use super::{InterfaceRequest, place};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::{net::SocketAddrV4, ops::Range, path::Path};
@@ -45,6 +45,8 @@ pub struct Nodes {
     pub subnets: Vec<Spanned<String>>,
     /// Names or ids of the security groups of their primary interface; empty means the VPC's default group.
     pub groups: Vec<Spanned<String>>,
+    /// More interfaces that every node is launched with, as a launch template lists them.
+    pub interfaces: Vec<Spanned<InterfaceRequest>>,
     /// Name of the role whose credentials they get; none without.
     pub role: Option<String>,
 }
@@ -65,6 +67,7 @@ impl Default for Nodes {
             instance_type: Spanned::new(0..0, "m5.large".into()),
             subnets: Vec::new(),
             groups: Vec::new(),
+            interfaces: Vec::new(),
             role: Some("eks-node".into()),
         }
     }
@@ -132,7 +135,15 @@ impl WorldFile {
         let subnets: Vec<_> = self.vpc.subnets.iter().map(|it| (&it.name, &it.id)).collect();
         let groups: Vec<_> = self.vpc.groups.iter().map(|it| (&it.name, &it.id)).collect();
         check_names(text, "subnet", &self.nodes.subnets, &subnets)?;
-        check_names(text, "security group", &self.nodes.groups, &groups)
+        check_names(text, "security group", &self.nodes.groups, &groups)?;
+        for interface in &self.nodes.interfaces {
+            let named = |name: &String| Spanned::new(interface.span(), name.clone());
+            let subnet: Vec<_> = interface.get_ref().subnet.iter().map(named).collect();
+            let of: Vec<_> = interface.get_ref().groups.iter().map(named).collect();
+            check_names(text, "subnet", &subnet, &subnets)?;
+            check_names(text, "security group", &of, &groups)?;
+        }
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod daemon;
 mod fault;
+mod interface;
 mod metadata;
 mod node;
 mod place;
@@ -24,6 +25,7 @@ pub mod status;
 pub use daemon::DaemonRequest;
 pub use file::WorldFile;
 pub use folder::{Folder, NodeFolder};
+pub use interface::InterfaceRequest;
 pub use node::NodeRequest;
 pub use pod::{PodAdded, PodRequest};
 

@@ -1,7 +1,7 @@
 //! Nodes: an instance, a network namespace, a Node object, and what runs there.
 
 use super::{
-    World,
+    InterfaceRequest, World,
     folder::NodeFolder,
     running::Daemon,
     sandbox::Pod,
@@ -32,6 +32,9 @@ pub struct NodeRequest {
     pub subnet: Option<String>,
     /// More labels for the Node object.
     pub labels: BTreeMap<String, String>,
+    /// More interfaces that it is launched with, beside those of the world's file.
+    #[serde(default)]
+    pub interfaces: Vec<InterfaceRequest>,
 }
 
 /// A running node.
@@ -88,7 +91,17 @@ impl World {
             })
             .await?;
         folder.create()?;
-        let instance_id = self.cloud.with(|vpc, now| vpc.run_instance(now, launch))?;
+        let of_file = self.defaults.interfaces.iter().map(toml::Spanned::get_ref);
+        let interfaces: Vec<_> = of_file.chain(&request.interfaces).collect();
+        // All before anything boots: one look at the VPC sees the whole instance, or none.
+        let instance_id = self.cloud.with(|vpc, now| -> Result<_> {
+            let id = vpc.run_instance(now, launch)?;
+            for interface in interfaces {
+                let instance = vpc.instance(id.as_str())?.clone();
+                interface.launch(vpc, now, &instance).context("launch with an interface")?;
+            }
+            Ok(id)
+        })?;
         self.wires.settled(&self.cloud).await?;
         let object = self.cloud.with(|vpc, _| node_object(vpc, &instance_id, request))?;
         self.store.create(Kind::Node, None, object)?;

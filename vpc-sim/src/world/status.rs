@@ -6,9 +6,10 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
 };
+use vpc::{InterfaceKind, Vpc};
 
 /// What is known before anything happens in a world: the line that `vpc-sim up` prints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,20 +98,29 @@ pub struct InterfaceStatus {
     pub id: String,
     /// `attaching`, `attached`, `detaching`.
     pub state: String,
-    /// Device index on the instance.
+    /// `interface`, `efa`, `efa-only` or `trunk`.
+    #[serde(rename = "type")]
+    pub kind: InterfaceKind,
+    /// Device index on the network card.
     pub device_index: u32,
+    /// Network card of the instance.
+    pub card_index: u32,
     /// Id of the subnet.
     pub subnet: String,
     /// Ids of the security groups.
     pub groups: Vec<String>,
     /// Hardware address.
     pub mac: String,
-    /// Primary address.
-    pub primary: Ipv4Addr,
+    /// Primary address; none without IPv4.
+    pub primary: Option<Ipv4Addr>,
     /// Secondary addresses.
     pub secondary: Vec<Ipv4Addr>,
     /// Prefixes.
     pub prefixes: Vec<String>,
+    /// Address of an interface that has no IPv4.
+    pub ipv6: Option<Ipv6Addr>,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// A pod that has a network.
@@ -186,7 +196,10 @@ impl World {
                 zone: instance.zone.clone(),
                 address: instance.private_ip,
                 public_address: interfaces.iter().find_map(|it| it.public),
-                interfaces: interfaces.into_iter().filter_map(InterfaceStatus::of).collect(),
+                interfaces: interfaces
+                    .into_iter()
+                    .filter_map(|it| InterfaceStatus::of(vpc, it))
+                    .collect(),
                 daemon,
                 pods: node.pods(),
             })
@@ -195,18 +208,22 @@ impl World {
 }
 
 impl InterfaceStatus {
-    fn of(interface: &vpc::Interface) -> Option<Self> {
+    pub(super) fn of(vpc: &Vpc, interface: &vpc::Interface) -> Option<Self> {
         let attachment = interface.attachment.as_ref()?;
         Some(Self {
             id: interface.id.to_string(),
             state: attachment.state.as_str().into(),
+            kind: interface.kind,
             device_index: attachment.device_index,
+            card_index: attachment.card_index,
             subnet: interface.subnet_id.clone(),
             groups: interface.groups.clone(),
             mac: interface.mac.to_string(),
             primary: interface.primary,
             secondary: interface.secondary.clone(),
             prefixes: interface.prefixes.iter().map(ToString::to_string).collect(),
+            ipv6: interface.ipv6,
+            tags: vpc.tags(interface.id.as_str()).cloned().unwrap_or_default(),
         })
     }
 }

@@ -109,7 +109,7 @@ pub(crate) fn eni(node: &str, primary: &str) -> Eni {
         boot: true,
         mac: net::Mac([0x02, 0, 0, b, c, d]),
         subnet: format!("10.{b}.{c}.0/24").parse().unwrap(),
-        primary,
+        primary: Some(primary),
         secondary: vec![],
         prefixes: vec![],
         groups: vec![OPEN.into()],

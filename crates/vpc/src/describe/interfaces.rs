@@ -72,16 +72,17 @@ impl Resource for Interface {
             "mac-address" => |_, eni| one(eni.mac),
             "owner-id" => |vpc, _| one(vpc.account()),
             "requester-managed" => |_, _| one(false),
-            "interface-type" => |_, _| one("interface"),
+            "interface-type" => |_, eni| one(eni.kind.as_str()),
             "source-dest-check" => |_, eni| one(eni.source_dest_check),
             "availability-zone" => |vpc, eni| some(vpc.zone_of(eni)),
-            "private-dns-name" => |vpc, eni| one(vpc.private_dns_name(eni.primary)),
-            "private-ip-address" => |_, eni| one(eni.primary),
+            "private-dns-name" => |vpc, eni| some(eni.primary.map(|ip| vpc.private_dns_name(ip))),
+            "private-ip-address" => |_, eni| some(eni.primary),
+            "ipv6-addresses.ipv6-address" => |_, eni| some(eni.ipv6),
             "addresses.private-ip-address" => {
                 |_, eni| eni.addresses().map(|ip| ip.to_string()).collect()
             }
             "addresses.primary" => {
-                |_, eni| eni.addresses().map(|ip| (ip == eni.primary).to_string()).collect()
+                |_, eni| eni.addresses().map(|ip| (Some(ip) == eni.primary).to_string()).collect()
             }
             "ipv4-prefix" | "ipv4-prefixes.ipv4-prefix" => {
                 |_, eni| eni.prefixes.iter().map(ToString::to_string).collect()

@@ -119,7 +119,7 @@ fn exhaustion_has_three_codes() {
     // One address in each of the two blocks that could be prefixes.
     for block in [16, 32] {
         let address = Ipv4Addr::new(10, 0, 9, block);
-        if world.interface(&interface).primary != address {
+        if world.interface(&interface).primary != Some(address) {
             world.assign(&interface, Wanted::Addresses(vec![address])).unwrap();
         }
     }
@@ -231,7 +231,7 @@ fn only_what_is_assigned_can_be_unassigned_and_never_the_primary_address() {
         world.vpc.unassign_private_ip_addresses(NOW, &interface, &gone)
     };
 
-    refused(unassign(vec![primary]), "InvalidParameterValue");
+    refused(unassign(vec![primary.unwrap()]), "InvalidParameterValue");
     let text = refused(unassign(vec![secondary, Ipv4Addr::BROADCAST]), "InvalidParameterValue");
     let expected = "Some of the specified addresses are not assigned to interface ";
     assert!(text.starts_with(expected), "{text}");

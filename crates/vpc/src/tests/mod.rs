@@ -3,6 +3,7 @@
 mod addresses;
 mod attach;
 mod describe;
+mod kinds;
 
 use super::{
     assign::{Assigned, Reassignment, Wanted},
@@ -112,10 +113,10 @@ fn a_launched_instance_has_its_primary_interface_at_once() {
 
     let (id, eni) = layout.enis.first_key_value().unwrap();
     assert_eq!((eni.node.as_str(), eni.device.as_str(), eni.boot), ("a", "ens5", true));
-    assert!(layout.public[&eni.primary].is_documentation(), "{:?}", layout.public);
+    assert!(layout.public[&eni.primary.unwrap()].is_documentation(), "{:?}", layout.public);
     let instance = world.vpc.instance_by_node("a").unwrap();
-    assert_eq!(instance.private_ip, eni.primary);
-    assert_eq!(world.vpc.instance_by_address(eni.primary).unwrap().id, world.instance);
+    assert_eq!(Some(instance.private_ip), eni.primary);
+    assert_eq!(world.vpc.instance_by_address(eni.primary.unwrap()).unwrap().id, world.instance);
     let attachment = world.interface(id).attachment.clone().unwrap();
     assert!(attachment.delete_on_termination);
 }

@@ -23,12 +23,11 @@ const FAMILIES: [&[Entry]; 8] = [
 ];
 
 /// What EC2 would do and this VPC does not: to ignore it silently would be to lie.
-const NOT_SIMULATED: [&str; 10] = [
+const NOT_SIMULATED: [&str; 9] = [
     "Ipv6AddressCount",
     "Ipv6Addresses",
     "Ipv6PrefixCount",
     "Ipv6Prefix",
-    "InterfaceType",
     "EnablePrimaryIpv6",
     "ConnectionTrackingSpecification",
     "EnaSrdSpecification",

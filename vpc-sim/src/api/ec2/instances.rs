@@ -73,7 +73,8 @@ impl Describe<'_> {
         xml.text("subnetId", &instance.subnet_id);
         xml.text("vpcId", self.vpc.id());
         let interfaces = self.interfaces_of(instance);
-        let primary = interfaces.iter().find(|interface| interface.primary == instance.private_ip);
+        let primary =
+            interfaces.iter().find(|interface| interface.primary == Some(instance.private_ip));
         self.group_set(xml, primary.map_or(&[], |interface| &interface.groups));
         xml.optional("ipAddress", primary.and_then(|interface| interface.public));
         xml.set("networkInterfaceSet", interfaces, |xml, interface| {

@@ -9,9 +9,9 @@ use super::{
 };
 use std::net::Ipv4Addr;
 use vpc::{
-    Action, Ec2Error, Interface,
+    Action, Ec2Error, Interface, InterfaceKind,
     assign::Wanted,
-    create::{Attribute, CreateInterface},
+    create::{Attribute, CreateInterface, Family},
 };
 
 pub(super) const CALLS: &[Entry] = &[
@@ -60,12 +60,26 @@ fn new_interface(p: &mut Params) -> Result<CreateInterface, Ec2Error> {
     let tags = tags_for(p, RESOURCE)?;
     Ok(CreateInterface {
         subnet_id,
+        kind: kind(p)?,
+        family: Family::Ipv4,
         description: p.text("Description")?.unwrap_or_default(),
         groups: p.list("SecurityGroupId")?,
         primary,
         wanted: wanted.unwrap_or_default(),
         tags,
         client_token: p.text("ClientToken")?.filter(|token| !token.is_empty()),
+    })
+}
+
+/// The kind of an interface to make.
+fn kind(p: &mut Params) -> Result<InterfaceKind, Ec2Error> {
+    let Some(name) = p.text("InterfaceType")? else { return Ok(InterfaceKind::default()) };
+    name.parse().map_err(|()| match name.as_str() {
+        "branch" => {
+            let message = "vpc-sim does not simulate branch interfaces";
+            Ec2Error::new("UnsupportedOperation", message)
+        }
+        _ => Ec2Error::invalid(format!("Value ({name}) for parameter InterfaceType is invalid.")),
     })
 }
 

@@ -39,24 +39,29 @@ impl Describe<'_> {
         xml.text("ownerId", self.vpc.account());
         xml.text("status", interface.status());
         xml.text("macAddress", interface.mac);
-        xml.text("privateIpAddress", interface.primary);
-        xml.text("privateDnsName", self.vpc.private_dns_name(interface.primary));
+        xml.optional("privateIpAddress", interface.primary);
+        let name = interface.primary.map(|primary| self.vpc.private_dns_name(primary));
+        xml.optional("privateDnsName", name);
         xml.text("sourceDestCheck", interface.source_dest_check);
-        xml.text("interfaceType", "interface");
+        xml.text("interfaceType", interface.kind.as_str());
         self.group_set(xml, &interface.groups);
         self.association(xml, interface);
         xml.set("privateIpAddressesSet", interface.addresses(), |xml, address| {
             xml.text("privateIpAddress", address);
             xml.text("privateDnsName", self.vpc.private_dns_name(address));
-            xml.text("primary", address == interface.primary);
-            if address == interface.primary {
+            let is_primary = Some(address) == interface.primary;
+            xml.text("primary", is_primary);
+            if is_primary {
                 self.association(xml, interface);
             }
         });
         xml.set("ipv4PrefixSet", &interface.prefixes, |xml, prefix| {
             xml.text("ipv4Prefix", prefix);
         });
-        xml.text("ipv6AddressesSet", "");
+        xml.set("ipv6AddressesSet", interface.ipv6, |xml, address| {
+            xml.text("ipv6Address", address);
+            xml.text("isPrimaryIpv6", false);
+        });
     }
 
     fn association(&self, xml: &mut Xml, interface: &Interface) {

@@ -5,10 +5,10 @@ use axum::{body::to_bytes, http::Request};
 use std::net::Ipv4Addr;
 use tower::ServiceExt as _;
 use vpc::{
-    Launch, Spec, Vpc,
+    InterfaceKind, Launch, Spec, Vpc,
     assign::{Reassignment, Wanted},
     attach::{Attach, Detach},
-    create::CreateInterface,
+    create::{CreateInterface, Family},
     fault::{FaultSpec, Kind},
     spec::ImdsSpec,
 };
@@ -48,7 +48,7 @@ fn world_with(imds: ImdsSpec) -> World {
         };
         vpc.run_instance(now, &launch).unwrap();
         let primary = vpc.interfaces().values().next().unwrap();
-        (primary.primary, primary.mac.to_string())
+        (primary.primary.unwrap(), primary.mac.to_string())
     });
     World { router: router(Arc::clone(&cloud)), cloud, address, mac }
 }
@@ -295,4 +295,38 @@ async fn requests_are_counted_by_node_and_may_go_without_an_answer() {
     assert_eq!(answered.status(), StatusCode::OK);
     let counts = world.cloud.with_calls(|log, _| log.metadata_reads().clone());
     assert_eq!(counts["a"], 2);
+}
+
+#[tokio::test]
+async fn an_interface_without_ipv4_has_no_path_of_it() {
+    let world = world(false);
+    let of = |kind, family| {
+        world.cloud.with(|vpc, now| {
+            let instance = vpc.instances().values().next().unwrap().clone();
+            let subnet_id = instance.subnet_id.clone();
+            let create = CreateInterface { subnet_id, kind, family, ..CreateInterface::default() };
+            let attach = Attach {
+                interface_id: String::new(),
+                instance_id: String::new(),
+                device_index: vpc.free_device_index(&instance, 0),
+                card_index: None,
+            };
+            let id = vpc.launch_interface(now, &instance.id, &create, &attach).unwrap();
+            vpc.interface(id.as_str()).unwrap().mac.to_string()
+        })
+    };
+    let efa_only = of(InterfaceKind::EfaOnly, Family::Ipv4);
+    let ipv6_only = of(InterfaceKind::Interface, Family::Ipv6Only);
+
+    for (mac, has_ipv6) in [(&efa_only, 404), (&ipv6_only, 200)] {
+        let status = async |name: &str| world.read(&format!("{MACS}{mac}/{name}")).await.status;
+        assert_eq!(status("local-ipv4s").await, 404);
+        assert_eq!(status("interface-id").await, 200);
+        assert_eq!(status("security-group-ids").await, 200);
+        assert_eq!(status("ipv6s").await, has_ipv6);
+        assert_eq!(status("subnet-ipv6-cidr-blocks").await, has_ipv6);
+    }
+    let block = world.read(&format!("{MACS}{ipv6_only}/subnet-ipv4-cidr-block")).await;
+    assert_eq!(block.status, 404);
+    assert_eq!(world.read(MACS).await.body.lines().count(), 3);
 }

@@ -73,9 +73,17 @@ impl Tree {
             }
         }
         put("interface-id", interface.id.to_string());
-        put("local-hostname", vpc.private_dns_name(interface.primary));
-        // The primary address is the first line: clients rely on it.
-        put("local-ipv4s", lines(interface.addresses()));
+        // What has no address of a family has no path for it either.
+        if let Some(primary) = interface.primary {
+            put("local-hostname", vpc.private_dns_name(primary));
+            // The primary address is the first line: clients rely on it.
+            put("local-ipv4s", lines(interface.addresses()));
+        }
+        if let Some(ipv6) = interface.ipv6 {
+            put("ipv6s", ipv6.to_string());
+            put("subnet-ipv6-cidr-blocks", vpc.ipv6_block(&interface.subnet_id).to_string());
+            put("vpc-ipv6-cidr-blocks", vpc.ipv6_cidr().to_string());
+        }
         if !interface.prefixes.is_empty() {
             put("ipv4-prefix", lines(&interface.prefixes));
         }
@@ -84,15 +92,17 @@ impl Tree {
         put("security-group-ids", lines(&interface.groups));
         put("security-groups", lines(group_names(vpc, interface)));
         put("subnet-id", interface.subnet_id.clone());
-        if let Some(subnet) = vpc.subnets().get(&interface.subnet_id) {
+        let subnet = vpc.subnets().get(&interface.subnet_id);
+        // An IPv6-only subnet has no other block.
+        if let Some(subnet) = subnet.filter(|_| interface.ipv6.is_none()) {
             put("subnet-ipv4-cidr-block", subnet.cidr.to_string());
         }
         put("vpc-id", vpc.id().into());
         put("vpc-ipv4-cidr-block", lines(vpc.cidrs().first()));
         put("vpc-ipv4-cidr-blocks", lines(vpc.cidrs()));
-        if let Some(public) = interface.public {
+        if let (Some(public), Some(primary)) = (interface.public, interface.primary) {
             put("public-ipv4s", public.to_string());
-            put(&format!("ipv4-associations/{public}"), interface.primary.to_string());
+            put(&format!("ipv4-associations/{public}"), primary.to_string());
         }
     }
 

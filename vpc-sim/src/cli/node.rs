@@ -1,0 +1,52 @@
+//! `node`: nodes come and go.
+
+use super::{examples, interface, pair};
+use crate::world::{InterfaceRequest, NodeRequest, control::Request};
+use clap::Subcommand;
+use std::collections::BTreeMap;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum NodeCommand {
+    /// Boot an instance and register it as a node
+    #[command(after_help = examples::NODE_ADD)]
+    Add {
+        /// Name of the node
+        node: String,
+        /// Availability zone
+        #[arg(long, required_unless_present = "subnet")]
+        zone: Option<String>,
+        /// Instance type
+        #[arg(long = "type")]
+        instance_type: Option<String>,
+        /// Name or id of the subnet; otherwise the zone's node subnet
+        #[arg(long)]
+        subnet: Option<String>,
+        /// More labels
+        #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair, num_args = 1..)]
+        labels: Vec<(String, String)>,
+        /// One more interface that it is launched with, as a launch template has it:
+        /// KEY=VALUE,… with type, ipv6_only, subnet, group, tag, description, secondary, prefixes,
+        /// card, device_index
+        #[arg(long = "interface", value_name = "KEY=VALUE,…", value_parser = interface::in_one_word)]
+        interfaces: Vec<InterfaceRequest>,
+    },
+    /// Terminate a node, as EC2 does
+    #[command(after_help = examples::NODE_RM)]
+    Rm {
+        /// Name of the node
+        node: String,
+    },
+}
+
+/// What the arguments ask of the world.
+pub(super) fn request(command: NodeCommand) -> Request {
+    match command {
+        NodeCommand::Add { node, zone, instance_type, subnet, labels, interfaces } => {
+            let labels: BTreeMap<_, _> = labels.into_iter().collect();
+            let name = node;
+            let request = NodeRequest { name, zone, instance_type, subnet, labels, interfaces };
+            Request::NodeAdd(request)
+        }
+        NodeCommand::Rm { node } => Request::NodeRemove { node },
+    }
+}
