@@ -259,7 +259,8 @@ fn set_up(netlink: &mut Netlink, mode: Mode, far: &Space, last: &Pod) -> Result<
     netlink.apply(&[Op::Add(Object::Route(Route::via(all, gateway(primary_subnet), 5)))])?;
     let layout = if mode == Mode::Peer { Layout::Peer } else { Layout::Flat };
     let tables = TableMarks::beside(MARK).filter(|_| layout == Layout::Flat);
-    let host = Host { primary: 5, mtu: 1500, mark: Some(MARK), layout, external: vec![] };
+    let host =
+        Host { primary: 5, device: 5, mtu: 1500, mark: Some(MARK), layout, external: vec![] };
     netlink.apply(&host.ops())?;
     let mark = tables.and_then(|tables| Some((tables.of(2)?, tables.mask())));
     let cidrs = (0..1_000 / 16 + 1).map(|block| block_of(Ipv4Addr::new(100, 64, 1, 0), block));

@@ -16,6 +16,7 @@ pub use kernel::{
     watch,
 };
 pub use plan::{
+    device::{self, Devices, PrimaryLink},
     eni, firewall, host,
     layout::{self, EgressSelector, Layout, TableMarks},
     leftover,

@@ -108,7 +108,7 @@ pub(super) async fn prepare(settings: Settings) -> Result<Prepared> {
     let primary = interfaces.clone().find(|eni| eni.is_primary()).cloned();
     let primary = primary.context("the metadata service shows no primary interface")?;
     let mut kernel = Netlink::open().context("open a netlink socket")?;
-    let link = primary_link(&mut kernel, &identity).await?;
+    let link = primary_link(&mut kernel, &identity, &primary).await?;
     let before = repair::Before::see(&mut kernel)?;
     let host = HostNetwork::of(&settings, &identity, &primary, &link);
     kernel.apply(&host.ops()).context("set up the node's rules")?;

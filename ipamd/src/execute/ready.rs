@@ -72,7 +72,8 @@ impl Executor {
 
     /// Sets up an interface in the kernel; `None` while its device or metadata is not there.
     async fn set_up(&self, eni: &Attached) -> Result<Option<net::eni::Eni>> {
-        let Some(link) = self.node.kernel().link_by_mac(eni.record.mac)? else { return Ok(None) };
+        let devices = self.node.kernel().devices(self.node.primary())?;
+        let Some(link) = devices.of(eni.record.mac) else { return Ok(None) };
         let subnet = match eni.record.subnet_cidr {
             Some(subnet) => subnet,
             None => match self.imds.subnet_cidr(eni.record.mac).await {

@@ -172,7 +172,11 @@ impl Executor {
     /// Waits until a device is gone, or long enough.
     async fn vanished(&self, mac: Mac) -> Result<()> {
         let deadline = Instant::now() + VANISH_WAIT;
-        while Instant::now() < deadline && self.node.kernel().link_by_mac(mac)?.is_some() {
+        let is_there = || -> Result<bool> {
+            let devices = self.node.kernel().devices(self.node.primary())?;
+            Ok(devices.of(mac).is_some())
+        };
+        while Instant::now() < deadline && is_there()? {
             tokio::time::sleep(VANISH_POLL).await;
         }
         Ok(())

@@ -6,16 +6,20 @@ use crate::{
     retry::{FIRST_PAUSE, LONGEST_PAUSE},
 };
 use anyhow::Result;
-use net::{Link, Netlink};
-use record::Identity;
+use net::{Netlink, PrimaryLink};
+use record::{Identity, Interface};
 use tracing::warn;
 
 /// The link of the primary interface; waits until it is there.
-pub(crate) async fn primary_link(kernel: &mut Netlink, identity: &Identity) -> Result<Link> {
+pub(crate) async fn primary_link(
+    kernel: &mut Netlink,
+    identity: &Identity,
+    primary: &Interface,
+) -> Result<PrimaryLink> {
     let mut pause = FIRST_PAUSE;
     loop {
-        if let Some(link) = kernel.link_by_mac(identity.mac)? {
-            return Ok(link);
+        if let Some(link) = kernel.devices((identity.mac, primary.primary))?.primary() {
+            return Ok(link.clone());
         }
         warn!(mac = %identity.mac, "no link with the primary interface's address yet");
         tokio::time::sleep(pause).await;

@@ -2,7 +2,7 @@
 
 use crate::settings::Settings;
 use ipnetwork::Ipv4Network;
-use net::{Link, Op, firewall::Firewall, host::Host};
+use net::{Op, PrimaryLink, firewall::Firewall, host::Host};
 use record::{Identity, Interface};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,7 +24,7 @@ impl HostNetwork {
         settings: &Settings,
         identity: &Identity,
         primary: &Interface,
-        link: &Link,
+        link: &PrimaryLink,
     ) -> Self {
         let firewall = Firewall {
             primary_link: link.name.clone(),
@@ -39,6 +39,7 @@ impl HostNetwork {
         };
         let host = Host {
             primary: link.index,
+            device: link.device,
             mtu: settings.eni_mtu,
             mark: firewall.marks().then_some(settings.mark),
             layout: settings.layout,
@@ -91,9 +92,11 @@ impl HostRules {
         self.lock().firewall.direct = cidrs;
     }
 
-    /// Notes a new name of the primary interface's link.
-    pub(crate) fn rename_primary(&self, name: String) {
-        self.lock().firewall.primary_link = name;
+    /// Notes another link of the primary interface, or another name of it.
+    pub(crate) fn move_primary(&self, link: &PrimaryLink) {
+        let mut network = self.lock();
+        (network.host.primary, network.host.device) = (link.index, link.device);
+        network.firewall.primary_link.clone_from(&link.name);
     }
 
     fn lock(&self) -> MutexGuard<'_, HostNetwork> {

@@ -27,11 +27,12 @@ use crate::{
     tell::{events::Notices, report::AddFailure},
 };
 use anyhow::{Context, Result};
-use net::Netlink;
+use net::{Mac, Netlink};
 use pool::{EniId, Pool, Time};
 use record::{Identity, Journal};
 use std::{
     collections::BTreeMap,
+    net::Ipv4Addr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
@@ -93,6 +94,11 @@ impl Node {
     /// The kernel, locked.
     pub(crate) fn kernel(&self) -> MutexGuard<'_, Netlink> {
         self.kernel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The primary interface, as the kernel can tell it: its hardware address and its own.
+    pub(crate) fn primary(&self) -> (Mac, Ipv4Addr) {
+        (self.identity.mac, self.host.network().firewall.primary)
     }
 
     /// What the node's own network must be now.

@@ -131,16 +131,7 @@ fn node(name: &str, addresses: u8) -> (std::sync::Arc<Node>, ReaperQueue, Folder
         Source::Node(pool::Supply { subnets: vec!["subnet-1".into()], groups: BTreeSet::new() });
     let pool = Pool::new(settings.targets, limits, source);
     let journal = Journal::open(Journal::read(&folder.0).unwrap(), |_| {}).unwrap();
-    let link = net::Link {
-        index: 2,
-        name: "ens5".into(),
-        mac: Some(identity.mac),
-        mtu: 9001,
-        group: 0,
-        up: true,
-        running: true,
-        veth: false,
-    };
+    let link = net::PrimaryLink { index: 2, name: "ens5".into(), device: 2 };
     let host = HostNetwork::of(&settings, &identity, &record, &link);
     let attached = BTreeMap::from([(EniId("eni-1".into()), Attached::new(record))]);
     let (reaper, leaving) = reaper_queue();

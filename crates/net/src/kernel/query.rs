@@ -6,7 +6,10 @@
 
 use crate::{
     kernel::apply::Netlink,
-    plan::op::{self, Mac, Route, RouteKind, RouteScope, Rule},
+    plan::{
+        device::{Device, Devices, MadeOf},
+        op::{self, Mac, Route, RouteKind, RouteScope, Rule},
+    },
 };
 use ipnetwork::Ipv4Network;
 use netlink_packet_route::{
@@ -69,11 +72,29 @@ impl Netlink {
     /// Every link of the namespace with its settings, by index.
     pub fn link_states(&mut self) -> io::Result<BTreeMap<u32, LinkState>> {
         let found = self.channel.dump(Message::GetLink(LinkMessage::default()))?;
-        let state = |message| match message {
-            Message::NewLink(message) => Some((message.header.index, LinkState::of(&message))),
+        Ok(states(&found))
+    }
+
+    /// Which links are the devices of interfaces; `primary` is the primary one, by its hardware
+    /// address and its own.
+    pub fn devices(&mut self, primary: (Mac, Ipv4Addr)) -> io::Result<Devices> {
+        Ok(self.links_and_devices(primary)?.1)
+    }
+
+    /// Every link with its settings, and which of them are devices, from one list.
+    pub fn links_and_devices(
+        &mut self,
+        (mac, address): (Mac, Ipv4Addr),
+    ) -> io::Result<(BTreeMap<u32, LinkState>, Devices)> {
+        let found = self.channel.dump(Message::GetLink(LinkMessage::default()))?;
+        let has = self.all_addresses()?.into_iter().filter(|(_, it)| it.ip() == address);
+        let holders: Vec<u32> = has.map(|(link, _)| link).collect();
+        let device = |message: &Message| match message {
+            Message::NewLink(message) => Some(device(message)),
             _ => None,
         };
-        Ok(found.into_iter().filter_map(state).collect())
+        let devices = found.iter().filter_map(device).collect();
+        Ok((states(&found), Devices::among(devices, mac, &holders)))
     }
 
     /// The link with a name, if there is one.
@@ -83,7 +104,7 @@ impl Netlink {
         Ok(self.channel.one(Message::GetLink(request))?.and_then(link))
     }
 
-    /// The link with a hardware address, if there is one.
+    /// A link with a hardware address, if there is one; others may have it too.
     pub fn link_by_mac(&mut self, mac: Mac) -> io::Result<Option<Link>> {
         Ok(self.links()?.into_iter().find(|link| link.mac == Some(mac)))
     }
@@ -146,6 +167,45 @@ impl Netlink {
         };
         Ok(found.into_iter().filter_map(address).collect())
     }
+}
+
+fn states(found: &[Message]) -> BTreeMap<u32, LinkState> {
+    let state = |message: &Message| match message {
+        Message::NewLink(message) => Some((message.header.index, LinkState::of(message))),
+        _ => None,
+    };
+    found.iter().filter_map(state).collect()
+}
+
+fn device(message: &LinkMessage) -> Device {
+    let Link { index, name, mac, .. } = Link::of(message);
+    let (mut permanent, mut master, mut below, mut other_end) = (None, None, None, None);
+    let mut kind = None;
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::PermAddress(bytes) => {
+                permanent = bytes.as_slice().try_into().ok().map(Mac);
+            }
+            LinkAttribute::Controller(link) => master = Some(*link).filter(|link| *link != 0),
+            LinkAttribute::Link(link) => below = Some(*link).filter(|link| *link != 0),
+            LinkAttribute::LinkNetNsId(id) => other_end = Some(*id),
+            LinkAttribute::LinkInfo(infos) => {
+                kind = infos.iter().find_map(|info| match info {
+                    LinkInfo::Kind(kind) => Some(kind.clone()),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    let made_of = match kind {
+        None => MadeOf::Hardware,
+        Some(InfoKind::Veth) => MadeOf::Veth(other_end),
+        Some(_) => MadeOf::Software,
+    };
+    // The other end of a veth is not below it, and a number of another namespace means nothing here.
+    let below = below.filter(|_| made_of == MadeOf::Software && other_end.is_none());
+    Device { index, name, mac, permanent, made_of, master, below }
 }
 
 fn link(message: Message) -> Option<Link> {

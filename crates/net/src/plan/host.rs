@@ -23,9 +23,11 @@ const _: () = assert!(POD_GROUP != DEFAULT_GROUP, "the rule to pods suppresses t
 /// The node's own part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// Index of the primary interface's link.
+    /// Index of the link by which the node uses its primary interface.
     pub primary: u32,
-    /// Its MTU.
+    /// Index of that interface's device: the link below, where a bridge has its address.
+    pub device: u32,
+    /// Their MTU.
     pub mtu: u32,
     /// The mark of traffic that must leave by the primary interface, as value and mask.
     pub mark: Option<u32>,
@@ -45,8 +47,13 @@ impl Host {
             ipv4: vec![rp_filter(2)],
             ..LinkChange::default()
         };
+        // First the device: a bridge passes on no more than it.
+        let device = (self.device != self.primary).then(|| {
+            let mtu = Some(self.mtu);
+            Op::Change(LinkChange { link: self.device, mtu, ..LinkChange::default() })
+        });
         let rules = self.rules().into_iter().map(Object::Rule).map(Op::Add);
-        [Op::Change(primary)].into_iter().chain(rules).collect()
+        device.into_iter().chain([Op::Change(primary)]).chain(rules).collect()
     }
 
     /// The rules among them.
@@ -88,7 +95,25 @@ mod tests {
         assert!(rules.contains(&want), "{rules:?}");
     }
 
+    #[test]
+    fn the_device_below_a_bridge_gets_the_mtu_before_it() {
+        let ops = Host { primary: 9, device: 2, ..host() }.ops();
+
+        let mtus = ops.iter().filter_map(|op| match op {
+            Op::Change(change) => Some((change.link, change.mtu, change.ipv4.len())),
+            Op::Add(_) | Op::Remove(_) => None,
+        });
+        assert_eq!(mtus.collect::<Vec<_>>(), [(2, Some(9001), 0), (9, Some(9001), 1)]);
+    }
+
     fn host() -> Host {
-        Host { primary: 2, mtu: 9001, mark: Some(0x80), layout: Layout::Flat, external: vec![] }
+        Host {
+            primary: 2,
+            device: 2,
+            mtu: 9001,
+            mark: Some(0x80),
+            layout: Layout::Flat,
+            external: vec![],
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Which changes a node, an interface and a pod need, as pure values.
 
+pub mod device;
 pub mod eni;
 pub mod firewall;
 pub mod host;

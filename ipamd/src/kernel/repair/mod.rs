@@ -14,7 +14,7 @@ pub(crate) use start::{Before, start};
 use crate::{node::Desired, node::Node, tell::metrics};
 use anyhow::{Context, Result};
 use net::{
-    LinkState, Netlink, Op,
+    Devices, LinkState, Netlink, Op,
     found::{Found, Kind, missing},
     netns::Namespace,
     watch::{Change, Event, Watch, Who},
@@ -36,6 +36,10 @@ const MOST_CHANGES: usize = 1024;
 
 /// How long to wait before a subscription that failed is opened again.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long to wait before it is looked again for a link that has the node's address: that somebody
+/// gives it to a link is no news otherwise.
+const ADDRESS_MOVES: Duration = Duration::from_millis(500);
 
 /// The thread that repairs.
 struct Repairer {
@@ -180,8 +184,12 @@ impl Repairer {
         // In this order: the link of a pod that is on record, and not at work a moment later, is there.
         let desired = self.node.desired();
         let busy = self.node.store.state().busy().clone();
-        let links = self.kernel.link_states().context("look at links")?;
-        self.follow_devices(&links);
+        let look = self.kernel.links_and_devices(self.node.primary());
+        let (links, devices) = look.context("look at links")?;
+        if self.follow_primary(&devices) {
+            return Ok(());
+        }
+        self.follow_devices(&devices);
         let ends = HostEnds::among(&links);
         self.tell_of_links_gone(&desired, &busy, &ends, by);
         let parts = parts(&desired, |pod| ends.of(pod));
@@ -229,17 +237,37 @@ impl Repairer {
         Ok(())
     }
 
+    /// Whether the node uses its primary interface by another link than before, or by one with
+    /// another name: somebody has made a bridge over it, or removed one. Then all is looked at again.
+    fn follow_primary(&mut self, devices: &Devices) -> bool {
+        // While the address moves no link has it.
+        if !devices.has_address() {
+            self.pending.look_again([Kind::Link]);
+            self.pending.since = Some(Instant::now() + ADDRESS_MOVES);
+            return false;
+        }
+        let host = self.node.host_network();
+        let known = (host.host.primary, host.host.device, &host.firewall.primary_link);
+        let Some(link) = devices.primary() else { return false };
+        if known == (link.index, link.device, &link.name) {
+            return false;
+        }
+        let (from, to) = (&host.firewall.primary_link, &link.name);
+        warn!(from, to, "the node uses its primary interface by another link, or name");
+        self.node.host.move_primary(link);
+        self.pending.look_again(Kind::ALL);
+        true
+    }
+
     /// An interface whose device is gone, or has come back as another one, is set up again when it
-    /// is there: until then no pod gets an address of it. A primary one with a new name has another
-    /// one in the filter rules.
-    fn follow_devices(&mut self, links: &BTreeMap<u32, LinkState>) {
-        let by_mac: BTreeMap<_, u32> =
-            links.values().filter_map(|it| Some((it.link.mac?, it.link.index))).collect();
+    /// is there: until then no pod gets an address of it.
+    fn follow_devices(&mut self, devices: &Devices) {
         let moved: Vec<_> = {
             let state = self.node.store.state();
             let moved = state.attached.iter().filter(|(_, eni)| {
                 let known = eni.kernel.as_ref().map(|kernel| kernel.link);
-                !eni.leaving && known.is_some() && by_mac.get(&eni.record.mac).copied() != known
+                let device = devices.of(eni.record.mac).map(|device| device.index);
+                !eni.leaving && known.is_some() && device != known
             });
             moved.map(|(id, eni)| (id.clone(), eni.record.mac)).collect()
         };
@@ -251,17 +279,6 @@ impl Repairer {
                 eni.since = Instant::now();
             });
             self.node.store.wake.notify_one();
-        }
-        let host = self.node.host_network();
-        let name = links.get(&host.host.primary).map(|it| it.link.name.clone());
-        if let Some(name) = name.filter(|name| *name != host.firewall.primary_link) {
-            warn!(
-                from = host.firewall.primary_link,
-                to = name,
-                "the primary interface has a new name"
-            );
-            self.node.host.rename_primary(name);
-            self.pending.look_again([Kind::Firewall]);
         }
     }
 

@@ -9,7 +9,10 @@ use net::{
 };
 use pool::{EniId, Owner};
 use record::Attachment;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 /// A part that is restored as a whole, or not at all.
 #[derive(Clone, Debug)]
@@ -97,6 +100,8 @@ pub(super) struct Concern {
     devices: BTreeMap<Mac, u32>,
     /// The primary interface's link, and its name in the filter rules.
     primary: (u32, String),
+    /// The node's address on it.
+    address: Ipv4Addr,
     /// Host ends by name, with their hardware addresses.
     pods: BTreeMap<String, Mac>,
 }
@@ -132,6 +137,7 @@ impl Concern {
             at_work: ours(at_work),
             devices,
             primary: (desired.host.host.primary, desired.host.firewall.primary_link.clone()),
+            address: desired.host.firewall.primary,
             pods: desired.pods.iter().map(host_end).collect(),
         }
     }
@@ -139,8 +145,20 @@ impl Concern {
     /// What an event makes necessary.
     pub(super) fn call(&self, event: &Event) -> Call {
         let mut now = self.at_rest.concerned(event);
-        if let Event::Link(state) = event {
-            now.extend(self.link(state));
+        match event {
+            Event::Link(state) => now.extend(self.link(state)),
+            // It may be on its way to a bridge over the link.
+            Event::AddressGone { link, address } => {
+                let ours = (*link, address.ip()) == (self.primary.0, self.address);
+                now.extend(ours.then_some(Kind::Link));
+            }
+            Event::RuleGone(_)
+            | Event::RouteGone(_)
+            | Event::RouteReplaced { .. }
+            | Event::LinkGone(_)
+            | Event::Settings(_)
+            | Event::Firewall
+            | Event::Overrun => {}
         }
         let later = now.is_empty() && !self.at_work.concerned(event).is_empty();
         Call { now, later }
@@ -232,6 +250,18 @@ mod tests {
     }
 
     #[test]
+    fn the_nodes_address_that_leaves_its_link_concerns_us_and_others_do_not() {
+        let concern = Concern::of(&desired(), &BTreeSet::new(), BTreeMap::new());
+        let gone = |link, address: &str| {
+            concern.call(&Event::AddressGone { link, address: address.parse().unwrap() }).now
+        };
+
+        assert_eq!(gone(2, "10.0.0.4/24"), [Kind::Link].into());
+        assert_eq!(gone(2, "10.0.0.5/24"), BTreeSet::new());
+        assert_eq!(gone(3, "10.0.0.4/24"), BTreeSet::new());
+    }
+
+    #[test]
     fn no_link_no_host_end() {
         assert_eq!(HostEnds::among(&links(&[])).of(&pod()), None);
     }
@@ -250,6 +280,7 @@ mod tests {
         };
         let host = Host {
             primary: 2,
+            device: 2,
             mtu: 9001,
             mark: Some(0x80),
             layout: Layout::Flat,
