@@ -291,6 +291,53 @@ fn filter_rules_that_are_as_they_were_made_are_left_alone() {
 const LEFT: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const RIGHT: Mac = Mac([2, 0, 0, 0, 0, 2]);
 
+/// As in a simulated instance: what has the address of an interface is not all its device.
+#[test]
+fn the_device_of_an_interface_is_told_from_links_that_have_its_address() {
+    let [node, router, pod] = ["dev-node", "dev-router", "dev-pod"].map(Namespace::new);
+    let plug = |from: &Namespace, name: &str, mac| {
+        let inside = std::fs::File::open(&node.path).expect("the node's namespace");
+        let peer =
+            VethPeer { name: name.into(), index: None, mac, netns: Some(inside.as_raw_fd()) };
+        let name = format!("to-{name}");
+        let veth = Veth { name, index: None, mac: Mac([2; 6]), mtu: 1500, group: 0, peer };
+        from.within(|netlink| {
+            netlink.apply(&[Op::Add(Object::Veth(veth))]).map_err(io::Error::other)
+        });
+    };
+    node.within(|_| ip("link add copy type bridge"));
+    plug(&router, "ens5", LEFT);
+    plug(&pod, "eni1", RIGHT);
+    plug(&router, "ens6", RIGHT);
+    node.within(|_| {
+        ip(&format!("link set copy address {RIGHT}"))?;
+        ip("addr add 10.0.0.4/24 dev ens5")
+    });
+    let devices = || {
+        let (primary, second) = node.within(|netlink| {
+            let devices = netlink.devices((LEFT, [10, 0, 0, 4].into()))?;
+            let second = devices.of(RIGHT).map(|it| it.name.clone());
+            Ok((devices.primary().cloned(), second))
+        });
+        (primary.map(|it| (it.name, it.device == it.index)), second)
+    };
+
+    assert_eq!(devices(), (Some(("ens5".into(), true)), Some("ens6".into())));
+    node.within(|_| {
+        ip("link set ens5 master copy")?;
+        ip("addr del 10.0.0.4/24 dev ens5")?;
+        ip("addr add 10.0.0.4/24 dev copy")
+    });
+    assert_eq!(devices(), (Some(("copy".into(), false)), Some("ens6".into())));
+    router.within(|_| ip("link del to-ens6"));
+    assert_eq!(devices().1, None, "a pod's link and a bridge have the address");
+}
+
+fn ip(arguments: &str) -> io::Result<()> {
+    let ended = Command::new("ip").args(arguments.split(' ')).status()?;
+    if ended.success() { Ok(()) } else { Err(io::Error::other(arguments.to_owned())) }
+}
+
 fn veth(netns: Option<i32>) -> Object {
     Object::Veth(Veth {
         name: "left".into(),

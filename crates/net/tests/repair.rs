@@ -263,8 +263,14 @@ fn set_up(netlink: &mut Netlink) -> Vec<Op> {
         mtu: 9001,
         host_mac: None,
     };
-    let host =
-        Host { primary: 4242, mtu: 9001, mark: Some(0x80), layout: Layout::Flat, external: vec![] };
+    let host = Host {
+        primary: 4242,
+        device: 4242,
+        mtu: 9001,
+        mark: Some(0x80),
+        layout: Layout::Flat,
+        external: vec![],
+    };
     let wanted = [host.ops(), eni.ops(), pod.host_end(4244), pod.on_host(4244)].concat();
     netlink.apply(&wanted).unwrap();
     wanted

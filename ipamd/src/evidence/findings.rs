@@ -9,7 +9,7 @@ use pool::{
     adopt::{Claim, Claims, Entry, Seen, Unknown, Witness, claims},
     may_carry,
 };
-use record::{Attachment, Maker, Snapshot};
+use record::{Attachment, Maker, Origin, Snapshot};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
@@ -185,6 +185,7 @@ fn interface(snapshot: &Snapshot, address: Ipv4Addr, table: u32) -> String {
 
 /// Addresses that interfaces of this node have for pods.
 pub(crate) fn addresses(snapshot: &Snapshot) -> BTreeSet<Ipv4Addr> {
-    let blocks = snapshot.interfaces.values().flat_map(record::Interface::blocks);
+    let may_be = |eni: &&record::Interface| eni.is_for_pods() || eni.origin == Origin::Unknown;
+    let blocks = snapshot.interfaces.values().filter(may_be).flat_map(record::Interface::blocks);
     blocks.flat_map(pool::Block::addresses).collect()
 }

@@ -1,6 +1,6 @@
 //! Attaches a new interface: on record first, then Create and Attach.
 
-use super::{Executor, origin, origin::INSTANCE_TAG, refusal};
+use super::{Executor, origin, origin::INSTANCE_TAG, refusal, special_type};
 use crate::{
     aws::{
         self,
@@ -267,7 +267,7 @@ pub(crate) fn interface(
         attachment: Some(attachment.into()),
         origin: origin(eni, device_index, instance),
         outlives_instance: !eni.ends_with_instance,
-        special_type: eni.special_type.clone(),
+        special_type: special_type(eni, device_index),
     };
     interface.add(eni.blocks.iter().copied());
     Some(interface)

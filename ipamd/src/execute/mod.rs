@@ -8,7 +8,7 @@ pub(crate) mod reconcile;
 mod release;
 
 pub(crate) use attach::{interface, occupied};
-pub(crate) use origin::origin;
+pub(crate) use origin::{origin, special_type};
 
 use crate::{
     aws::{

@@ -25,6 +25,13 @@ pub(crate) fn origin(eni: &Described, device_index: u32, instance: &str) -> Orig
     }
 }
 
+/// EC2's type of an interface, where it is one that carries no pods. The primary one does, whatever
+/// its type: where instances have EFA it may be `efa`.
+pub(crate) fn special_type(eni: &Described, device_index: u32) -> Option<String> {
+    let primary = (eni.card, device_index) == (0, 0);
+    eni.special_type.clone().filter(|_| !primary)
+}
+
 impl Executor {
     /// Looks at the tags of an interface.
     pub(super) async fn inspect(&self, id: &EniId) -> Result<()> {
@@ -40,7 +47,7 @@ impl Executor {
         let recent = self.node.store.recent(id);
         self.node.change_interface(id, |eni| {
             eni.record.origin = origin(described, eni.record.device_index, instance);
-            eni.record.special_type.clone_from(&described.special_type);
+            eni.record.special_type = special_type(described, eni.record.device_index);
             eni.record.outlives_instance = !described.ends_with_instance;
             eni.record.add(recent.blocks(&eni.record.blocks(), &described.blocks, at).blocks);
             let kind = eni.record.special_type.as_deref().unwrap_or("interface");
@@ -66,21 +73,36 @@ mod tests {
             (1, vec![], Origin::Foreign),
             (0, vec![], Origin::Ours),
         ] {
-            let eni = Described {
-                card: 0,
-                id: "eni-1".into(),
-                mac: net::Mac([2, 0, 0, 0, 0, 1]),
-                primary: Some([10, 0, 0, 1].into()),
-                special_type: None,
-                blocks: [].into(),
-                groups: [].into(),
-                subnet: "subnet-1".into(),
-                tags: tags.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
-                attachment: None,
-                ends_with_instance: false,
-            };
+            let tags = tags.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+            let eni = Described { tags: tags.collect(), ..described() };
 
-            assert_eq!(origin(&eni, device_index, "i-1"), want, "{device_index} {tags:?}");
+            assert_eq!(origin(&eni, device_index, "i-1"), want, "{device_index} {eni:?}");
+        }
+    }
+
+    #[test]
+    fn interfaces_for_something_else_carry_no_pods_but_for_the_primary_one() {
+        let efa = Described { special_type: Some("efa".into()), ..described() };
+
+        assert_eq!(special_type(&efa, 1).as_deref(), Some("efa"));
+        assert_eq!(special_type(&efa, 0), None);
+        assert_eq!(special_type(&Described { card: 1, ..efa }, 0).as_deref(), Some("efa"));
+        assert_eq!(special_type(&described(), 1), None);
+    }
+
+    fn described() -> Described {
+        Described {
+            card: 0,
+            id: "eni-1".into(),
+            mac: net::Mac([2, 0, 0, 0, 0, 1]),
+            primary: Some([10, 0, 0, 1].into()),
+            special_type: None,
+            blocks: [].into(),
+            groups: [].into(),
+            subnet: "subnet-1".into(),
+            tags: [].into(),
+            attachment: None,
+            ends_with_instance: false,
         }
     }
 }

@@ -31,7 +31,9 @@ fn needed(node: &Node) -> Needed {
     let state = node.store.state();
     let secondary = state.attached.values().filter(|eni| !eni.record.is_primary());
     let coming = secondary.filter(|eni| eni.kernel.is_none()).map(|eni| eni.record.table());
-    let addresses = state.attached.values().flat_map(|eni| addresses(&eni.record));
+    // Rules about addresses of others' interfaces are their users'.
+    let for_pods = state.attached.values().filter(|eni| eni.record.is_for_pods());
+    let addresses = for_pods.flat_map(|eni| addresses(&eni.record));
     let enis = desired.enis.values().flat_map(net::eni::Eni::rules);
     let pods = desired.pods.iter().flat_map(|pod| pod.pod().rules());
     Needed {
