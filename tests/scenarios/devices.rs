@@ -77,7 +77,7 @@ fn a_bridge_over_the_primary_interface_that_has_its_address_is_the_nodes_link() 
 fn the_nodes_part_follows_its_address_to_a_bridge_and_back() {
     let world = World::up();
     world.node_add("n1", ZONES[0], &[]);
-    world.daemon_start("n1", &[]);
+    world.daemon_start("n1", &["WARM_ENI_TARGET=0", "WARM_IP_TARGET=1"]);
     let pods: Vec<_> = (0..2).map(|pod| world.pod_add("n1", &format!("p{pod}"))).collect();
     check(&world, &pods, "ens5");
 
