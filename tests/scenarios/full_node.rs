@@ -24,8 +24,8 @@ fn a_full_node_refuses_with_the_cause_and_gives_an_address_that_has_rested_to_th
     let addresses: BTreeSet<_> = running.iter().map(|pod| pod.address).collect();
     assert_eq!(addresses.len(), ROOM, "two pods have one address: {running:?}");
     for error in &refused {
-        let want = "no free address (18 in use, 0 cooling): all 3 interfaces of this instance type are \
-                    attached: 2 full, 1 the primary one, which serves no pods with custom networking";
+        let want = "no free address (18 in use, 0 cooling): this instance type allows 3 interfaces: \
+                    3 attached, 2 full, 1 the primary one, which serves no pods with custom networking";
         assert!(error.contains(want), "{error}");
     }
     world.everybody_reaches_everybody(&running[..3]);

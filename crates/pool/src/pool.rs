@@ -88,12 +88,6 @@ impl Pool {
         &self.limits
     }
 
-    /// Whether blocks are addresses or prefixes: prefixes are given up where this instance cannot
-    /// have them.
-    pub fn mode(&self) -> Mode {
-        self.targets.mode
-    }
-
     /// How this node's calls are jitter among those of its cluster.
     pub fn set_jitter(&mut self, jitter: Jitter) {
         self.backoff.set_jitter(jitter);

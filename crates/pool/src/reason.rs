@@ -99,7 +99,7 @@ mod tests {
             Reason::Satisfied,
             Reason::Short(1),
             Reason::Coming { addresses: 1 },
-            Reason::Full(Slots { attached: 1, limits, not_serving: vec![], of_others: 0 }),
+            Reason::Full(Slots { attached: 1, limits, not_serving: [].into(), of_others: 0 }),
             Reason::BackingOff { refusal, until: Time::default() },
             Reason::NoSource { why: String::new() },
             Reason::Changing,

@@ -105,7 +105,7 @@ pub struct Slots {
     /// What may be attached.
     pub limits: Limits,
     /// Those among the attached that serve no new pods, and why.
-    pub not_serving: Vec<NotServing>,
+    pub not_serving: Box<[NotServing]>,
     /// Those among the attached that somebody else attached.
     pub of_others: usize,
 }
@@ -116,6 +116,7 @@ impl Slots {
             pool.enis.iter().filter_map(|(id, eni)| pool.not_serving(id, eni)).collect();
         not_serving.sort_unstable();
         let of_others = pool.enis.values().filter(|eni| eni.ownership.is_of_others()).count();
+        let not_serving = not_serving.into();
         Self { attached: pool.enis.len(), limits: pool.limits, not_serving, of_others }
     }
 }

@@ -1,6 +1,6 @@
 //! Interfaces of this node, as the daemon keeps them: changed on record, in the kernel and in the pool.
 
-use super::{Node, Occupied};
+use super::Node;
 use ipnetwork::Ipv4Network;
 use net::Layout;
 use pool::{EniId, Readiness};
@@ -24,6 +24,17 @@ pub(crate) struct Attached {
     pub since: Instant,
     /// It is being detached: what the kernel has of it goes.
     pub leaving: bool,
+}
+
+/// A slot that an interface takes of which nothing else is of use to us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Occupied {
+    /// The network card.
+    pub card: u32,
+    /// The device index on it.
+    pub device_index: u32,
+    /// Why it carries no pods.
+    pub why: String,
 }
 
 impl Attached {

@@ -13,13 +13,13 @@ mod state;
 mod store;
 
 pub(crate) use allocate::{AllocateError, Patience};
-pub(crate) use attached::Attached;
+pub(crate) use attached::{Attached, Occupied};
 pub(crate) use desired::Desired;
 pub(crate) use forecast::AddForecast;
 pub(crate) use host::{HostNetwork, HostRules, direct};
 pub(crate) use orphans::Orphans;
 pub(crate) use reaper::{EndedLink, Queue as ReaperQueue, Reaper, queue as reaper_queue};
-pub(crate) use state::{Occupied, State, observation};
+pub(crate) use state::{State, observation};
 pub(crate) use store::Store;
 
 use crate::{

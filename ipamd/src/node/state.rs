@@ -1,6 +1,6 @@
 //! What one lock guards: the pool, the record of it, and this node's interfaces.
 
-use super::{Attached, now};
+use super::{Attached, Occupied, now};
 use crate::settings::Settings;
 use anyhow::Result;
 use net::EgressSelector;
@@ -45,17 +45,6 @@ pub(crate) struct Held<'a> {
     pub why: &'a Unknown,
     /// The interfaces that may carry it.
     pub may_carry: &'a BTreeSet<EniId>,
-}
-
-/// A slot that an interface takes of which nothing else is of use to us.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Occupied {
-    /// The network card.
-    pub card: u32,
-    /// The device index on it.
-    pub device_index: u32,
-    /// Why it carries no pods.
-    pub why: String,
 }
 
 /// Interfaces as the pool sees them.

@@ -161,7 +161,7 @@ mod tests {
 
     fn full() -> Reason {
         let limits = Limits { enis: 3, max_enis: None, blocks_per_eni: 9, max_pods: None };
-        Reason::Full(Slots { attached: 3, limits, not_serving: vec![], of_others: 0 })
+        Reason::Full(Slots { attached: 3, limits, not_serving: [].into(), of_others: 0 })
     }
 
     fn refused(cause: Cause) -> Reason {

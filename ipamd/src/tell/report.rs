@@ -147,7 +147,7 @@ mod tests {
         let refusal = Refusal { cause: Cause::NoAddresses, message: "subnet-0c is full".into() };
         let reason = Reason::BackingOff { refusal, until: at(70) };
         let limits = Limits { enis: 3, max_enis: None, blocks_per_eni: 9, max_pods: None };
-        let slots = Slots { attached: 3, limits, not_serving: vec![], of_others: 0 };
+        let slots = Slots { attached: 3, limits, not_serving: [].into(), of_others: 0 };
 
         assert_eq!(
             no_address(&none, &reason, at(60)),
