@@ -303,3 +303,41 @@ fn is_unknown_attachment(refused: &Refused) -> bool {
     refused.code == "AttachmentLimitExceeded"
         || refused.message.contains("attached at device index")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::ec2::Unreadable;
+
+    #[test]
+    fn interfaces_without_ipv4_and_unreadable_ones_take_their_slots_and_no_others_do() {
+        let eni = |id: &str, primary, index: Option<u32>| Described {
+            id: id.into(),
+            mac: net::Mac([2; 6]),
+            primary,
+            special_type: None,
+            blocks: BTreeSet::new(),
+            groups: BTreeSet::new(),
+            subnet: "subnet-1".into(),
+            tags: BTreeMap::new(),
+            card: 0,
+            attachment: index.map(|index| ("eni-attach-1".into(), index)),
+            ends_with_instance: false,
+        };
+        let unreadable = |id: &str, place| Unreadable { id: id.into(), place, why: "odd".into() };
+        let listed = Listed {
+            interfaces: vec![
+                eni("eni-1", Some([10, 0, 0, 5].into()), Some(1)),
+                eni("eni-2", None, Some(2)),
+                eni("eni-3", None, None),
+            ],
+            unreadable: vec![unreadable("eni-4", Some((1, 3))), unreadable("eni-5", None)],
+        };
+
+        let slots = occupied(&listed);
+
+        let places = slots.iter().map(|(id, it)| (id.0.as_str(), it.card, it.device_index));
+        assert_eq!(places.collect::<Vec<_>>(), [("eni-2", 0, 2), ("eni-4", 1, 3)]);
+        assert_eq!(interface(&listed.interfaces[1], "eni-attach-1", 2, "i-1"), None);
+    }
+}
