@@ -87,7 +87,7 @@ fn an_interface_that_a_launch_template_made_for_pods_is_used_after_one_question(
     // A user's that is not to be touched looks the same.
     assert_eq!(pool.allocate(owner("a"), AT).ok(), None);
     let ask = Action::Inspect { eni: id(1) };
-    assert_eq!(pool.plan(AT).actions, [ask.clone()]);
+    assert_eq!(pool.plan(AT).actions, std::slice::from_ref(&ask));
 
     pool.started(&ask);
     let foreign = (made.0, Eni { ownership: Ownership::Foreign, ..made.1 });
