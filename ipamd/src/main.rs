@@ -8,6 +8,7 @@ mod follow;
 mod http;
 mod kernel;
 mod node;
+mod panics;
 mod pods;
 mod retry;
 mod settings;

@@ -21,8 +21,29 @@ const NODES: [(&str, &str); 2] = [("n1", "pods-a"), ("n2", "pods-b")];
 /// More than one call of `AssignPrivateIpAddresses` for each node.
 const PODS: usize = 4;
 
-/// A proxy, until it is dropped.
-struct Proxy(Child);
+/// A program of Python on a node, until it is dropped.
+pub(crate) struct Proxy(Child);
+
+impl Proxy {
+    /// Starts it, and waits until it is ready.
+    pub(crate) fn start(world: &World, node: &str, arguments: &[&str]) -> Self {
+        let mut child = Command::new(tests::binary("vpc-sim"))
+            .args(["--name", world.name(), "exec", node, "--"])
+            .arg(python::python())
+            .args(arguments)
+            .env_clear()
+            .envs(python::ENVIRONMENT)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let proxy = Self(child);
+        let mut said = String::new();
+        BufReader::new(stdout).read_line(&mut said).unwrap();
+        assert_eq!(said, "ready\n", "{arguments:?} on {node}");
+        proxy
+    }
+}
 
 impl Drop for Proxy {
     fn drop(&mut self) {
@@ -62,23 +83,9 @@ fn record(world: &World, node: &str, to: &Path, options: &[&str]) -> Proxy {
     // Of an earlier run.
     let _ = fs::remove_file(to);
     let ec2 = world.status().summary.inside.ec2;
-    let mut child = Command::new(tests::binary("vpc-sim"))
-        .args(["--name", world.name(), "exec", node, "--"])
-        .arg(python::python())
-        .args([python::folder().join("proxy.py").to_str().unwrap(), PORT, &ec2])
-        .arg(to)
-        .args(options)
-        .env_clear()
-        .envs(python::ENVIRONMENT)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let stdout = child.stdout.take().unwrap();
-    let proxy = Proxy(child);
-    let mut said = String::new();
-    BufReader::new(stdout).read_line(&mut said).unwrap();
-    assert_eq!(said, "ready\n", "the proxy of {node}");
-    proxy
+    let program = python::folder().join("proxy.py");
+    let arguments = [program.to_str().unwrap(), PORT, &ec2, to.to_str().unwrap()];
+    Proxy::start(world, node, &[&arguments, options].concat())
 }
 
 /// Starts a daemon that asks for addresses as it needs them, with every setting that EC2 sees.

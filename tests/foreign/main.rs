@@ -3,7 +3,9 @@
 
 mod cnitool;
 mod daemon;
+mod manifest;
 mod python;
+mod ways;
 
 use tests::world::World;
 

@@ -37,6 +37,7 @@ mod restart;
 mod rules;
 mod run_folder;
 mod services;
+mod settings;
 mod shadow;
 mod status;
 mod supply;

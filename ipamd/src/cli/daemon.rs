@@ -1,10 +1,11 @@
 //! The daemon as a process: settings, log, runtime, signals.
 
-use super::{capabilities, start, stay_down};
+use super::{capabilities, environment, start, stay_down};
 use crate::{
     node::Node,
+    panics,
     pods::checkpoint,
-    settings::{self, Settings, Support},
+    settings::{self, Settings},
     tell::log,
 };
 use anyhow::{Context, Result, bail};
@@ -31,14 +32,7 @@ fn share_one_arena() {
 #[cfg(not(target_env = "gnu"))]
 fn share_one_arena() {}
 
-/// What this process was given.
-pub(super) fn environment() -> BTreeMap<String, String> {
-    env::vars_os()
-        .filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()))
-        .collect()
-}
-
-/// The settings in it.
+/// The settings in an environment.
 ///
 /// # Errors
 /// All that are wrong.
@@ -63,22 +57,29 @@ fn name_process() {
 /// Serves this node until a signal comes.
 pub(super) fn run() -> Result<()> {
     share_one_arena();
-    let environment = environment();
-    let settings = settings(&environment)?;
-    log::start(&settings);
+    panics::end_the_process();
+    let environment = environment::variables();
+    let read = settings(&environment);
+    // Why it does not start is in the log, too.
+    log::start(read.as_ref().unwrap_or(&Settings::of_log(&environment)));
+    let settings = read?;
     name_process();
-    info!(
-        in_force = ?settings::in_force(&environment, Support::Works),
-        without_effect = ?settings::in_force(&environment, Support::NoEffect),
-        not_supported_yet = ?settings::in_force(&environment, Support::NotYet),
-        "settings"
-    );
+    tell_settings(&environment, &settings);
     capabilities::check()?;
     let runtime = runtime()?;
     let ended = runtime.block_on(serve(settings));
     // Ends with the process: tasks that are dropped one by one log errors about each other.
     std::mem::forget(runtime);
     ended
+}
+
+/// Says what is set, and warns of each setting that is not acted on.
+fn tell_settings(environment: &BTreeMap<String, String>, settings: &Settings) {
+    let set: Vec<_> = settings::judge(environment).iter().map(ToString::to_string).collect();
+    info!(?set, "settings");
+    for it in &settings.not_acted_on {
+        warn!(setting = %it, "a setting is not acted on");
+    }
 }
 
 /// Threads for EC2, Kubernetes and HTTP; pods are wired on threads of their own.

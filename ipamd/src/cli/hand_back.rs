@@ -1,7 +1,7 @@
 //! `ipamd hand-back`: prepares a node for the peer while pods run. What the peer needs is there before
 //! what only we need goes, so that a pod finds its way at every step.
 
-use super::{capabilities, daemon, install, start, stay_down};
+use super::{capabilities, daemon, environment, install, start, stay_down};
 use crate::{
     kernel::sync,
     node::Node,
@@ -43,7 +43,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Hands this node back, and says what it did, line by line.
 pub(super) fn run() -> Result<()> {
-    let mut settings = daemon::settings(&daemon::environment())?;
+    let mut settings = daemon::settings(&environment::variables())?;
     settings.layout = Layout::Peer;
     if settings.log_file == LogFile::Stdout {
         // That one is for what was done.

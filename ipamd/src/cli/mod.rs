@@ -2,21 +2,20 @@
 
 mod capabilities;
 mod daemon;
+mod environment;
 mod hand_back;
 mod health;
 mod install;
 mod reference_plugins;
+mod settings;
 mod shadow;
 mod start;
 mod stay_down;
 
-use crate::{
-    settings,
-    tell::{log, metrics},
-};
+use crate::tell::{log, metrics};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 use tracing::error;
 
 /// Does what the arguments say.
@@ -53,8 +52,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Prints every setting, its default, and whether it works
-    Settings,
+    /// Prints every setting, its default, and what becomes of it; with `--check` what becomes of each
+    /// setting of a file (then the exit code is 0 if the daemon starts with it, and 1 if not)
+    Settings {
+        /// A DaemonSet in YAML or as `kubectl get daemonset --output json` prints it, or lines of
+        /// NAME=value; `-` is standard input
+        #[arg(long, value_name = "FILE")]
+        check: Option<PathBuf>,
+    },
     /// Prints every metric, its labels, and what it says
     Metrics,
     /// Tells, beside whoever serves this node and without changing anything, about which addresses
@@ -83,12 +88,11 @@ fn print(table: &str) {
 }
 
 fn run() -> Result<ExitCode> {
+    environment::tidy()?;
     match Arguments::parse().command {
         None => daemon::run()?,
         Some(Command::Shadow) => return Ok(shadow::run()),
-        Some(Command::Settings) => {
-            print(&settings::table());
-        }
+        Some(Command::Settings { check }) => return settings::run(check),
         Some(Command::Metrics) => {
             print(&metrics::table());
         }

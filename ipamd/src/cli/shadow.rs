@@ -3,7 +3,7 @@
 //! It writes nothing: the report goes to standard output, the log to standard error, and no folder,
 //! lock or socket of the node is touched. It listens only where it is told to show its metrics.
 
-use super::daemon;
+use super::{daemon, environment};
 use crate::{
     evidence::shadow::{Report, look},
     http,
@@ -43,7 +43,7 @@ pub(super) fn run() -> ExitCode {
 }
 
 fn begin() -> Result<ExitCode> {
-    let mut settings = daemon::settings(&daemon::environment())?;
+    let mut settings = daemon::settings(&environment::variables())?;
     settings.log_file = LogFile::Stderr;
     // Whoever serves the node has it.
     settings.plugin_log_file = "stderr".into();

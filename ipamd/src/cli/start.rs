@@ -82,8 +82,7 @@ pub(super) struct Prepared {
 /// nobody else works on this node.
 pub(super) async fn prepare(settings: Settings) -> Result<Prepared> {
     let mut journal = open_record(&settings.run_dir)?;
-    let http = aws::http_client();
-    let imds = Imds::new(&http);
+    let imds = Imds::new(&aws::direct_client());
     // With a record the node is served at once, whoever else is down; without one, who this node is
     // and what is attached must be known first.
     let recorded = journal.snapshot().identity.clone();
@@ -92,7 +91,7 @@ pub(super) async fn prepare(settings: Settings) -> Result<Prepared> {
         None => patiently("ask the metadata service who this node is", || imds.identity()).await,
     };
     info!(?identity, recorded = recorded.is_some(), "this node");
-    let ec2 = Ec2::new(aws::client(http, &identity).await, &identity);
+    let ec2 = Ec2::new(aws::client(&settings.servers, &identity).await?, &identity);
     // A damaged record may have lost interfaces, and with them the primary one.
     let known = journal.snapshot().interfaces.values().any(Interface::is_primary);
     if recorded.is_none() || !known {

@@ -56,10 +56,9 @@ pub(crate) async fn look(settings: &Settings) -> Result<Report> {
 }
 
 async fn look_once(settings: &Settings) -> Result<Report> {
-    let http = aws::http_client();
-    let imds = Imds::new(&http);
+    let imds = Imds::new(&aws::direct_client());
     let identity = imds.identity().await?;
-    let ec2 = Ec2::new(aws::client(http, &identity).await, &identity);
+    let ec2 = Ec2::new(aws::client(&settings.servers, &identity).await?, &identity);
     let shown = imds.interfaces_of(&identity).await?.shown;
     let shown: BTreeMap<EniId, Interface> =
         shown.into_iter().filter_map(cloud::from_shown).collect();

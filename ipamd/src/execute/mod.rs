@@ -16,6 +16,7 @@ use crate::{
         imds::Imds,
     },
     node::{Node, now},
+    panics,
     tell::{metrics, report},
 };
 use anyhow::{Context, Result};
@@ -50,18 +51,22 @@ impl Executor {
     /// Carries out one action, and tells the pool how it ended.
     pub(crate) async fn execute(self, action: Action) {
         let target = self.target(&action);
-        let done = match &action {
-            Action::AttachEni { device_index, subnet, groups, amount } => {
-                self.attach_new(*device_index, subnet, groups, *amount).await
+        // A panic in a library that is asked for one action does not end the service of the node.
+        let done = panics::caught(async {
+            match &action {
+                Action::AttachEni { device_index, subnet, groups, amount } => {
+                    self.attach_new(*device_index, subnet, groups, *amount).await
+                }
+                Action::Assign { eni, amount } => self.assign(eni, *amount).await,
+                Action::Unassign { eni, blocks } => self.unassign(eni, blocks).await,
+                Action::DeleteEni { eni } => self.release(eni).await,
+                Action::SetGroups { eni, groups } => self.set_groups(eni, groups).await,
+                Action::EndWithInstance { eni } => self.end_with_instance(eni).await,
+                Action::Inspect { eni } => self.inspect(eni).await,
+                Action::CountFree { subnets } => self.count_free(subnets).await,
             }
-            Action::Assign { eni, amount } => self.assign(eni, *amount).await,
-            Action::Unassign { eni, blocks } => self.unassign(eni, blocks).await,
-            Action::DeleteEni { eni } => self.release(eni).await,
-            Action::SetGroups { eni, groups } => self.set_groups(eni, groups).await,
-            Action::EndWithInstance { eni } => self.end_with_instance(eni).await,
-            Action::Inspect { eni } => self.inspect(eni).await,
-            Action::CountFree { subnets } => self.count_free(subnets).await,
-        };
+        })
+        .await;
         let refusal = done.err().map(|error| {
             let refusal = refusal(&error, &target);
             metrics::refused(report::step(&action), refusal.cause);

@@ -1,5 +1,6 @@
 //! What is read from Kubernetes: this node's labels, the ENIConfig that they select, pending pods.
 
+mod client;
 mod eniconfig;
 mod pods;
 pub(crate) mod vpc_cidrs;
@@ -15,7 +16,7 @@ use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Node;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, ResourceExt,
     api::ListParams,
     runtime::{WatchStreamExt, reflector, reflector::Store, watcher},
 };
@@ -61,7 +62,7 @@ pub(crate) async fn ask_once(
     let name = settings.node.as_deref();
     let name = name.context("set MY_NODE_NAME: custom networking needs the name of this Node")?;
     let ask = async {
-        let client = Client::try_default().await?;
+        let client = client::client(&settings.servers).await?;
         let node = Api::<Node>::all(client.clone()).get(name).await?;
         let keys = Keys::of(settings);
         let choice = choose(node.labels(), node.annotations(), &keys);
@@ -79,9 +80,7 @@ const ASK: Duration = Duration::from_secs(10);
 /// either changes. Returns only when the client cannot be made; a server that does not answer is
 /// asked again with growing pauses.
 async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
-    let client = Client::try_default()
-        .await
-        .context("find the Kubernetes API: set KUBECONFIG or run in a pod")?;
+    let client = client::client(&daemon.settings.servers).await?;
     let keys = Keys::of(&daemon.settings);
     let (nodes, node_writer) = reflector::store();
     let (configs, config_writer) = reflector::store();
@@ -107,6 +106,8 @@ async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
         let failures = daemon.add_failure.subscribe();
         tokio::spawn(events::tell(failures, notices, client.clone(), name.clone()));
     }
+    let not_acted_on = daemon.settings.not_acted_on.clone();
+    tokio::spawn(events::tell_settings(not_acted_on, client.clone(), name.clone()));
     match count_nodes(&Api::all(client.clone())).await {
         Ok(count) => set_cluster_size(&daemon, count),
         Err(error) => warn!(error = &error as &dyn std::error::Error, "failed to count the nodes"),

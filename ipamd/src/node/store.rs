@@ -8,7 +8,8 @@ use record::{Attachment, Journal};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError},
+    process,
+    sync::{Condvar, Mutex, MutexGuard, TryLockError},
     thread,
     time::{Duration, Instant},
 };
@@ -70,10 +71,10 @@ impl Store {
         }
     }
 
-    /// The state, locked. A thread that panicked while it held the lock left it whole: every change
-    /// to it is a single call.
+    /// The state, locked. A thread that panicked while it held the lock may have left half a change:
+    /// the record has what is true, and the next daemon reads it.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(|_| process::abort())
     }
 
     /// The state, locked; `None` when somebody else holds it until the deadline.
@@ -81,7 +82,7 @@ impl Store {
         loop {
             match self.state.try_lock() {
                 Ok(state) => return Some(state),
-                Err(TryLockError::Poisoned(whole)) => return Some(whole.into_inner()),
+                Err(TryLockError::Poisoned(_)) => process::abort(),
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return None,
                 Err(TryLockError::WouldBlock) => thread::sleep(LOOK_EVERY),
             }
@@ -102,7 +103,7 @@ impl Store {
     ) -> MutexGuard<'a, State> {
         let left = deadline.saturating_duration_since(Instant::now()).min(COOLED);
         let (state, _) =
-            self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait_timeout(state, left).unwrap_or_else(|_| process::abort());
         state
     }
 

@@ -1,6 +1,6 @@
 //! Settings of the logs: where their lines go, how many, and how long they are kept.
 
-use super::{Reader, Settings};
+use super::{Settings, reader::Reader};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -112,12 +112,16 @@ impl Reader<'_> {
         self.parse(name, "text or json", parse).unwrap_or(LogFormat::Text)
     }
 
+    fn small(&mut self, name: &'static str) -> Option<u16> {
+        u16::try_from(self.number(name, 0, u16::MAX.into())?).ok()
+    }
+
     pub(super) fn log_limits(&mut self) -> LogLimits {
         let LogLimits { size, files, age } = LogLimits::PEERS;
         let legal = "a size of 4k or more, such as 100M";
         let size = self.parse("ENI_CNI_LOG_SIZE", legal, bytes).unwrap_or(size);
-        let files = self.number("ENI_CNI_LOG_FILES", 0, u16::MAX).map_or(files, usize::from);
-        let days = self.number("ENI_CNI_LOG_DAYS", 0, u16::MAX);
+        let files = self.small("ENI_CNI_LOG_FILES").map_or(files, usize::from);
+        let days = self.small("ENI_CNI_LOG_DAYS");
         let age = days.map_or(age, |days| Duration::from_secs(u64::from(days) * DAY));
         LogLimits { size, files, age }
     }

@@ -1,6 +1,7 @@
 //! Events of the Node: why pods get no address, and what else is wrong with it.
 
 use super::report::AddFailure;
+use crate::settings::Verdict;
 use k8s_openapi::api::core::v1::{Node, ObjectReference};
 use kube::{
     Api, Client,
@@ -129,6 +130,42 @@ impl Events {
             Err(error) => {
                 warn!(error = &error as &dyn std::error::Error, note, "failed to write an event");
             }
+        }
+    }
+}
+
+/// How often one event about a setting is tried: with growing pauses, for half an hour.
+const ATTEMPTS: u32 = 12;
+
+/// The first pause after an event was not taken; it doubles up to the pause between events.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Writes an event for each setting that is not acted on.
+pub(crate) async fn tell_settings(settings: Vec<Verdict>, client: Client, name: String) {
+    for setting in settings {
+        // A recorder counts events of one reason as one, with the first one's note.
+        let reporter = Reporter { controller: "aws-node".into(), instance: Some(name.clone()) };
+        let recorder = Recorder::new(client.clone(), reporter);
+        let note = setting.to_string();
+        let event = Event {
+            type_: EventType::Warning,
+            reason: "SettingNotActedOn".into(),
+            note: Some(note.chars().take(LONGEST_NOTE).collect()),
+            action: "ReadSettings".into(),
+            secondary: None,
+        };
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1..=ATTEMPTS {
+            let node = reference(&client, &name).await;
+            match recorder.publish(&event, &node).await {
+                Ok(()) => break,
+                Err(error) if attempt == ATTEMPTS => warn!(
+                    error = &error as &dyn std::error::Error,
+                    note, "failed to write an event about a setting"
+                ),
+                Err(_) => tokio::time::sleep(pause).await,
+            }
+            pause = (pause * 2).min(PAUSE);
         }
     }
 }

@@ -120,7 +120,7 @@ mod tests {
     /// With the client that the SDK asks for credentials, and a port on which nobody listens.
     #[tokio::test]
     async fn what_keeps_credentials_back_is_told_with_what_to_do() {
-        let http = crate::aws::http_client();
+        let http = crate::aws::direct_client();
         let provider = ProviderConfig::without_region().with_http_client(http);
         let client = imds::Client::builder().configure(&provider).max_attempts(1);
         let client = client.endpoint("http://127.0.0.1:1").unwrap().build();
@@ -150,11 +150,6 @@ mod tests {
             Some(&self.0)
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_refusal_of_prefixes_is_told_from_one_for_lack_of_them() {
