@@ -85,7 +85,9 @@ impl Cluster {
 
     pub(super) async fn start_daemon(&self, node: &str, env: &[(&str, &str)]) -> Result<()> {
         let env = env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        self.world.start_daemon(DaemonRequest { node: node.into(), env, bin: None }).await?;
+        self.world
+            .start_daemon(DaemonRequest { node: node.into(), env, ..DaemonRequest::default() })
+            .await?;
         self.wait_for_plugin(node).await
     }
 
@@ -112,6 +114,7 @@ impl Cluster {
             name: name.into(),
             namespace: Some(NAMESPACE.into()),
             serve: true,
+            ..PodRequest::default()
         };
         let added = self
             .world

@@ -222,10 +222,13 @@ fn the_custom_resource_is_the_one_that_ipamd_watches() {
 
     let spec = &crd["spec"];
     let version = &spec["versions"][0];
-    for (name, value) in
-        [("group", &spec["group"]), ("version", &version["name"]), ("kind", &spec["names"]["kind"])]
-    {
-        let wanted = format!("{name} = {value}");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let (group, version_name) = (text(&spec["group"]), text(&version["name"]));
+    let plural = text(&spec["names"]["plural"]);
+    for wanted in [
+        format!("\"/apis/{group}/{version_name}/{plural}\""),
+        format!("\"{}\"", text(&crd["metadata"]["name"])),
+    ] {
         assert!(source.contains(&wanted), "ipamd/src/follow/eniconfig.rs has no `{wanted}`");
     }
     let schema = &version["schema"]["openAPIV3Schema"]["properties"]["spec"];

@@ -15,6 +15,7 @@ mod attachments;
 mod bad_days;
 mod capabilities;
 mod checks;
+mod cluster;
 mod daemon_down;
 mod demand;
 mod devices;

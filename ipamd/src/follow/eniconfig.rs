@@ -1,11 +1,15 @@
 //! ENIConfig: which subnet and security groups pods of a node get, and how a node chooses one.
 
 use crate::settings::Settings;
-use kube::CustomResource;
 use pool::{Source, Supply};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{collections::BTreeMap, fmt};
+
+/// The path of all ENIConfigs.
+pub(super) const PATH: &str = "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs";
+
+/// The resource, as its CRD is named.
+pub(super) const RESOURCE: &str = "eniconfigs.crd.k8s.amazonaws.com";
 
 /// A label that comes before all others (`docs/references.md#peer-eniconfig-selection`).
 const EXTERNAL_LABEL: &str = "vpc.amazonaws.com/externalEniConfig";
@@ -13,25 +17,64 @@ const EXTERNAL_LABEL: &str = "vpc.amazonaws.com/externalEniConfig";
 /// The ENIConfig of a node that names none.
 const DEFAULT_NAME: &str = "default";
 
-/// The specification of an ENIConfig. Objects in the wild lack fields, so none is required here.
-#[derive(Clone, Debug, Default, CustomResource, Deserialize, Serialize, JsonSchema)]
-#[kube(
-    group = "crd.k8s.amazonaws.com",
-    version = "v1alpha1",
-    kind = "ENIConfig",
-    root = "EniConfig"
-)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct EniConfigSpec {
-    /// Id of the subnet.
-    #[serde(default)]
-    pub subnet: String,
-    /// Ids of further subnets of the same zone, for when the first is full. The peer ignores them.
-    #[serde(default)]
+/// What an ENIConfig says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct EniConfig {
+    /// Ids of the subnet, and of further ones of the same zone for when it is full, which the peer
+    /// ignores.
     pub subnets: Vec<String>,
     /// Ids of the security groups; without any, those of the primary interface.
-    #[serde(default)]
-    pub security_groups: Option<Vec<String>>,
+    pub groups: Vec<String>,
+}
+
+/// Reads an ENIConfig, or says which field is wrong. The schema in the cluster may be another one than
+/// ours, such as the peer's, which takes anything, or may have come after the object.
+pub(super) fn read(object: &Value) -> Result<EniConfig, String> {
+    let spec = &object["spec"];
+    if !spec.is_object() && !spec.is_null() {
+        return Err(wrong("spec", spec, "an object"));
+    }
+    let subnet = &spec["subnet"];
+    if !subnet.is_string() && !subnet.is_null() {
+        return Err(wrong("spec.subnet", subnet, "a text"));
+    }
+    let subnet = subnet.as_str().unwrap_or_default();
+    let mut subnets: Vec<String> = vec![];
+    let more = texts("spec.subnets", &spec["subnets"])?;
+    for id in [subnet].into_iter().chain(more).filter(|id| !id.is_empty()) {
+        if !subnets.iter().any(|known| known == id) {
+            subnets.push(id.to_owned());
+        }
+    }
+    if subnets.is_empty() {
+        return Err("has no spec.subnet: name the pods' subnet".into());
+    }
+    let groups = texts("spec.securityGroups", &spec["securityGroups"])?;
+    let groups = groups.into_iter().filter(|id| !id.is_empty()).map(str::to_owned).collect();
+    Ok(EniConfig { subnets, groups })
+}
+
+fn texts<'a>(field: &str, list: &'a Value) -> Result<Vec<&'a str>, String> {
+    if list.is_null() {
+        return Ok(vec![]);
+    }
+    let all = list.as_array().ok_or_else(|| wrong(field, list, "a list of texts"))?;
+    let text = |(place, one): (usize, &'a Value)| {
+        one.as_str().ok_or_else(|| wrong(&format!("{field}[{place}]"), one, "a text"))
+    };
+    all.iter().enumerate().map(text).collect()
+}
+
+fn wrong(field: &str, found: &Value, wanted: &str) -> String {
+    let found = match found {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    };
+    format!("is malformed: {field} is {found}: make it {wanted}")
 }
 
 /// Keys under which a node may name its ENIConfig.
@@ -97,31 +140,26 @@ pub(crate) fn choose(
 }
 
 impl Choice {
-    /// Where addresses come from, given the chosen object, if it exists.
-    pub(crate) fn source(&self, config: Option<&EniConfig>, primary_groups: &[String]) -> Source {
+    /// Where addresses come from, given the chosen object, if it exists, as [`read`] read it.
+    pub(crate) fn source(
+        &self,
+        config: Option<&Result<EniConfig, String>>,
+        primary_groups: &[String],
+    ) -> Source {
         let Self { name, by } = self;
-        let Some(config) = config else {
-            return Source::Missing {
-                why: format!("ENIConfig `{name}` (named by {by}) does not exist: create it"),
-            };
-        };
-        let EniConfigSpec { subnet, subnets, security_groups } = &config.spec;
-        let mut all: Vec<String> = vec![];
-        for id in [subnet].into_iter().chain(subnets).filter(|id| !id.is_empty()) {
-            if !all.contains(id) {
-                all.push(id.clone());
+        let EniConfig { subnets, groups } = match config {
+            None => {
+                return Source::Missing {
+                    why: format!("ENIConfig `{name}` (named by {by}) does not exist: create it"),
+                };
             }
-        }
-        if all.is_empty() {
-            return Source::Missing {
-                why: format!("ENIConfig `{name}` has no spec.subnet: name the pods' subnet"),
-            };
-        }
-        let groups = security_groups
-            .as_deref()
-            .filter(|groups| !groups.is_empty())
-            .unwrap_or(primary_groups);
-        let supply = Supply { subnets: all, groups: groups.iter().cloned().collect() };
+            Some(Err(flaw)) => {
+                return Source::Missing { why: format!("ENIConfig `{name}` {flaw}") };
+            }
+            Some(Ok(config)) => config,
+        };
+        let groups = if groups.is_empty() { primary_groups } else { groups };
+        let supply = Supply { subnets: subnets.clone(), groups: groups.iter().cloned().collect() };
         Source::EniConfig { name: name.clone(), supply }
     }
 }
@@ -129,6 +167,7 @@ impl Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn the_external_label_comes_first_then_the_annotation_then_the_label_then_default() {
@@ -143,8 +182,8 @@ mod tests {
 
     #[test]
     fn without_groups_the_primary_interfaces_are_used() {
-        for groups in [None, Some(vec![])] {
-            let config = config("subnet-1", groups);
+        for groups in [json!(null), json!([])] {
+            let config = read(&json!({ "spec": { "subnet": "s", "securityGroups": groups } }));
 
             let source = choice().source(Some(&config), &["sg-primary".into()]);
 
@@ -154,31 +193,58 @@ mod tests {
     }
 
     #[test]
-    fn an_eniconfig_that_is_missing_or_empty_says_what_to_do() {
-        let why = |source| match source {
-            Source::Missing { why } => why,
-            Source::Node(_) | Source::EniConfig { .. } => panic!("{source:?}"),
-        };
+    fn further_subnets_come_after_the_first_and_each_once() {
+        let spec = json!({ "subnet": "a", "subnets": ["b", "a", ""], "securityGroups": ["sg"] });
 
-        assert_eq!(
-            why(choice().source(None, &[])),
-            "ENIConfig `us-west-2a` (named by the node's label zone) does not exist: create it"
-        );
-        assert_eq!(
-            why(choice().source(Some(&config("", None)), &[])),
-            "ENIConfig `us-west-2a` has no spec.subnet: name the pods' subnet"
-        );
+        let config = read(&json!({ "spec": spec })).unwrap();
+
+        let owned = |all: &[&str]| all.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        let want = EniConfig { subnets: owned(&["a", "b"]), groups: owned(&["sg"]) };
+        assert_eq!(config, want);
+    }
+
+    #[test]
+    fn an_eniconfig_that_does_not_exist_says_what_to_do() {
+        let source = choice().source(None, &[]);
+
+        let why =
+            "ENIConfig `us-west-2a` (named by the node's label zone) does not exist: create it";
+        assert_eq!(source, Source::Missing { why: why.into() });
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_eniconfig_is_told_with_its_name_and_the_field() {
+        for (object, flaw) in [
+            (json!({}), "has no spec.subnet: name the pods' subnet"),
+            (json!({ "spec": null }), "has no spec.subnet: name the pods' subnet"),
+            (json!({ "spec": { "subnet": "" } }), "has no spec.subnet: name the pods' subnet"),
+            (json!({ "spec": "s" }), "is malformed: spec is a text: make it an object"),
+            (
+                json!({ "spec": { "subnet": ["s"] } }),
+                "is malformed: spec.subnet is a list: make it a text",
+            ),
+            (
+                json!({ "spec": { "subnet": "s", "securityGroups": "sg-1" } }),
+                "is malformed: spec.securityGroups is a text: make it a list of texts",
+            ),
+            (
+                json!({ "spec": { "subnet": "s", "securityGroups": ["sg-1", 2] } }),
+                "is malformed: spec.securityGroups[1] is a number: make it a text",
+            ),
+            (
+                json!({ "spec": { "subnet": "s", "subnets": { "a": "b" } } }),
+                "is malformed: spec.subnets is an object: make it a list of texts",
+            ),
+        ] {
+            let source = choice().source(Some(&read(&object)), &[]);
+
+            let why = format!("ENIConfig `us-west-2a` {flaw}");
+            assert_eq!(source, Source::Missing { why }, "{object}");
+        }
     }
 
     fn choice() -> Choice {
         Choice { name: "us-west-2a".into(), by: By::Label("zone".into()) }
-    }
-
-    fn config(subnet: &str, security_groups: Option<Vec<String>>) -> EniConfig {
-        EniConfig::new(
-            "us-west-2a",
-            EniConfigSpec { subnet: subnet.into(), subnets: vec![], security_groups },
-        )
     }
 
     fn chosen(labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> String {

@@ -2,26 +2,31 @@
 
 mod client;
 mod eniconfig;
+mod pace;
 mod pods;
+mod seen;
 pub(crate) mod vpc_cidrs;
-
-use eniconfig::{EniConfig, Keys, choose};
+mod watch;
 
 use crate::{
     node::Node as Daemon,
     settings::{Networking, Settings},
-    tell::events,
+    tell::events::{self, NodeNotice},
 };
 use anyhow::{Context, Result};
-use futures::{StreamExt, TryStreamExt};
+use eniconfig::Keys;
 use k8s_openapi::api::core::v1::Node;
-use kube::{
-    Api, ResourceExt,
-    api::ListParams,
-    runtime::{WatchStreamExt, reflector, reflector::Store, watcher},
-};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use kube::{Api, Client, api::ListParams, core::Request};
+use pool::Source;
+use seen::{NodeView, Read, Seen};
+use serde_json::Value;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::mpsc;
 use tracing::warn;
+use watch::{Event, Watch, in_words};
+
+/// The path of all Nodes.
+const NODES: &str = "/api/v1/nodes";
 
 /// Starts to follow Kubernetes, where this node has a name there.
 ///
@@ -63,86 +68,143 @@ pub(crate) async fn ask_once(
     let name = name.context("set MY_NODE_NAME: custom networking needs the name of this Node")?;
     let ask = async {
         let client = client::client(&settings.servers).await?;
-        let node = Api::<Node>::all(client.clone()).get(name).await?;
-        let keys = Keys::of(settings);
-        let choice = choose(node.labels(), node.annotations(), &keys);
-        let config = Api::<EniConfig>::all(client).get_opt(&choice.name).await?;
+        let node = get(&client, NODES, "nodes", name).await?;
+        let node = node.with_context(|| format!("Kubernetes shows no Node `{name}`"))?;
+        let choice = NodeView::read(&node).choice(&Keys::of(settings));
+        let config = get(&client, eniconfig::PATH, eniconfig::RESOURCE, &choice.name).await?;
+        let config = config.map(|config| eniconfig::read(&config));
         anyhow::Ok(choice.source(config.as_ref(), primary_groups))
     };
     let answered = tokio::time::timeout(ASK, ask).await;
     answered.context("ask Kubernetes for the ENIConfig of this node")?
 }
 
+/// One object, if it exists.
+async fn get(client: &Client, path: &str, resource: &str, name: &str) -> Result<Option<Value>> {
+    let request = Request::new(path).get(name, &kube::api::GetParams::default())?;
+    match client.request::<Value>(request).await {
+        Ok(object) => Ok(Some(object)),
+        // Without details it is the path that is not served.
+        Err(kube::Error::Api(status)) if status.code == 404 && status.details.is_some() => Ok(None),
+        Err(error) => anyhow::bail!(in_words("get", resource, &error)),
+    }
+}
+
 /// How long one question may take that nothing depends on.
 const ASK: Duration = Duration::from_secs(10);
 
-/// Follows this node and all ENIConfigs, and tells the pool where addresses come from whenever
-/// either changes. Returns only when the client cannot be made; a server that does not answer is
-/// asked again with growing pauses.
+/// Follows this node and, with custom networking, all ENIConfigs, and tells the pool where addresses
+/// come from whenever either changes. Returns only when the client cannot be made; a server that does
+/// not answer is asked again with growing pauses.
 async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
     let client = client::client(&daemon.settings.servers).await?;
-    let keys = Keys::of(&daemon.settings);
-    let (nodes, node_writer) = reflector::store();
-    let (configs, config_writer) = reflector::store();
-    let own = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let node_events = watcher(Api::<Node>::all(client.clone()), own)
-        .default_backoff()
-        .modify(|node| {
-            node.managed_fields_mut().clear();
-            if let Some(status) = &mut node.status {
-                // The list of images is by far the largest part of a Node.
-                status.images = None;
-            }
-        })
-        .reflect(node_writer)
-        .map_ok(|event| (Kind::Nodes, matches!(event, watcher::Event::InitDone)));
-    let config_events = watcher(Api::<EniConfig>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
-        .reflect(config_writer)
-        .map_ok(|event| (Kind::Configs, matches!(event, watcher::Event::InitDone)));
-    let mut changes = std::pin::pin!(futures::stream::select(node_events, config_events));
-    tokio::spawn(pods::follow(daemon.clone(), client.clone(), name.clone()));
+    let seed = seed(&daemon);
+    let mut nodes = Watch {
+        client: client.clone(),
+        path: NODES,
+        resource: "nodes",
+        fields: Some(format!("metadata.name={name}")),
+        seed,
+        read: NodeView::read,
+    }
+    .start();
+    let mut configs = match daemon.settings.networking {
+        Networking::Node => None,
+        Networking::Custom => Some(watch_configs(&client, seed)),
+    };
+    tokio::spawn(pods::follow(daemon.clone(), client.clone(), name.clone(), seed));
+    for setting in &daemon.settings.not_acted_on {
+        let notice = NodeNotice::warning("SettingNotActedOn", setting.to_string());
+        daemon.notices.tell(notice);
+    }
     if let Some(notices) = daemon.notices.take() {
         let failures = daemon.add_failure.subscribe();
         tokio::spawn(events::tell(failures, notices, client.clone(), name.clone()));
     }
-    let not_acted_on = daemon.settings.not_acted_on.clone();
-    tokio::spawn(events::tell_settings(not_acted_on, client.clone(), name.clone()));
-    match count_nodes(&Api::all(client.clone())).await {
-        Ok(count) => set_cluster_size(&daemon, count),
-        Err(error) => warn!(error = &error as &dyn std::error::Error, "failed to count the nodes"),
+    let counting = daemon.clone();
+    tokio::spawn(async move { tell_cluster_size(&counting, client).await });
+    let mut seen = Seen::new(name, Keys::of(&daemon.settings));
+    loop {
+        tokio::select! {
+            Some(event) = nodes.recv() => seen.node(event),
+            Some(event) = next(&mut configs) => seen.config(event),
+            else => return Ok(()),
+        }
+        take(&daemon, &seen);
     }
-    let mut listed = BTreeSet::new();
-    while let Some(event) = changes.next().await {
-        match event {
-            Ok((kind, done)) => {
-                if done {
-                    listed.insert(kind);
-                }
-                let pods = max_pods(&nodes, &name);
-                daemon.store.update(|state| state.pool.set_max_pods(pods));
-                if listed.len() == 2 {
-                    daemon.heard.send_replace(true);
-                }
-                // Half a list says nothing about what is missing.
-                if listed.len() == 2 && daemon.settings.networking == Networking::Custom {
-                    daemon.store.draw_from(source(&daemon, &nodes, &configs, &keys, &name));
-                }
-            }
-            Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "failed to watch Kubernetes")
-            }
+}
+
+fn watch_configs(client: &Client, seed: u64) -> mpsc::Receiver<Event<Read>> {
+    let watch = Watch {
+        client: client.clone(),
+        path: eniconfig::PATH,
+        resource: eniconfig::RESOURCE,
+        fields: None,
+        seed,
+        read: eniconfig::read,
+    };
+    watch.start()
+}
+
+/// The next event of what is watched; never one of what is not.
+async fn next<T>(events: &mut Option<mpsc::Receiver<Event<T>>>) -> Option<Event<T>> {
+    match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Has the pool know what is known.
+fn take(daemon: &Daemon, seen: &Seen) {
+    let custom = daemon.settings.networking == Networking::Custom;
+    if seen.has_nodes() {
+        let pods = seen.max_pods();
+        // What changes nothing must not wake the planner.
+        let other = daemon.store.state().pool.limits().max_pods != pods;
+        if other {
+            daemon.store.update(|state| state.pool.set_max_pods(pods));
+        }
+        if !custom || seen.has_configs() {
+            daemon.heard.send_replace(true);
         }
     }
-    Ok(())
+    if !custom {
+        return;
+    }
+    match (seen.source(&daemon.primary_groups), seen.failure()) {
+        (Some(source), _) => daemon.store.draw_from(source),
+        // A node that knows from its record where addresses come from goes on with that.
+        (None, Some(failed)) => {
+            let missing = matches!(daemon.store.state().pool.source(), Source::Missing { .. });
+            if missing {
+                daemon.store.draw_from(Source::Missing { why: failed.to_owned() });
+            }
+        }
+        (None, None) => {}
+    }
+}
+
+/// A number of this instance's own, for pauses that differ from node to node.
+fn seed(daemon: &Daemon) -> u64 {
+    let instance = daemon.identity.instance.bytes();
+    instance.fold(0, |seed: u64, byte| seed.rotate_left(7) ^ u64::from(byte))
 }
 
 /// Notes how many nodes share the account's budget of calls with this one.
 pub(crate) fn set_cluster_size(daemon: &Daemon, nodes: u32) {
-    let instance = daemon.identity.instance.bytes();
-    // A number of this instance's own, for pauses that differ from node to node.
-    let seed = instance.fold(0, |seed: u64, byte| seed.rotate_left(7) ^ u64::from(byte));
+    let seed = seed(daemon);
     daemon.store.state().pool.set_jitter(pool::Jitter { nodes, seed });
+}
+
+async fn tell_cluster_size(daemon: &Daemon, client: Client) {
+    let nodes = Api::all(client);
+    match tokio::time::timeout(ASK, count_nodes(&nodes)).await {
+        Ok(Ok(count)) => set_cluster_size(daemon, count),
+        Ok(Err(error)) => {
+            warn!(error = &error as &dyn std::error::Error, "failed to count the nodes");
+        }
+        Err(_silent) => warn!(limit = ?ASK, "failed to count the nodes: no answer in time"),
+    }
 }
 
 /// How many nodes there are: their calls share one budget. One object is read, and the count of
@@ -151,35 +213,4 @@ async fn count_nodes(nodes: &Api<Node>) -> Result<u32, kube::Error> {
     let page = nodes.list_metadata(&ListParams::default().limit(1)).await?;
     let rest = page.metadata.remaining_item_count.unwrap_or(0);
     Ok(u32::try_from(rest).unwrap_or(u32::MAX).saturating_add(1))
-}
-
-/// How many pods kubelet lets run on this node.
-fn max_pods(nodes: &Store<Node>, name: &str) -> Option<usize> {
-    let node = nodes.get(&reflector::ObjectRef::new(name))?;
-    let capacity = node.status.as_ref()?.capacity.as_ref()?;
-    capacity.get("pods")?.0.parse().ok()
-}
-
-/// What is watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Nodes,
-    Configs,
-}
-
-fn source(
-    daemon: &Daemon,
-    nodes: &Store<Node>,
-    configs: &Store<EniConfig>,
-    keys: &Keys,
-    name: &str,
-) -> pool::Source {
-    let Some(node) = nodes.get(&reflector::ObjectRef::new(name)) else {
-        return pool::Source::Missing {
-            why: format!("Kubernetes shows no Node `{name}` (MY_NODE_NAME) yet"),
-        };
-    };
-    let choice = choose(node.labels(), node.annotations(), keys);
-    let config = configs.get(&reflector::ObjectRef::new(&choice.name));
-    choice.source(config.as_deref(), &daemon.primary_groups)
 }

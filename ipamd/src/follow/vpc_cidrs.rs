@@ -3,6 +3,7 @@
 use crate::{
     aws::imds::Imds,
     node::{Node, direct},
+    retry::Pauses,
 };
 use anyhow::Result;
 use ipnetwork::Ipv4Network;
@@ -14,11 +15,16 @@ use tracing::{info, warn};
 /// (`docs/references.md#peer-cidr-refresh`). The service is on the node's own host, so nobody else pays.
 const INTERVAL: Duration = Duration::from_secs(30);
 
+/// The longest pause while it does not answer, or what it says cannot be followed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
 /// Has the filter rules follow the VPC's CIDRs, for ever.
 pub(crate) async fn follow(node: Arc<Node>, imds: Imds) {
     let mut known = as_set(&node.identity.vpc_cidrs);
     let mut last = known.clone();
+    let mut pauses = Pauses::new(INTERVAL, LONGEST_PAUSE, 0);
     loop {
+        let mut failed = None;
         match imds.vpc_cidrs(node.identity.mac).await {
             Ok(cidrs) => {
                 let cidrs = as_set(&cidrs);
@@ -29,21 +35,26 @@ pub(crate) async fn follow(node: Arc<Node>, imds: Imds) {
                             known = cidrs.clone();
                         }
                         // Not known as done: it is tried again.
-                        Err(error) => {
-                            warn!(
-                                error = format!("{error:#}"),
-                                "failed to follow the CIDRs of the VPC"
-                            );
-                        }
+                        Err(error) => failed = Some(error.context("follow them")),
                     }
                 }
                 last = cidrs;
             }
-            Err(error) => {
-                warn!(error = format!("{error:#}"), "failed to ask for the CIDRs of the VPC")
-            }
+            Err(error) => failed = Some(error.context("ask for them")),
         }
-        tokio::time::sleep(INTERVAL).await;
+        let pause = match failed {
+            None => {
+                pauses.reset();
+                INTERVAL
+            }
+            Some(error) => {
+                let pause = pauses.next();
+                let error = format!("{error:#}");
+                warn!(error, retry_in = ?pause, "failed to follow the CIDRs of the VPC");
+                pause
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     node::{Node, now},
-    retry::patiently,
+    retry::{Pauses, patiently},
     settings,
     tell::{metrics, report},
 };
@@ -32,8 +32,11 @@ const CONNECTION: Duration = Duration::from_secs(5);
 /// Connections at once: a few scrapers. More wait in the kernel's queue.
 const AT_ONCE: usize = 8;
 
-/// After an error that stays (no descriptors left), so that it does not become a busy loop.
-const PAUSE: Duration = Duration::from_millis(100);
+/// After an error that may stay (no descriptors left), so that it does not become a busy loop.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest: scrapers come every some seconds.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Pods do not wait for metrics: a port that somebody else has is asked for again.
 pub(crate) fn start(node: &Arc<Node>) {
@@ -78,10 +81,12 @@ where
             .with_context(|| format!("listen on port {port} for metrics"))?,
     };
     let (page, places) = (Arc::new(page), Arc::new(Semaphore::new(AT_ONCE)));
+    let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE, 0);
     loop {
         let place = places.clone().acquire_owned().await;
         match listener.accept().await {
             Ok((stream, _)) => {
+                pauses.reset();
                 let page = page.clone();
                 tokio::spawn(async move {
                     let _place = place;
@@ -89,8 +94,9 @@ where
                 });
             }
             Err(error) => {
-                warn!(error = %error, "failed to accept a connection for metrics");
-                tokio::time::sleep(PAUSE).await;
+                let pause = pauses.next();
+                warn!(error = %error, retry_in = ?pause, "failed to accept a connection for metrics");
+                tokio::time::sleep(pause).await;
             }
         }
     }

@@ -38,8 +38,10 @@ pub(crate) fn start(node: &Arc<Node>, held: BTreeMap<Ipv4Addr, Held>) {
                 }
                 Ok(()) => pause = (pause * 2).min(LONGEST_PAUSE),
                 Err(error) => {
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                     warn!(
                         error = format!("{error:#}"),
+                        retry_in = ?pause,
                         "failed to look after addresses that are held"
                     );
                 }

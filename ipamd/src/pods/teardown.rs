@@ -1,6 +1,9 @@
 //! Links are removed after their DEL: until the kernel reports one gone, its address is nobody's.
 
-use crate::node::{EndedLink, Node, ReaperQueue};
+use crate::{
+    node::{EndedLink, Node, ReaperQueue},
+    retry::Pauses,
+};
 use anyhow::{Context, Result};
 use net::{
     EgressSelector, Netlink,
@@ -17,8 +20,12 @@ use std::{
 };
 use tracing::warn;
 
-/// When to try again after the kernel refused to remove a link. Its address waits as long.
+/// When to try again after the kernel refused to remove a link. Its address waits as long. It
+/// doubles.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// The longest: a link that the kernel keeps does not fill the log.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long a link stays after its DEL. To remove it takes half a millisecond of a processor before
 /// the kernel begins to wait: the DEL answers before that.
@@ -68,11 +75,12 @@ pub(crate) fn start(node: &Arc<Node>, queue: ReaperQueue) -> Result<()> {
     let node = node.clone();
     thread::Builder::new().name("reap".into()).spawn(move || {
         let mut waiting: Vec<EndedLink> = vec![];
+        let mut pauses = Pauses::new(AGAIN, LONGEST_PAUSE, 0);
         loop {
             let next = if waiting.is_empty() {
                 queue.0.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
             } else {
-                queue.0.recv_timeout(AGAIN)
+                queue.0.recv_timeout(pauses.next())
             };
             match next {
                 Ok(link) => waiting.push(link),
@@ -81,6 +89,9 @@ pub(crate) fn start(node: &Arc<Node>, queue: ReaperQueue) -> Result<()> {
             }
             thread::sleep(STAYS);
             waiting.retain(|link| !removed(&node, &mut kernel, link));
+            if waiting.is_empty() {
+                pauses.reset();
+            }
         }
     })?;
     Ok(())
@@ -107,7 +118,7 @@ fn removed(node: &Node, kernel: &mut Netlink, link: &EndedLink) -> bool {
         Some(_) | None => Ok(()),
     });
     if let Err(error) = removed {
-        warn!(error = format!("{error:#}"), link = pod.host_name, address = %pod.address, again_in = ?AGAIN, "failed to remove a link; its address stays in quarantine");
+        warn!(error = format!("{error:#}"), link = pod.host_name, address = %pod.address, "failed to remove a link; its address stays in quarantine");
         return false;
     }
     node.store.unquarantine(pod.address);

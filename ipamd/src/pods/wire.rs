@@ -1,6 +1,6 @@
 //! Serves the plugin's socket with a bounded number of worker threads.
 
-use crate::{node::Node, pods};
+use crate::{node::Node, pods, retry::Pauses};
 use anyhow::Result;
 use rpc::{Connection, Listener};
 use std::{
@@ -20,7 +20,10 @@ const RECEIVE: Duration = Duration::from_secs(5);
 
 /// How long to wait after the socket refused a connection, so that an error that stays (no
 /// descriptors left) does not become a busy loop.
-const PAUSE: Duration = Duration::from_millis(100);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest: pods wait for it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Threads that wait for requests while there are none. As many as runtimes start pods side by side
 /// when a node boots; the next request finds one that waits, and starts no thread.
@@ -90,15 +93,18 @@ impl Workers {
 
     /// The work of one thread.
     fn work(self: &Arc<Self>) {
+        let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE, 0);
         loop {
             let connection = match self.listener.accept() {
                 Ok(connection) => connection,
                 Err(error) => {
-                    warn!(error = %error, "failed to accept a connection of the plugin");
-                    thread::sleep(PAUSE);
+                    let pause = pauses.next();
+                    warn!(error = %error, retry_in = ?pause, "failed to accept a connection of the plugin");
+                    thread::sleep(pause);
                     continue;
                 }
             };
+            pauses.reset();
             if self.count().busy()
                 && let Err(error) = spawn(self)
             {

@@ -1,7 +1,7 @@
 //! Events of the Node: why pods get no address, and what else is wrong with it.
 
 use super::report::AddFailure;
-use crate::settings::Verdict;
+use crate::retry::Pauses;
 use k8s_openapi::api::core::v1::{Node, ObjectReference};
 use kube::{
     Api, Client,
@@ -15,14 +15,29 @@ use std::{
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
-/// The shortest time between two events of one reason, however many pods fail.
+/// The shortest time between two events of one reason and cause, however many pods fail.
 const PAUSE: Duration = Duration::from_secs(300);
+
+/// The first pause after Kubernetes refused an event; it doubles up to [`PAUSE`].
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// How often one event is tried before it is given up: with growing pauses, for half an hour.
+const ATTEMPTS: u32 = 12;
+
+/// Causes that are remembered as told; more are told again.
+const MOST_TOLD: usize = 64;
+
+/// How many notices wait for Kubernetes. It may be away for long: those that come then are in the log.
+const WAITING: usize = 64;
 
 /// The longest note that Kubernetes takes.
 const LONGEST_NOTE: usize = 1024;
 
-/// How many notices wait for Kubernetes. It may be away for long: those that come then are in the log.
-const WAITING: usize = 64;
+/// What an event about a failed ADD is about.
+const ASSIGN: &str = "AssignAddress";
+
+/// What every other event is about.
+const LOOK: &str = "LookAtNode";
 
 /// Something that whoever looks at the Node should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,97 +90,125 @@ pub(crate) async fn tell(
 ) {
     let mut events = Events::new(client, name);
     loop {
+        let retry = events.next_retry();
         tokio::select! {
             changed = failures.changed() => {
                 if changed.is_err() {
                     return;
                 }
                 let failure = failures.borrow_and_update().clone();
-                if let Some(AddFailure { reason, message }) = failure {
-                    events.write(event_reason(reason), "AssignAddress", None, &message).await;
+                if let Some(AddFailure { reason, cause, message }) = failure {
+                    events.tell((event_reason(reason), cause), ASSIGN, message).await;
                 }
             }
             Some(NodeNotice { reason, note }) = notices.recv() => {
-                events.write(reason, "LookAround", Some(&note), &note).await;
+                events.tell((reason, note.clone()), LOOK, note).await;
+            }
+            () = tokio::time::sleep_until(retry.unwrap_or_else(Instant::now).into()), if retry.is_some() => {
+                events.retry().await;
             }
         }
     }
 }
 
-/// Writes events, and none of them too often.
+/// What tells events apart: their reason and its cause.
+type Key = (&'static str, String);
+
+/// Writes events, one of a reason and its cause at a time.
 struct Events {
-    recorder: Recorder,
+    reporter: Reporter,
     client: Client,
     name: String,
-    /// When one was written last: by its reason, and by what tells it from others of that reason.
-    told: BTreeMap<(&'static str, String), Instant>,
+    told: BTreeMap<Key, Told>,
+}
+
+/// When a reason with its cause is told next.
+struct Told {
+    next: Instant,
+    /// Its own: a recorder counts up what it has told of a reason, and keeps the first note.
+    recorder: Recorder,
+    refused: Pauses,
+    attempts: u32,
+    /// What Kubernetes has not taken yet.
+    waits: Option<(&'static str, String)>,
 }
 
 impl Events {
     fn new(client: Client, name: String) -> Self {
         let reporter = Reporter { controller: "aws-node".into(), instance: Some(name.clone()) };
-        let recorder = Recorder::new(client.clone(), reporter);
-        Self { recorder, client, name, told: BTreeMap::new() }
+        Self { reporter, client, name, told: BTreeMap::new() }
     }
 
-    /// Writes one. `apart` tells it from others of its reason: without it there is one at a time.
-    async fn write(&mut self, reason: &'static str, action: &str, apart: Option<&str>, note: &str) {
-        self.told.retain(|_, at| at.elapsed() < PAUSE);
-        let key = (reason, apart.unwrap_or_default().to_owned());
-        if self.told.contains_key(&key) {
-            return;
+    /// When something is to be tried again.
+    fn next_retry(&self) -> Option<Instant> {
+        let waiting = self.told.values().filter(|told| told.waits.is_some());
+        waiting.map(|told| told.next).min()
+    }
+
+    /// Tells it, unless it was told lately.
+    async fn tell(&mut self, key: Key, action: &'static str, note: String) {
+        let now = Instant::now();
+        if self.told.len() >= MOST_TOLD {
+            self.told.retain(|_, told| told.next > now);
         }
+        if self.told.len() >= MOST_TOLD {
+            self.told.clear();
+        }
+        let told = self.told.entry(key.clone()).or_insert_with(|| Told {
+            next: now,
+            recorder: Recorder::new(self.client.clone(), self.reporter.clone()),
+            refused: Pauses::new(FIRST_RETRY, PAUSE, 0),
+            attempts: 0,
+            waits: None,
+        });
+        if told.next <= now {
+            told.attempts = 0;
+            told.waits = Some((action, note));
+            self.write(&key).await;
+        }
+    }
+
+    /// Tries again what is due.
+    async fn retry(&mut self) {
+        let now = Instant::now();
+        let due = self.told.iter().filter(|(_, told)| told.waits.is_some() && told.next <= now);
+        let due: Vec<Key> = due.map(|(key, _)| key.clone()).collect();
+        for key in due {
+            self.write(&key).await;
+        }
+    }
+
+    async fn write(&mut self, key: &Key) {
+        let node = reference(&self.client, &self.name).await;
+        let Some(told) = self.told.get_mut(key) else { return };
+        let Some((action, note)) = told.waits.clone() else { return };
         let event = Event {
             type_: EventType::Warning,
-            reason: reason.into(),
+            reason: key.0.into(),
             note: Some(note.chars().take(LONGEST_NOTE).collect()),
             action: action.into(),
             secondary: None,
         };
-        let node = reference(&self.client, &self.name).await;
-        match self.recorder.publish(&event, &node).await {
+        match told.recorder.publish(&event, &node).await {
             Ok(()) => {
-                self.told.insert(key, Instant::now());
+                told.refused.reset();
+                told.waits = None;
+                told.next = Instant::now() + PAUSE;
             }
             Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, note, "failed to write an event");
-            }
-        }
-    }
-}
-
-/// How often one event about a setting is tried: with growing pauses, for half an hour.
-const ATTEMPTS: u32 = 12;
-
-/// The first pause after an event was not taken; it doubles up to the pause between events.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-
-/// Writes an event for each setting that is not acted on.
-pub(crate) async fn tell_settings(settings: Vec<Verdict>, client: Client, name: String) {
-    for setting in settings {
-        // A recorder counts events of one reason as one, with the first one's note.
-        let reporter = Reporter { controller: "aws-node".into(), instance: Some(name.clone()) };
-        let recorder = Recorder::new(client.clone(), reporter);
-        let note = setting.to_string();
-        let event = Event {
-            type_: EventType::Warning,
-            reason: "SettingNotActedOn".into(),
-            note: Some(note.chars().take(LONGEST_NOTE).collect()),
-            action: "ReadSettings".into(),
-            secondary: None,
-        };
-        let mut pause = FIRST_PAUSE;
-        for attempt in 1..=ATTEMPTS {
-            let node = reference(&client, &name).await;
-            match recorder.publish(&event, &node).await {
-                Ok(()) => break,
-                Err(error) if attempt == ATTEMPTS => warn!(
+                let pause = told.refused.next();
+                told.next = Instant::now() + pause;
+                told.attempts += 1;
+                if told.attempts >= ATTEMPTS {
+                    told.waits = None;
+                }
+                warn!(
                     error = &error as &dyn std::error::Error,
-                    note, "failed to write an event about a setting"
-                ),
-                Err(_) => tokio::time::sleep(pause).await,
+                    note,
+                    not_before = ?pause,
+                    "failed to write an event"
+                );
             }
-            pause = (pause * 2).min(PAUSE);
         }
     }
 }

@@ -12,6 +12,8 @@ use tracing::info;
 pub(crate) struct AddFailure {
     /// The word for the pool's reason.
     pub reason: &'static str,
+    /// What has to be mended, where the word does not tell; otherwise empty.
+    pub cause: String,
     /// What the pod was told.
     pub message: String,
 }

@@ -59,7 +59,8 @@ Examples:
 pub(super) const DAEMON_START: &str = "\
 Examples:
   vpc-sim daemon start n1
-  vpc-sim daemon start n1 --bin ./ipamd --env ENABLE_PREFIX_DELEGATION=true";
+  vpc-sim daemon start n1 --bin ./ipamd --env ENABLE_PREFIX_DELEGATION=true
+  vpc-sim daemon start n1 --unset MY_NODE_NAME";
 
 pub(super) const DAEMON_STOP: &str = "\
 Examples:
@@ -72,7 +73,8 @@ Examples:
 pub(super) const POD_ADD: &str = "\
 Examples:
   vpc-sim pod add n1 web
-  vpc-sim pod add n1 web --namespace shop --serve";
+  vpc-sim pod add n1 web --namespace shop --serve
+  vpc-sim pod add n1 web --serve --host-port 8080:80 --annotation team=a";
 
 pub(super) const POD_RM: &str = "\
 Examples:
@@ -93,7 +95,7 @@ Examples:
   vpc-sim calls --json | jq .ec2
 
 The latest 10000 calls are kept one by one; without --since all are counted. Of instance metadata
-only the number of requests is known.";
+and Kubernetes only the number of requests is known, of Kubernetes only that of nodes.";
 
 pub(super) const COMPLETION: &str = "\
 Examples:
@@ -116,6 +118,26 @@ Examples:
     vpc-sim fault add imds-ghosts --by 5m
   Whatever AWS does on bad days, at random, but the same for the same seed:
     vpc-sim fault add chaos --probability 0.05 --seed 7";
+
+pub(super) const KUBE_REFUSE: &str = "\
+Examples:
+  vpc-sim kube refuse eniconfigs
+  vpc-sim kube refuse pods --verb watch    lists are answered";
+
+pub(super) const KUBE_ALLOW: &str = "\
+Examples:
+  vpc-sim kube allow eniconfigs
+  vpc-sim kube allow";
+
+pub(super) const KUBE_CRD: &str = "\
+Examples:
+  vpc-sim kube crd rm     as kubectl delete crd eniconfigs.crd.k8s.amazonaws.com
+  vpc-sim kube crd add";
+
+pub(super) const KUBE_STORE: &str = "\
+Examples:
+  vpc-sim kube store eniconfig.json
+  vpc-sim kube store    an object of standard input, to the end of it";
 
 pub(super) const FAULT_LIST: &str = "\
 Examples:

@@ -4,12 +4,14 @@ mod examples;
 mod exec;
 mod fault;
 mod interface;
+mod kube;
 mod node;
+mod pod;
 mod print;
 mod up;
 
 use crate::world::{
-    DaemonRequest, Folder, PodRequest,
+    DaemonRequest, Folder,
     control::{self, Request},
 };
 use anyhow::{Result, anyhow};
@@ -18,7 +20,9 @@ use clap_complete::Shell;
 use fault::FaultCommand;
 use interface::InterfaceCommand;
 use ipnetwork::Ipv4Network;
+use kube::KubeCommand;
 use node::NodeCommand;
+use pod::PodCommand;
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 use up::End;
 use vpc::{Action, calls::CallFilter, fault::Span};
@@ -86,6 +90,9 @@ enum Command {
     /// Inject faults
     #[command(subcommand)]
     Fault(FaultCommand),
+    /// Make Kubernetes odd: a definition is missing, a resource is refused, an object is malformed
+    #[command(subcommand)]
+    Kube(KubeCommand),
     /// Show EC2 calls by action and node
     #[command(after_help = examples::CALLS)]
     Calls(CallsArgs),
@@ -155,38 +162,12 @@ struct DaemonArgs {
     /// More environment
     #[arg(long = "env", value_name = "KEY=VALUE", value_parser = pair, num_args = 1..)]
     env: Vec<(String, String)>,
+    /// Leave out a variable that every daemon gets otherwise
+    #[arg(long = "unset", value_name = "KEY", num_args = 1..)]
+    unset: Vec<String>,
     /// The program; without it, the `ipamd` beside this one
     #[arg(long)]
     bin: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-enum PodCommand {
-    /// Start a pod and print its CNI result
-    #[command(after_help = examples::POD_ADD)]
-    Add {
-        /// Name of the node
-        node: String,
-        /// Name of the pod
-        pod: String,
-        /// Kubernetes namespace
-        #[arg(long)]
-        namespace: Option<String>,
-        /// Serve HTTP on port 80: who it is, and who called
-        #[arg(long)]
-        serve: bool,
-    },
-    /// Stop a pod
-    #[command(after_help = examples::POD_RM)]
-    Rm {
-        /// Name of the node
-        node: String,
-        /// Name of the pod
-        pod: String,
-        /// Kubernetes namespace
-        #[arg(long)]
-        namespace: Option<String>,
-    },
 }
 
 /// Does what the arguments say.
@@ -225,21 +206,14 @@ fn run(cli: Cli) -> Result<()> {
             print::bytes(&script)
         }
         Command::Fault(command) => fault::run(&folder, command),
+        Command::Kube(command) => kube::run(&folder, command),
         Command::Block(BlockCommand::Add { block }) => {
             print::answer(&control::ask(&folder, &Request::BlockAdd { block })?)
         }
         Command::Node(command) => print::answer(&control::ask(&folder, &node::request(command))?),
         Command::Interface(command) => interface::run(&folder, command),
         Command::Daemon(command) => print::answer(&control::ask(&folder, &daemon(command))?),
-        Command::Pod(PodCommand::Add { node, pod, namespace, serve }) => {
-            let request = PodRequest { node, name: pod, namespace, serve };
-            let added = control::ask(&folder, &Request::PodAdd(request))?;
-            print::json(&added["result"])
-        }
-        Command::Pod(PodCommand::Rm { node, pod, namespace }) => {
-            let request = Request::PodRemove { node, namespace, name: pod };
-            print::answer(&control::ask(&folder, &request)?)
-        }
+        Command::Pod(command) => pod::run(&folder, command),
         Command::Exec { place, command } => exec::exec(&folder, &place, &command),
     }
 }
@@ -259,10 +233,11 @@ fn calls(folder: &Folder, args: CallsArgs) -> Result<()> {
 
 fn daemon(command: DaemonCommand) -> Request {
     match command {
-        DaemonCommand::Start { node, how: DaemonArgs { env, bin } } => {
+        DaemonCommand::Start { node, how: DaemonArgs { env, unset, bin } } => {
             // The world's process has a folder of its own.
             let bin = bin.map(|bin| std::path::absolute(&bin).unwrap_or(bin));
-            Request::DaemonStart(DaemonRequest { node, env: env.into_iter().collect(), bin })
+            let env = env.into_iter().collect();
+            Request::DaemonStart(DaemonRequest { node, env, unset, bin })
         }
         DaemonCommand::Stop { node } => Request::DaemonStop { node },
         DaemonCommand::Kill { node } => Request::DaemonKill { node },

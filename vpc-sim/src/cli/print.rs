@@ -1,5 +1,6 @@
 //! What the commands print.
 
+use crate::api::kube::Asked;
 use crate::world::{
     calls::{Call, Counts},
     status::{InterfaceStatus, NodeStatus, Status},
@@ -82,6 +83,11 @@ fn table(counts: &Counts) -> Result<String, std::fmt::Error> {
         let by: Vec<_> = counts.imds.iter().map(|(who, count)| format!("{who} {count}")).collect();
         let (total, by) = (counts.imds.values().sum::<u64>(), by.join(", "));
         writeln!(text, "{:<32} {total:>8} {:>10} {:>8}  {by}", "(instance metadata)", "", "")?;
+    }
+    for Asked { verb, resource, status, total } in &counts.kubernetes {
+        let name = format!("({} {resource})", verb.word());
+        let failed = if *status < 400 { 0 } else { *total };
+        writeln!(text, "{name:<32} {total:>8} {:>10} {failed:>8}  nodes, {status}", "")?;
     }
     Ok(text)
 }
@@ -199,6 +205,7 @@ fn describe_interface(text: &mut String, interface: &InterfaceStatus) -> std::fm
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::kube::Verb;
     use std::time::Duration;
     use vpc::fault::{FaultSpec, Kind, Span};
 
@@ -214,6 +221,12 @@ mod tests {
         let counts = Counts {
             ec2: vec![count("n1", 5, 2, 1), count("n2", 7, 0, 0)],
             imds: BTreeMap::from([("n1".into(), 40), ("n2".into(), 2)]),
+            kubernetes: vec![Asked {
+                verb: Verb::List,
+                resource: "pods".into(),
+                status: 403,
+                total: 9,
+            }],
         };
 
         let table = table(&counts).unwrap();
@@ -223,6 +236,7 @@ mod tests {
         assert_eq!(lines[0], ["ACTION", "TOTAL", "THROTTLED", "FAILED", "BY", "NODE"]);
         assert_eq!(lines[1], ["CreateTags", "12", "2", "1", "n1", "5,", "n2", "7"]);
         assert_eq!(lines[2], ["(instance", "metadata)", "42", "n1", "40,", "n2", "2"]);
+        assert_eq!(lines[3], ["(list", "pods)", "9", "9", "nodes,", "403"]);
     }
 
     #[test]

@@ -5,12 +5,15 @@
 //! address leaks.
 
 mod exec;
+mod ports;
+
+pub use ports::HostPort;
 
 use cni::{
     AddResult, Command,
     runtime::{CachedResult, Call, NetworkList, PluginConf, parse_output},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     fmt, fs, io,
@@ -30,6 +33,9 @@ const CLEANUP: Duration = Duration::from_secs(60);
 
 /// The capability by which plugins get the pod's annotations.
 const POD_ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
+
+/// The capability by which plugins get ports of the node that lead to the pod.
+const PORT_MAPPINGS: &str = "portMappings";
 
 /// The runtime's places on a node.
 #[derive(Clone, Debug)]
@@ -61,6 +67,10 @@ pub struct Attachment {
     pub pod: String,
     /// The pod's UID.
     pub uid: String,
+    /// The pod's annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Ports of the node that lead to the pod.
+    pub host_ports: Vec<HostPort>,
 }
 
 /// Why a pod has no network, or still has one.
@@ -119,7 +129,8 @@ pub fn add(node: &NodePaths, attachment: &Attachment) -> Result<Value, RuntimeEr
     let list = network(&node.conf_dir)?;
     let added = add_chain(node, &list, attachment);
     if added.is_err()
-        && let Err(error) = del_chain(node, &list, &call(node, attachment), CLEANUP)
+        && let Err(error) =
+            del_chain(node, &list, (&call(node, attachment), &capabilities(attachment)), CLEANUP)
     {
         // containerd logs it and, from 1.6.37 on, forgets the sandbox all the same.
         tracing::warn!(container = attachment.container_id, %error, "DEL after a failed ADD failed");
@@ -132,7 +143,7 @@ pub fn add(node: &NodePaths, attachment: &Attachment) -> Result<Value, RuntimeEr
 /// # Errors
 /// [`RuntimeError`]; kubelet tries again later.
 pub fn delete(node: &NodePaths, attachment: &Attachment) -> Result<(), RuntimeError> {
-    del(node, &call(node, attachment))
+    del(node, &call(node, attachment), &capabilities(attachment))
 }
 
 /// Disconnects a pod whose network namespace is gone: what RemovePodSandbox does after
@@ -141,7 +152,8 @@ pub fn delete(node: &NodePaths, attachment: &Attachment) -> Result<(), RuntimeEr
 /// # Errors
 /// [`RuntimeError`]; kubelet tries again later.
 pub fn forget(node: &NodePaths, attachment: &Attachment) -> Result<(), RuntimeError> {
-    del(node, &Call { netns: String::new(), ..call(node, attachment) })
+    let call = Call { netns: String::new(), ..call(node, attachment) };
+    del(node, &call, &capabilities(attachment))
 }
 
 /// The first valid network list of the folder, by name.
@@ -184,9 +196,17 @@ fn call(node: &NodePaths, attachment: &Attachment) -> Call {
     }
 }
 
-/// What containerd offers to plugins; a pod without annotations is `null`.
-fn capabilities() -> BTreeMap<String, Value> {
-    [(POD_ANNOTATIONS.to_owned(), Value::Null)].into()
+/// What containerd offers to plugins; a pod without annotations is `null`, and one without host ports
+/// has no mappings.
+fn capabilities(attachment: &Attachment) -> BTreeMap<String, Value> {
+    let Attachment { annotations, host_ports, .. } = attachment;
+    let given = if annotations.is_empty() { Value::Null } else { json!(annotations) };
+    let mut all = BTreeMap::from([(POD_ANNOTATIONS.to_owned(), given)]);
+    if !host_ports.is_empty() {
+        let ports = host_ports.iter().map(HostPort::in_capability).collect();
+        all.insert(PORT_MAPPINGS.to_owned(), ports);
+    }
+    all
 }
 
 fn add_chain(
@@ -194,16 +214,16 @@ fn add_chain(
     list: &NetworkList,
     attachment: &Attachment,
 ) -> Result<Value, RuntimeError> {
-    let call = call(node, attachment);
+    let (call, capabilities) = (call(node, attachment), capabilities(attachment));
     let mut result: Option<AddResult> = None;
     for plugin in list.chain(Command::Add) {
         let failed = |error: cni::Error| failure(plugin, Command::Add, &error);
-        let stdin = list.stdin(plugin, result.as_ref(), &capabilities()).map_err(failed)?;
+        let stdin = list.stdin(plugin, result.as_ref(), &capabilities).map_err(failed)?;
         let stdout = exec::plugin(node, plugin, Command::Add, &call, &stdin, ADD)?;
         result = Some(parse_output(&stdout, list.version).map_err(failed)?);
     }
     let result = result.unwrap_or_default();
-    keep(node, list, &call, &result)?;
+    keep(node, list, (&call, &capabilities), &result)?;
     if !has_address(&result, &attachment.ifname) {
         return Err(RuntimeError::NoAddress(attachment.container_id.clone()));
     }
@@ -211,9 +231,13 @@ fn add_chain(
     Ok(result.to_value(list.version).map_err(|error| failure(last, Command::Add, &error))?)
 }
 
-fn del(node: &NodePaths, call: &Call) -> Result<(), RuntimeError> {
+fn del(
+    node: &NodePaths,
+    call: &Call,
+    capabilities: &BTreeMap<String, Value>,
+) -> Result<(), RuntimeError> {
     let list = network(&node.conf_dir)?;
-    match del_chain(node, &list, call, DEL) {
+    match del_chain(node, &list, (call, capabilities), DEL) {
         // go-cni takes such a text for "already gone", whatever the plugin meant, and leaves the
         // kept result behind.
         Err(RuntimeError::Plugin(failure)) if is_taken_for_success(&failure, call) => {
@@ -227,7 +251,7 @@ fn del(node: &NodePaths, call: &Call) -> Result<(), RuntimeError> {
 fn del_chain(
     node: &NodePaths,
     list: &NetworkList,
-    call: &Call,
+    (call, capabilities): (&Call, &BTreeMap<String, Value>),
     deadline: Duration,
 ) -> Result<(), RuntimeError> {
     let file = kept_file(node, list, call);
@@ -238,7 +262,7 @@ fn del_chain(
         .and_then(|text| CachedResult::parse(&text)?.result());
     for plugin in list.chain(Command::Del) {
         let stdin = list
-            .stdin(plugin, kept.as_ref(), &capabilities())
+            .stdin(plugin, kept.as_ref(), capabilities)
             .map_err(|error| failure(plugin, Command::Del, &error))?;
         exec::plugin(node, plugin, Command::Del, call, &stdin, deadline)?;
     }
@@ -260,12 +284,12 @@ fn kept_file(node: &NodePaths, list: &NetworkList, call: &Call) -> PathBuf {
 fn keep(
     node: &NodePaths,
     list: &NetworkList,
-    call: &Call,
+    (call, capabilities): (&Call, &BTreeMap<String, Value>),
     result: &AddResult,
 ) -> Result<(), RuntimeError> {
     let file = kept_file(node, list, call);
     let write = || -> io::Result<()> {
-        let kept = CachedResult::new(list, call, &capabilities(), result)
+        let kept = CachedResult::new(list, call, capabilities, result)
             .map_err(|error| io::Error::other(error.to_string()))?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&node.results_dir)?;
         let mut options = fs::OpenOptions::new();

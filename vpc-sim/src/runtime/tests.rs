@@ -36,6 +36,36 @@ fn add_runs_the_chain_and_keeps_the_last_result() {
 }
 
 #[test]
+fn a_plugin_gets_the_pods_annotations_and_host_ports_in_both_directions() {
+    let node = Node::new("given");
+    let capabilities = json!({POD_ANNOTATIONS: true, PORT_MAPPINGS: true});
+    let list = json!({"cniVersion": "1.0.0", "name": "net",
+        "plugins": [{"type": "first", "capabilities": capabilities}]});
+    fs::write(node.paths.conf_dir.join("10-a.conflist"), list.to_string()).unwrap();
+    node.prints_on_add("first", RESULT);
+    let annotations = [("team".to_owned(), "a".to_owned())].into();
+    let host_ports = vec!["8080:80".parse().unwrap(), "5353:53/udp".parse().unwrap()];
+    let pod = Attachment { annotations, host_ports, ..pod() };
+
+    add(&node.paths, &pod).unwrap();
+    delete(&node.paths, &pod).unwrap();
+
+    let mapping = |host: u16, pod: u16, protocol: &str| json!({"hostPort": host, "containerPort": pod, "protocol": protocol, "hostIP": ""});
+    let ports = [mapping(8080, 80, "tcp"), mapping(5353, 53, "udp")];
+    let want = json!({POD_ANNOTATIONS: {"team": "a"}, PORT_MAPPINGS: ports});
+    for verb in ["ADD", "DEL"] {
+        assert_eq!(node.stdin("first", verb)["runtimeConfig"], want, "{verb}");
+    }
+}
+
+#[test]
+fn a_host_port_that_cannot_be_is_refused() {
+    for odd in ["80", "0:80", "80:70000", "80:80/icmp", ":80"] {
+        assert!(odd.parse::<HostPort>().is_err(), "{odd}");
+    }
+}
+
+#[test]
 fn a_plugin_runs_in_the_nodes_namespace_with_a_clean_environment() {
     let node = Node::new("env");
     node.list("10-a.conflist", "net", &["first"]);
@@ -183,6 +213,8 @@ fn pod() -> Attachment {
         namespace: "default".into(),
         pod: "web-0".into(),
         uid: "u-1".into(),
+        annotations: BTreeMap::new(),
+        host_ports: vec![],
     }
 }
 

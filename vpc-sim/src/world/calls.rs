@@ -1,6 +1,7 @@
 //! The log and the counts of EC2 calls, for the command line.
 
 use super::World;
+use crate::api::kube::Asked;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -36,6 +37,9 @@ pub struct Counts {
     pub ec2: Vec<CallCount>,
     /// Reads of instance metadata since the world began, by node.
     pub imds: BTreeMap<String, u64>,
+    /// What nodes asked of Kubernetes since the world began.
+    #[serde(default)]
+    pub kubernetes: Vec<Asked>,
 }
 
 impl World {
@@ -63,13 +67,15 @@ impl World {
     pub fn call_counts(&self, filter: &CallFilter) -> Result<Counts> {
         self.check(filter)?;
         let is_wanted = |node: &str| filter.node.as_deref().is_none_or(|wanted| wanted == node);
+        let is_about_all = *filter == CallFilter::default();
+        let kubernetes = if is_about_all { self.kubernetes().asked() } else { vec![] };
         Ok(self.cloud().with_calls(|log, now| {
             let imds = log.metadata_reads().iter().filter(|(node, _)| is_wanted(node));
             let imds = imds.map(|(node, count)| (node.clone(), *count));
             // Of metadata there is a count and no log: nothing can be said about a time.
             let is_about_time = filter.since_ms.is_some() || filter.action.is_some();
             let imds = if is_about_time { BTreeMap::new() } else { imds.collect() };
-            Counts { ec2: log.counts(now, filter), imds }
+            Counts { ec2: log.counts(now, filter), imds, kubernetes }
         }))
     }
 

@@ -99,6 +99,8 @@ pub enum Request {
     Calls(CallFilter),
     /// Tell how often who called what: [`super::calls::Counts`].
     CallCounts(CallFilter),
+    /// Change what is odd about the cluster.
+    Kubernetes(super::kubernetes::Change),
     /// Let something go wrong: [`vpc::fault::FaultStatus`].
     FaultAdd(Box<FaultSpec>),
     /// Tell what goes wrong: a list of [`vpc::fault::FaultStatus`].
@@ -227,6 +229,7 @@ async fn execute(world: &World, request: Request) -> Result<Value> {
         Request::BlockAdd { block } => world.add_block(block).map(|()| Value::Null),
         Request::Calls(filter) => Ok(serde_json::to_value(world.calls_like(&filter)?)?),
         Request::CallCounts(filter) => Ok(serde_json::to_value(world.call_counts(&filter)?)?),
+        Request::Kubernetes(change) => change.apply(world.kubernetes()).map(|()| Value::Null),
         Request::FaultAdd(spec) => Ok(serde_json::to_value(world.add_fault(*spec)?)?),
         Request::FaultList => Ok(serde_json::to_value(world.faults())?),
         Request::FaultClear { id } => Ok(world.clear_faults(id)?.into()),

@@ -15,6 +15,9 @@ pub struct DaemonRequest {
     pub node: String,
     /// More environment, which wins.
     pub env: BTreeMap<String, String>,
+    /// Variables that it does not get, though every daemon here does.
+    #[serde(default)]
+    pub unset: Vec<String>,
     /// The program; ours beside this one when not given.
     pub bin: Option<PathBuf>,
 }
@@ -36,6 +39,7 @@ impl World {
         };
         let mut env = self.node_env(&node);
         env.extend(request.env);
+        env.retain(|key, _| !request.unset.contains(key));
         let started = Daemon::start(&node.folder, &node.namespace, &bin, &env)
             .with_context(|| format!("start {} on {}", bin.display(), request.node))?;
         let process = started.process();

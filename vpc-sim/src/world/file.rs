@@ -1,6 +1,6 @@
 //! The file that describes a world.
 
-use super::{InterfaceRequest, place};
+use super::{InterfaceRequest, kubernetes::Kubernetes, place};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::{net::SocketAddrV4, ops::Range, path::Path};
@@ -20,6 +20,8 @@ pub struct WorldFile {
     pub services: Services,
     /// What is launched when nothing else is said.
     pub nodes: Nodes,
+    /// What is odd about Kubernetes from the beginning.
+    pub kubernetes: Kubernetes,
     /// What goes wrong from the beginning.
     pub faults: Vec<Spanned<FaultSpec>>,
 }

@@ -19,6 +19,7 @@ pub mod calls;
 pub mod control;
 pub mod file;
 pub mod folder;
+pub mod kubernetes;
 pub mod process;
 pub mod status;
 
@@ -178,13 +179,14 @@ impl World {
     }
 
     async fn start(file: WorldFile, mut fabric: Fabric, claimed: &Claimed) -> Result<Parts> {
-        let WorldFile { vpc, services, nodes, faults } = file;
+        let WorldFile { vpc, services, nodes, kubernetes: said, faults } = file;
         let mut vpc = Vpc::new(vpc)?;
         for fault in faults {
             vpc.add_fault(Time::ZERO, fault.into_inner())?;
         }
         let cloud = Cloud::new(vpc);
         let store = kube::Store::new();
+        said.apply(&store)?;
         let hop_limit = cloud.with(|vpc, _| vpc.imds().hop_limit);
         let (kubernetes, ec2) = (*services.kubernetes.get_ref(), *services.ec2.get_ref());
         fabric.serve_at(&[*kubernetes.ip(), *ec2.ip()])?;
@@ -197,11 +199,14 @@ impl World {
         let internet = serve::listen_within(at(Place::Internet), ipv4(INTERNET_HOST)).await?;
         tasks.spawn(serve::serve(internet, serve::internet()));
         let mut outside = Vec::new();
-        for (inside, router) in
-            [(kubernetes, kube::router(Arc::clone(&store))), (ec2, ec2::router(Arc::clone(&cloud)))]
-        {
+        let as_seen_by = |caller| kube::router(Arc::clone(&store), caller);
+        let calls = ec2::router(Arc::clone(&cloud));
+        for (inside, within, router) in [
+            (kubernetes, as_seen_by(kube::Caller::Node), as_seen_by(kube::Caller::Outside)),
+            (ec2, calls.clone(), calls),
+        ] {
             let listener = serve::listen_within(at(Place::Services), inside.into()).await?;
-            tasks.spawn(serve::serve(listener, router.clone()));
+            tasks.spawn(serve::serve(listener, within));
             let listener = serve::listen_outside().await?;
             outside.push(url(&listener)?);
             tasks.spawn(serve::serve(listener, router));

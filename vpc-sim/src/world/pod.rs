@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::kube::{ApiError, Kind},
-    runtime::{self, Attachment, NodePaths},
+    runtime::{self, Attachment, HostPort, NodePaths},
 };
 use anyhow::{Result, bail};
 use rand::Rng;
@@ -39,6 +39,12 @@ pub struct PodRequest {
     pub namespace: Option<String>,
     /// Serve HTTP on port 80: who it is, and who called.
     pub serve: bool,
+    /// Its annotations.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// Ports of the node that lead to it.
+    #[serde(default)]
+    pub host_ports: Vec<HostPort>,
 }
 
 /// A pod that was started.
@@ -59,14 +65,14 @@ impl World {
     /// The node does not exist, the pod does, or a plugin fails: then its words are the error, and
     /// an event as kubelet writes it. The Pod object stays, for another attempt.
     pub async fn add_pod(&self, request: PodRequest) -> Result<PodAdded> {
-        let PodRequest { node, name, namespace, serve } = request;
+        let PodRequest { node, name, namespace, serve, annotations, host_ports } = request;
         let node = self.node(&node)?;
         let namespace = namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.into());
         let sandbox = sandbox(&namespace, &name);
         if node.lock_pods().contains_key(&sandbox) {
             bail!("add pod {namespace}/{name}: it is on {}", node.name);
         }
-        let uid = self.pod_object(&node, &namespace, &name)?;
+        let uid = self.pod_object(&node, &namespace, &name, (&annotations, &host_ports))?;
         let (fabric_node, fabric_pod) = (node.name.clone(), sandbox.clone());
         let netns = self.wires.with(move |it| it.add_pod(&fabric_node, &fabric_pod)).await?;
         let attachment = Attachment {
@@ -76,6 +82,8 @@ impl World {
             namespace,
             pod: name,
             uid,
+            annotations,
+            host_ports,
         };
         let pod = Pod { attachment: attachment.clone(), result: None, _server: JoinSet::new() };
         node.lock_pods().insert(sandbox.clone(), pod);
@@ -111,12 +119,19 @@ impl World {
     }
 
     /// The object of a pod that starts: a new one, or that of an attempt that failed.
-    fn pod_object(&self, node: &Node, namespace: &str, name: &str) -> Result<String> {
+    fn pod_object(
+        &self,
+        node: &Node,
+        namespace: &str,
+        name: &str,
+        (annotations, host_ports): (&BTreeMap<String, String>, &[HostPort]),
+    ) -> Result<String> {
+        let ports: Vec<_> = host_ports.iter().map(HostPort::in_pod_spec).collect();
         let object = json!({
-            "metadata": { "name": name },
+            "metadata": { "name": name, "annotations": annotations },
             "spec": {
                 "nodeName": node.name,
-                "containers": [{ "name": "main", "image": "none" }],
+                "containers": [{ "name": "main", "image": "none", "ports": ports }],
             },
         });
         let object = match self.store.create(Kind::Pod, Some(namespace), object) {

@@ -80,6 +80,7 @@ async fn a_daemon_runs_until_it_is_stopped_or_killed_or_its_node_goes() {
         node: "n1".into(),
         env: [("EXTRA".to_owned(), "more".to_owned())].into(),
         bin: Some(bin),
+        ..DaemonRequest::default()
     };
 
     let first = start(&world, &request).await;

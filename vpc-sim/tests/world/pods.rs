@@ -130,7 +130,7 @@ async fn a_terminated_node_takes_its_pods_with_it_and_asks_nobody() {
 }
 
 fn pod() -> PodRequest {
-    PodRequest { node: "n1".into(), name: "p".into(), namespace: None, serve: true }
+    PodRequest { node: "n1".into(), name: "p".into(), serve: true, ..PodRequest::default() }
 }
 
 fn install(world: &World, plugin: &str) {

@@ -11,7 +11,7 @@ mod tell;
 
 pub(crate) use start::{Before, start};
 
-use crate::{node::Desired, node::Node, tell::metrics};
+use crate::{node::Desired, node::Node, retry::Pauses, tell::metrics};
 use anyhow::{Context, Result};
 use net::{
     Devices, LinkState, Netlink, Op,
@@ -34,8 +34,11 @@ use tracing::{debug, warn};
 /// Notifications that wait to be compared; more are compared at once.
 const MOST_CHANGES: usize = 1024;
 
-/// How long to wait before a subscription that failed is opened again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long to wait before a subscription that failed is opened again; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest: meanwhile nothing is repaired but what a look at everything finds.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long to wait before it is looked again for a link that has the node's address: that somebody
 /// gives it to a link is no news otherwise.
@@ -48,6 +51,7 @@ struct Repairer {
     watch: Watch,
     pending: Pending,
     pace: Pace,
+    pauses: Pauses,
     /// Pods whose missing link has been reported.
     without_link: BTreeSet<Owner>,
 }
@@ -101,7 +105,10 @@ impl Repairer {
                 continue;
             }
             match self.watch.wait(due) {
-                Ok(changes) => changes.into_iter().for_each(|change| self.pending.push(change)),
+                Ok(changes) => {
+                    self.pauses.reset();
+                    changes.into_iter().for_each(|change| self.pending.push(change));
+                }
                 Err(error) => self.subscribe_again(&error),
             }
         }
@@ -109,8 +116,9 @@ impl Repairer {
 
     /// What is missed meanwhile may be anything.
     fn subscribe_again(&mut self, error: &std::io::Error) {
-        warn!(error = %error, "failed to listen to changes of the network; subscribe again");
-        std::thread::sleep(PAUSE);
+        let pause = self.pauses.next();
+        warn!(error = %error, retry_in = ?pause, "failed to listen to changes of the network");
+        std::thread::sleep(pause);
         if let Ok(watch) = Watch::open(net::firewall::TABLE) {
             self.watch = watch;
         }

@@ -1,11 +1,11 @@
 //! The start of repair: finds what was lost while no daemon ran.
 
 use super::{
-    Pace, Pending, Repairer, lost,
+    FIRST_PAUSE, LONGEST_PAUSE, Pace, Pending, Repairer, lost,
     parts::{HostEnds, parts},
     tell::Loss,
 };
-use crate::node::Node;
+use crate::{node::Node, retry::Pauses};
 use anyhow::{Context, Result};
 use net::{
     Netlink,
@@ -52,6 +52,7 @@ pub(crate) fn start(node: Arc<Node>, before: Before, recorded: bool) -> Result<(
         watch: before.watch,
         pending,
         pace: Pace::new(),
+        pauses: Pauses::new(FIRST_PAUSE, LONGEST_PAUSE, 0),
         without_link: BTreeSet::new(),
     };
     thread::Builder::new().name("repair".into()).spawn(move || repairer.run())?;

@@ -240,20 +240,28 @@ fn valid(resource: &Resource, object: &Value) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The schema of the ENIConfig CRD: `spec.subnet` is a text and required, `spec.securityGroups` a
-/// list of texts.
+/// The schema of the ENIConfig CRD (`conf/eniconfig-crd.yaml`): `spec` may be missing; where it is not,
+/// `spec.subnet` is a text and required, `spec.securityGroups` and `spec.subnets` are lists of texts.
 fn valid_eniconfig(resource: &Resource, name: &str, spec: &Value) -> Result<(), ApiError> {
     let refuse = |field: &str, why: &str| Err(ApiError::invalid(resource, name, field, why));
+    if spec.is_null() {
+        return Ok(());
+    }
+    if !spec.is_object() {
+        return refuse("spec", "Invalid value: must be of type object");
+    }
     if spec["subnet"].is_null() {
         return refuse("spec.subnet", "Required value");
     }
     if !spec["subnet"].is_string() {
         return refuse("spec.subnet", "Invalid value: must be of type string");
     }
-    let groups = &spec["securityGroups"];
-    let texts = groups.as_array().is_some_and(|it| it.iter().all(Value::is_string));
-    if !groups.is_null() && !texts {
-        return refuse("spec.securityGroups", "Invalid value: must be of type array of string");
+    for list in ["securityGroups", "subnets"] {
+        let texts = spec[list].as_array().is_some_and(|it| it.iter().all(Value::is_string));
+        if !spec[list].is_null() && !texts {
+            let field = format!("spec.{list}");
+            return refuse(&field, "Invalid value: must be of type array of string");
+        }
     }
     Ok(())
 }

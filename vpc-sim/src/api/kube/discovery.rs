@@ -1,6 +1,9 @@
 //! Discovery: which groups, versions and resources there are.
 
-use super::kind::{RESOURCES, Resource};
+use super::{
+    Access,
+    kind::{RESOURCES, Resource},
+};
 use serde_json::{Value, json};
 
 /// What every resource can do.
@@ -8,7 +11,7 @@ const VERBS: [&str; 8] =
     ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// The answer to a discovery path, given without its leading slash.
-pub(crate) fn answer(path: &[&str]) -> Option<Value> {
+pub(crate) fn answer(path: &[&str], access: &Access) -> Option<Value> {
     match path {
         ["version"] => Some(version()),
         ["api"] => Some(json!({
@@ -19,17 +22,17 @@ pub(crate) fn answer(path: &[&str]) -> Option<Value> {
         ["apis"] => Some(json!({
             "kind": "APIGroupList",
             "apiVersion": "v1",
-            "groups": groups().into_iter().map(group).collect::<Vec<_>>(),
+            "groups": groups(access).into_iter().map(group).collect::<Vec<_>>(),
         })),
-        ["api", version] => resources("", version),
+        ["api", version] => resources("", version, access),
         ["apis", name] => {
-            let found = groups().into_iter().find(|it| it.group == *name)?;
+            let found = groups(access).into_iter().find(|it| it.group == *name)?;
             let mut answer = group(found);
             answer["kind"] = "APIGroup".into();
             answer["apiVersion"] = "v1".into();
             Some(answer)
         }
-        ["apis", group, version] => resources(group, version),
+        ["apis", group, version] => resources(group, version, access),
         _ => None,
     }
 }
@@ -50,8 +53,9 @@ fn version() -> Value {
 }
 
 /// One resource of every named group; each group has one version.
-fn groups() -> Vec<&'static Resource> {
-    let mut groups: Vec<&Resource> = RESOURCES.iter().filter(|it| !it.group.is_empty()).collect();
+fn groups(access: &Access) -> Vec<&'static Resource> {
+    let is_one = |it: &&Resource| !it.group.is_empty() && access.has(it.kind);
+    let mut groups: Vec<&Resource> = RESOURCES.iter().filter(is_one).collect();
     groups.dedup_by_key(|it| it.group);
     groups
 }
@@ -61,9 +65,10 @@ fn group(resource: &Resource) -> Value {
     json!({ "name": resource.group, "versions": [version], "preferredVersion": version })
 }
 
-fn resources(group: &str, version: &str) -> Option<Value> {
+fn resources(group: &str, version: &str, access: &Access) -> Option<Value> {
     let mut list = Vec::new();
-    for it in RESOURCES.iter().filter(|it| it.group == group && it.version == version) {
+    let is_one = |it: &&Resource| it.group == group && it.version == version && access.has(it.kind);
+    for it in RESOURCES.iter().filter(is_one) {
         list.push(json!({
             "name": it.plural,
             "singularName": it.name.to_lowercase(),

@@ -18,6 +18,14 @@ pub enum ApiError {
         /// Name of the object.
         name: String,
     },
+    /// The caller may not do that.
+    #[error("{resource} is forbidden: {why}")]
+    Forbidden {
+        /// Plural with the group.
+        resource: String,
+        /// RBAC's words.
+        why: String,
+    },
     /// Nothing is served under this path.
     #[error("the server could not find the requested resource")]
     NoSuchPath,
@@ -99,6 +107,7 @@ impl ApiError {
     fn code_and_reason(&self) -> (StatusCode, &'static str) {
         match self {
             Self::NotFound { .. } | Self::NoSuchPath => (StatusCode::NOT_FOUND, "NotFound"),
+            Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "Forbidden"),
             Self::AlreadyExists { .. } => (StatusCode::CONFLICT, "AlreadyExists"),
             Self::Conflict { .. } => (StatusCode::CONFLICT, "Conflict"),
             Self::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
@@ -142,6 +151,10 @@ impl ApiError {
                 let cause =
                     json!({ "reason": "FieldValueInvalid", "field": field, "message": why });
                 Some(json!({ "name": name, "group": group, "kind": kind, "causes": [cause] }))
+            }
+            Self::Forbidden { resource, .. } => {
+                let (plural, group) = resource.split_once('.').unwrap_or((resource, ""));
+                Some(json!({ "group": group, "kind": plural }))
             }
             Self::NoSuchPath
             | Self::BadRequest(_)

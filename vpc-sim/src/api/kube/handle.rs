@@ -1,6 +1,7 @@
 //! One request: read it, do it, answer it.
 
 use super::{
+    access::{Caller, Verb},
     admission::Part,
     answer,
     error::ApiError,
@@ -27,6 +28,7 @@ pub(crate) struct Request<'a> {
     pub(crate) query: Query,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],
+    pub(crate) caller: Caller,
 }
 
 /// Carries out a request on the objects that the path names.
@@ -36,6 +38,28 @@ pub(crate) fn handle(
     request: &Request<'_>,
 ) -> Result<Response, ApiError> {
     let target = Target::parse(segments)?;
+    let (resource, namespace) = match &target {
+        Target::Collection { resource, namespace } => (*resource, namespace.as_deref()),
+        Target::Object(path) | Target::Status(path) => (path.resource, path.namespace.as_deref()),
+    };
+    let is_object = !matches!(target, Target::Collection { .. });
+    let verb = Verb::of(&request.method, is_object, request.query.flag("watch"));
+    let allowed = store.access().check(request.caller, verb, resource, namespace);
+    let answer = match allowed.and_then(|()| carry_out(store, &target, request)) {
+        Ok(answer) => answer,
+        Err(error) => error.into_response(),
+    };
+    if request.caller == Caller::Node {
+        store.access().note(verb, resource, answer.status().as_u16());
+    }
+    Ok(answer)
+}
+
+fn carry_out(
+    store: &Arc<Store>,
+    target: &Target,
+    request: &Request<'_>,
+) -> Result<Response, ApiError> {
     let query = &request.query;
     if request.method != Method::GET && query.text("dryRun").is_some() {
         return Err(ApiError::BadRequest("dryRun is not supported by this API".into()));
@@ -44,8 +68,8 @@ pub(crate) fn handle(
         Target::Collection { resource, namespace } => {
             on_collection(store, resource, namespace.as_deref(), request)
         }
-        Target::Object(path) => on_object(store, &path, Part::Main, request),
-        Target::Status(path) => on_object(store, &path, Part::Status, request),
+        Target::Object(path) => on_object(store, path, Part::Main, request),
+        Target::Status(path) => on_object(store, path, Part::Status, request),
     }
 }
 

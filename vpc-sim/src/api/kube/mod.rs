@@ -2,8 +2,9 @@
 //!
 //! [`Store`] holds the objects and the rules of writing them; [`router`] serves it. There is no
 //! authentication, no scheduler, and no admission beyond names, versions and the ENIConfig's
-//! schema.
+//! schema. What nodes are refused is said, as RBAC would.
 
+mod access;
 mod admission;
 mod discovery;
 mod error;
@@ -19,6 +20,8 @@ mod select;
 mod store;
 mod watch;
 
+use access::Access;
+pub use access::{Asked, Caller, READING, Verb};
 pub use error::ApiError;
 pub use kind::Kind;
 pub use kubeconfig::kubeconfig;
@@ -34,13 +37,13 @@ use axum::{
 use serde_json::Value;
 use std::sync::Arc;
 
-/// The API over HTTP.
-pub fn router(store: Arc<Store>) -> Router {
-    Router::new().fallback(serve).with_state(store)
+/// The API over HTTP, as a caller sees it.
+pub fn router(store: Arc<Store>, caller: Caller) -> Router {
+    Router::new().fallback(serve).with_state((store, caller))
 }
 
 async fn serve(
-    State(store): State<Arc<Store>>,
+    State((store, caller)): State<(Arc<Store>, Caller)>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -51,12 +54,12 @@ async fn serve(
         return "ok".into_response();
     }
     if method == Method::GET
-        && let Some(found) = discovery::answer(&segments)
+        && let Some(found) = discovery::answer(&segments, store.access())
     {
         return answer(StatusCode::OK, &found);
     }
     let handled = query::Query::parse(uri.query()).and_then(|query| {
-        let request = handle::Request { method, query, headers: &headers, body: &body };
+        let request = handle::Request { method, query, headers: &headers, body: &body, caller };
         handle::handle(&store, &segments, &request)
     });
     handled.unwrap_or_else(IntoResponse::into_response)

@@ -1,9 +1,10 @@
 //! The objects of a cluster, their versions, and what changed lately.
 
 use super::{
+    Access, Asked, Verb,
     admission::{self, Part},
     error::ApiError,
-    kind::{Kind, Resource},
+    kind::{Kind, RESOURCES, Resource},
     select::Selection,
 };
 use serde_json::{Value, json};
@@ -29,6 +30,7 @@ const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kub
 pub struct Store {
     state: Mutex<State>,
     revision: watch::Sender<u64>,
+    access: Access,
 }
 
 /// What names an object. The namespace is empty for kinds that have none.
@@ -72,7 +74,8 @@ struct State {
 impl Store {
     /// A cluster with its initial namespaces and nothing else.
     pub fn new() -> Arc<Self> {
-        let store = Self { state: Mutex::new(State::default()), revision: watch::Sender::new(0) };
+        let (state, revision) = (Mutex::new(State::default()), watch::Sender::new(0));
+        let store = Self { state, revision, access: Access::new() };
         for name in NAMESPACES {
             let namespace = json!({
                 "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } },
@@ -103,6 +106,72 @@ impl Store {
         let stored = state.put(key, object);
         self.publish(&state);
         Ok(Value::clone(&stored))
+    }
+
+    /// Stores an object as it is, as one that was stored before today's rules and schema: only its
+    /// kind and its name are looked at. One of this name is replaced.
+    pub fn put_as_is(&self, mut object: Value) -> Result<(), ApiError> {
+        let bad = |why: &str| ApiError::BadRequest(why.into());
+        let kind = object["kind"].as_str().ok_or_else(|| bad("the object has no kind"))?;
+        let known = RESOURCES.iter().find(|it| it.name.eq_ignore_ascii_case(kind));
+        let resource =
+            known.ok_or_else(|| bad(&format!("no kind {kind} is served")))?.kind.resource();
+        let name = object["metadata"]["name"].as_str().filter(|name| !name.is_empty());
+        let name = name.ok_or_else(|| bad("the object has no metadata.name"))?.to_owned();
+        let within = object["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
+        let namespace = resource.namespaced.then_some(within.as_str());
+        object["kind"] = resource.name.into();
+        object["apiVersion"] = resource.api_version().into();
+        if let Some(namespace) = namespace {
+            object["metadata"]["namespace"] = namespace.into();
+        }
+        let key = Key::new(resource.kind, namespace, &name);
+        let mut state = self.lock();
+        let old = state.objects.get(&key).map(|old| old["metadata"].clone()).unwrap_or_default();
+        for (field, new) in [
+            ("uid", uuid::Uuid::new_v4().to_string()),
+            ("creationTimestamp", admission::timestamp()),
+        ] {
+            let kept = old.get(field).cloned();
+            object["metadata"][field] = kept.unwrap_or_else(|| new.into());
+        }
+        state.put(key, object);
+        self.publish(&state);
+        Ok(())
+    }
+
+    /// Removes the definition of ENIConfigs, and with it all of them; or brings it back.
+    pub fn set_crd(&self, has_crd: bool) {
+        let mut state = self.lock();
+        if !has_crd {
+            let all = state.objects.iter().filter(|(key, _)| key.kind == Kind::EniConfig);
+            let all: Vec<_> = all.map(|(key, last)| (key.clone(), Arc::clone(last))).collect();
+            for (key, last) in all {
+                state.remove(&key, &last);
+            }
+        }
+        self.access.set_crd(has_crd);
+        // Also when nothing was removed: watches end with the definition.
+        self.revision.send_replace(state.revision);
+    }
+
+    /// Refuses nodes a resource from now on, with 403.
+    pub fn refuse(&self, resource: &str, verbs: &[Verb]) -> Result<(), ApiError> {
+        self.access.refuse(resource, verbs)
+    }
+
+    /// Lets nodes have a resource again, or everything.
+    pub fn allow(&self, resource: Option<&str>) -> Result<(), ApiError> {
+        self.access.allow(resource)
+    }
+
+    /// What nodes asked for so far.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.access.asked()
+    }
+
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
     }
 
     /// One object.

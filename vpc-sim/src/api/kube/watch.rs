@@ -110,7 +110,9 @@ impl Watch {
                 }
                 Err(expired) => self.tell_error(&expired),
             }
-            if self.lines.is_empty() {
+            // As the API server does with watches of a definition that is removed.
+            self.over |= !self.store.access().has(self.request.resource.kind);
+            if self.lines.is_empty() && !self.over {
                 self.wait().await;
             }
         }

@@ -1,5 +1,6 @@
 //! The API as its clients see it.
 
+mod access;
 mod daemons;
 
 use super::*;
@@ -326,15 +327,16 @@ async fn discovery_names_what_is_served() {
 
 struct Api {
     store: Arc<Store>,
+    caller: Caller,
 }
 
 impl Api {
     fn new() -> Self {
-        Self { store: Store::new() }
+        Self { store: Store::new(), caller: Caller::Outside }
     }
 
     async fn respond(&self, request: Request<Body>) -> Response {
-        router(Arc::clone(&self.store)).oneshot(request).await.unwrap()
+        router(Arc::clone(&self.store), self.caller).oneshot(request).await.unwrap()
     }
 
     async fn answer(&self, request: Request<Body>) -> (u16, Value) {
