@@ -37,6 +37,7 @@ mod repair;
 mod restart;
 mod rules;
 mod run_folder;
+mod second_attachments;
 mod services;
 mod settings;
 mod shadow;

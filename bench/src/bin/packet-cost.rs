@@ -211,6 +211,7 @@ fn pod_of(mode: Mode, number: u32) -> Pod {
         },
         mtu: 1500,
         host_mac: None,
+        role: net::pod::Role::First,
     }
 }
 

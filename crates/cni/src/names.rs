@@ -15,10 +15,12 @@ pub fn host_veth(prefix: &str, namespace: &str, pod: &str) -> String {
     format!("{prefix}{}", hash(namespace, pod))
 }
 
-/// Another name for that device, where a pod whose name has the same digits has the first one.
+/// Another name for that device, where the first one is taken: by a pod whose name has the same digits,
+/// or by another attachment of the same pod. `attachment` is all that tells one from another: network,
+/// container, interface.
 #[must_use]
-pub fn other_host_veth(prefix: &str, namespace: &str, pod: &str, container: &str) -> String {
-    format!("{prefix}{}", hash(namespace, &format!("{pod}/{container}")))
+pub fn other_host_veth(prefix: &str, namespace: &str, pod: &str, attachment: [&str; 3]) -> String {
+    format!("{prefix}{}", hash(namespace, &format!("{pod}/{}", attachment.join("/"))))
 }
 
 /// Name of the interface that the peer adds to its results to keep numbers in; no such device
@@ -38,6 +40,22 @@ fn hash(namespace: &str, pod: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_attachment_of_a_pod_has_another_name() {
+        let name = |attachment| other_host_veth("eni", "default", "web-0", attachment);
+        let names = [
+            host_veth("eni", "default", "web-0"),
+            name(["aws-cni", "c1", "net1"]),
+            name(["aws-cni", "c1", "net2"]),
+            name(["other", "c1", "net1"]),
+            name(["aws-cni", "c2", "net1"]),
+        ];
+
+        let different: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(different.len(), names.len(), "{names:?}");
+        assert!(names.iter().all(|name| name.len() == 14), "{names:?}");
+    }
 
     #[test]
     fn names_are_those_of_the_peer() {

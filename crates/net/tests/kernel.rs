@@ -169,6 +169,7 @@ fn a_pod_is_wired_without_a_look_at_the_kernel_and_unrouted_again() {
         egress: EgressSelector::Peer,
         mtu: 9001,
         host_mac: None,
+        role: net::pod::Role::First,
     };
     let ends = pod.preferred_ends();
 

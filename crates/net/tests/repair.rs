@@ -262,6 +262,7 @@ fn set_up(netlink: &mut Netlink) -> Vec<Op> {
         egress: EgressSelector::Own,
         mtu: 9001,
         host_mac: None,
+        role: net::pod::Role::First,
     };
     let host = Host {
         primary: 4242,

@@ -16,7 +16,7 @@ use net::{
     leftover,
     op::MAIN_TABLE,
     peer_filters::{PeerFilters, Work},
-    pod::Pod,
+    pod::{Pod, Role},
 };
 use nix::{sys::signal::kill, unistd::Pid};
 use pool::adopt::Unknown;
@@ -221,6 +221,7 @@ fn held_pods(node: &Node) -> Vec<Pod> {
             egress: EgressSelector::Peer,
             mtu: 0,
             host_mac: None,
+            role: Role::First,
         })
     });
     pods.collect()

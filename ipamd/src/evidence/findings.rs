@@ -131,6 +131,7 @@ fn adoption(
         mtu: link.mtu,
         made_by: Maker::Peer,
         host_mac: None,
+        role: net::pod::Role::First,
         since_ms: u64::try_from(entry.since.0.as_millis()).unwrap_or(u64::MAX),
     };
     mark_maker(&mut attachment, link, snapshot);

@@ -159,6 +159,7 @@ fn allocate(node: &Node, owner: &Owner) -> Option<Ipv4Addr> {
         mtu: 9001,
         made_by: Maker::Ours,
         host_mac: None,
+        role: net::pod::Role::First,
         since_ms: 0,
     };
     node.allocate(owner, patience, attach).0.ok().map(|attachment| attachment.address)
@@ -178,6 +179,7 @@ fn pod() -> net::pod::Pod {
         egress: net::EgressSelector::Main,
         mtu: 9001,
         host_mac: None,
+        role: net::pod::Role::First,
     }
 }
 

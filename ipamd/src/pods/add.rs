@@ -7,7 +7,7 @@ use crate::node::{Node, Patience, now};
 use cni::{AddResult, Code, Error};
 use net::{
     ApplyError, EgressSelector, Link, Netlink, Op,
-    pod::{Ends, Pod},
+    pod::{Ends, Pod, Role},
 };
 use nix::errno::Errno;
 use record::{Attachment, Maker};
@@ -37,9 +37,10 @@ pub(super) fn add(
     let owner = owner(request);
     let _lock = node.store.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
     let known = node.store.attachment(&owner).is_some();
+    let role = role(request, &mut inside)?;
     let patience = Patience { deadline: Instant::now() + node.settings.add_wait, caller_gone };
     let (allocated, waited) = node.allocate(&owner, patience, |allocation, table, egress| {
-        attachment(node, request, allocation, (table, egress))
+        Attachment { role, ..attachment(node, request, allocation, (table, egress)) }
     });
     account.waited = waited;
     let attachment = account.attachment.insert(allocated.map_err(no_address)?);
@@ -90,17 +91,33 @@ impl WireError {
     }
 }
 
+/// By which name the pod's first interface goes: no other network is there before it, so that nothing is
+/// asked for it.
+const FIRST_INTERFACE: &str = "eth0";
+
+/// What a new attachment is to be: whoever brought the pod's default route keeps it.
+fn role(request: &cni::Request, inside: &mut Netlink) -> Result<Role, Error> {
+    if request.ifname == FIRST_INTERFACE {
+        return Ok(Role::First);
+    }
+    let has_default = inside.has_default_route();
+    let has_default =
+        has_default.map_err(|error| internal("look for the pod's default route", error))?;
+    Ok(if has_default { Role::Additional } else { Role::First })
+}
+
 /// Gives the host end another name, and puts that on record: names have 44 bits of a hash, and two pods
-/// may have the same, or two of one name live side by side.
+/// may have the same, or two of one name live side by side; and a pod may have more attachments.
 fn rename(node: &Node, request: &cni::Request, attachment: &mut Attachment) -> Result<(), Error> {
     let prefix = &request.config.veth_prefix;
-    let Attachment { pod_namespace, pod_name, container, .. } = &*attachment;
-    let name = cni::names::other_host_veth(prefix, pod_namespace, pod_name, container);
+    let Attachment { network, container, interface, pod_namespace, pod_name, .. } = &*attachment;
+    let key = [network.as_str(), container.as_str(), interface.as_str()];
+    let name = cni::names::other_host_veth(prefix, pod_namespace, pod_name, key);
     tracing::warn!(
         pod = pod_name,
         from = attachment.host_name,
         to = name,
-        "another pod has a link of this name"
+        "another attachment has a link of this name"
     );
     attachment.host_name = name;
     let noted = node.store.state().journal.allocated(attachment.clone());
@@ -131,6 +148,7 @@ fn attachment(
         mtu: request.config.mtu.unwrap_or(node.settings.pod_mtu),
         made_by: Maker::Ours,
         host_mac: None,
+        role: Role::First,
         since_ms: u64::try_from(now().0.as_millis()).unwrap_or(u64::MAX),
     }
 }

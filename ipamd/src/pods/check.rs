@@ -11,7 +11,7 @@ use ipnetwork::{IpNetwork, Ipv4Network};
 use net::{
     Link, Neighbour, Netlink, Object, Op, Route, Rule,
     op::MAIN_TABLE,
-    pod::{POD_GATEWAY, Pod},
+    pod::{POD_GATEWAY, Pod, Role},
 };
 use std::{
     io,
@@ -91,7 +91,7 @@ fn in_pod(inside: &mut Netlink, pod: &Pod, result: &AddResult) -> io::Result<Vec
         addresses: inside.addresses(link.index)?,
         neighbours: inside.neighbours(link.index)?,
         routes: every_route(inside)?,
-        rules: vec![],
+        rules: inside.rules()?,
         link,
     };
     let mut wrong = vec![];
@@ -100,7 +100,7 @@ fn in_pod(inside: &mut Netlink, pod: &Pod, result: &AddResult) -> io::Result<Vec
     }
     let mut desired = pod.in_pod(view.link.index);
     // What the peer answers names no routes, though it makes them.
-    if pod.host_mac.is_none() {
+    if pod.host_mac.is_none() && pod.role == Role::First {
         desired.retain(|op| is_still_wanted(op, result));
     }
     wrong.extend(view.lacks(&desired));
@@ -299,6 +299,7 @@ mod tests {
             egress: net::EgressSelector::Own,
             mtu: 9001,
             host_mac: None,
+            role: net::pod::Role::First,
         }
     }
 

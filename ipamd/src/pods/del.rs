@@ -3,12 +3,18 @@
 use super::{LOCK_WAIT, account::Account, busy, internal, owner, teardown, unrecorded};
 use crate::node::{EndedLink, Node};
 use cni::Error;
+use net::{Netlink, pod::Pod};
 use record::Attachment;
-use std::time::Instant;
+use std::{os::fd::OwnedFd, time::Instant};
 use tracing::warn;
 
 /// Takes a container's interface away. What is not there is no error.
-pub(super) fn del(node: &Node, request: &cni::Request, account: &mut Account) -> Result<(), Error> {
+pub(super) fn del(
+    node: &Node,
+    request: &cni::Request,
+    carried: rpc::Request,
+    account: &mut Account,
+) -> Result<(), Error> {
     let owner = owner(request);
     let _lock = node.store.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
     // CNI 1.1.0, "DEL": plugins should generally complete without error even if some resources are
@@ -16,11 +22,30 @@ pub(super) fn del(node: &Node, request: &cni::Request, account: &mut Account) ->
     account.attachment = node.store.attachment(&owner);
     match (&account.attachment, &request.config.prev_result) {
         (Some(attachment), _) => {
+            if let Some(inside) = carried.pod_netlink {
+                leave(inside, &attachment.pod());
+            }
             remove(node, attachment).map_err(|error| internal("remove the pod's network", error))
         }
         (None, Some(result)) => unrecorded::clear(node, request, result)
             .map_err(|error| internal("remove what the pod left", error)),
         (None, None) => Ok(()),
+    }
+}
+
+/// Removes from a pod what does not go with its link: the pod may live on without this interface.
+fn leave(inside: OwnedFd, pod: &Pod) {
+    let ops = pod.out_of_pod();
+    if ops.is_empty() {
+        return;
+    }
+    match Netlink::over(inside).and_then(|mut inside| inside.apply_each(&ops)) {
+        Ok(failures) => {
+            for failure in failures {
+                warn!(error = %failure, "failed to remove a rule from a pod");
+            }
+        }
+        Err(error) => warn!(error = %error, "failed to remove a rule from a pod"),
     }
 }
 

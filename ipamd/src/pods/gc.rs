@@ -119,6 +119,7 @@ mod tests {
             mtu: 9001,
             made_by: Maker::Ours,
             host_mac: None,
+            role: net::pod::Role::First,
             since_ms: 0,
         }
     }

@@ -86,7 +86,7 @@ fn answer(
     match request.command {
         Command::Add => add::add(node, request, carried, caller_gone, account)
             .and_then(|result| result.to_json(request.config.cni_version)),
-        Command::Del => del::del(node, request, account).map(silent),
+        Command::Del => del::del(node, request, carried, account).map(silent),
         Command::Check => check::check(node, request, carried, account).map(silent),
         Command::Gc => gc::gc(node, request).map(silent),
         Command::Status => status::status(node).map(silent),

@@ -4,7 +4,7 @@ use cni::{AddResult, Interface, IpConfig, peer};
 use ipnetwork::{IpNetwork, Ipv4Network};
 use net::{
     op::MAIN_TABLE,
-    pod::{POD_GATEWAY, Pod},
+    pod::{POD_GATEWAY, Pod, Role},
 };
 use std::net::Ipv4Addr;
 
@@ -19,7 +19,9 @@ pub(super) fn result(request: &cni::Request, pod: &Pod) -> AddResult {
         address: IpNetwork::V4(Ipv4Network::from(pod.address)),
         gateway: Some(POD_GATEWAY.into()),
     });
-    result.routes.push(default_route());
+    if pod.role == Role::First {
+        result.routes.push(default_route());
+    }
     result
 }
 
@@ -143,6 +145,7 @@ mod tests {
             egress: net::EgressSelector::Marked,
             mtu: 9001,
             host_mac: None,
+            role: net::pod::Role::First,
         };
         result(&request, &pod).to_value(request.config.cni_version).unwrap()
     }

@@ -135,6 +135,7 @@ fn leftover(address: Ipv4Addr, links: &[net::Link]) -> Option<EndedLink> {
         egress: EgressSelector::Main,
         mtu: link.mtu,
         host_mac: None,
+        role: net::pod::Role::First,
     };
     let ours = links.iter().filter(|link| link.veth && link.group & POD_GROUP_MASK == POD_GROUP);
     let mut of_address = ours.filter(|link| link.mac == Some(pod(link).host_mac()));

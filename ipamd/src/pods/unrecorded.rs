@@ -102,6 +102,7 @@ fn host_mac(remains: &Remains, host_name: &str) -> net::Mac {
         egress: net::EgressSelector::Own,
         mtu: 0,
         host_mac: None,
+        role: net::pod::Role::First,
     }
     .host_mac()
 }

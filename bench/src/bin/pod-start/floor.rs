@@ -39,6 +39,7 @@ impl Floor {
             egress: net::EgressSelector::Marked,
             mtu: 9001,
             host_mac: None,
+            role: net::pod::Role::First,
         };
         Self {
             host: Netlink::open().unwrap(),

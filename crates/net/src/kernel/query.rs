@@ -127,6 +127,24 @@ impl Netlink {
         Ok(all.into_iter().filter(|route| route.table == table).collect())
     }
 
+    /// Whether the main table has an IPv4 default route, of whatever metric and form.
+    pub fn has_default_route(&mut self) -> io::Result<bool> {
+        let mut request = RouteMessage::default();
+        request.header.address_family = AddressFamily::Inet;
+        request.attributes.push(RouteAttribute::Table(op::MAIN_TABLE));
+        let found = self.channel.dump(Message::GetRoute(request))?;
+        // A socket without strict checks is given every table.
+        let default = |message: &Message| match message {
+            Message::NewRoute(route) => {
+                route.header.destination_prefix_length == 0
+                    && u32::from(route.header.table) == op::MAIN_TABLE
+                    && !matches!(route.header.kind, RouteType::Unreachable | RouteType::BlackHole)
+            }
+            _ => false,
+        };
+        Ok(found.iter().any(default))
+    }
+
     /// Every IPv4 route that a [`Route`] can say.
     pub fn all_routes(&mut self) -> io::Result<Vec<Route>> {
         self.routes_of(None)

@@ -41,6 +41,19 @@ pub struct Pod {
     /// Hardware address of a host end that somebody else made; `None` for one of ours, which is made
     /// of the pod's address.
     pub host_mac: Option<Mac>,
+    /// What it is among the pod's interfaces.
+    pub role: Role,
+}
+
+/// What an attachment is among the interfaces of its pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// The pod's default route is by this interface.
+    #[default]
+    First,
+    /// The pod had a default route before. Only what it sends from this interface's own address leaves
+    /// by it.
+    Additional,
 }
 
 /// Indexes of both ends.
@@ -120,14 +133,44 @@ impl Pod {
     /// What the pod needs, through a socket of its namespace.
     pub fn in_pod(&self, pod: u32) -> Vec<Op> {
         let up = LinkChange { link: pod, up: Some(true), ..LinkChange::default() };
+        let address = Object::Address { link: pod, address: IpNetwork::V4(self.cidr()) };
+        let neighbour = Object::Neighbour { link: pod, address: POD_GATEWAY, mac: self.host_mac() };
+        let mut ops = vec![Op::Change(up), Op::Add(address)];
+        ops.extend(self.routes_in_pod(pod).into_iter().map(Object::Route).map(Op::Add));
+        ops.push(Op::Add(neighbour));
+        ops.extend(self.rule_in_pod().map(Object::Rule).map(Op::Add));
+        ops
+    }
+
+    /// The default route, in the main table or in one of the attachment's own. All attachments of a
+    /// pod have the same gateway: only one of them can route to it in the main table.
+    fn routes_in_pod(&self, pod: u32) -> Vec<Route> {
         let all = Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 0).expect("0 is a prefix length");
-        vec![
-            Op::Change(up),
-            Op::Add(Object::Address { link: pod, address: IpNetwork::V4(self.cidr()) }),
-            Op::Add(Object::Route(Route::on_link(Ipv4Network::from(POD_GATEWAY), pod))),
-            Op::Add(Object::Route(Route { onlink: false, ..Route::via(all, POD_GATEWAY, pod) })),
-            Op::Add(Object::Neighbour { link: pod, address: POD_GATEWAY, mac: self.host_mac() }),
-        ]
+        let default = Route::via(all, POD_GATEWAY, pod);
+        match self.role {
+            Role::First => {
+                let gateway = Route::on_link(Ipv4Network::from(POD_GATEWAY), pod);
+                vec![gateway, Route { onlink: false, ..default }]
+            }
+            Role::Additional => vec![default.in_table(self.table_in_pod())],
+        }
+    }
+
+    /// What an additional attachment needs for its replies: the host end of another drops them.
+    fn rule_in_pod(&self) -> Option<Rule> {
+        let rule = Rule { from: Some(self.cidr()), ..Rule::lookup(FROM_POD, self.table_in_pod()) };
+        (self.role == Role::Additional).then_some(rule)
+    }
+
+    /// Number of an additional attachment's table in its pod: that of its address, which no other
+    /// attachment has, and which DEL knows without a look at the link.
+    fn table_in_pod(&self) -> u32 {
+        u32::from(self.address)
+    }
+
+    /// Takes back what does not go with the pod's link, through a socket of the pod's namespace.
+    pub fn out_of_pod(&self) -> Vec<Op> {
+        self.rule_in_pod().map(Object::Rule).map(Op::Remove).into_iter().collect()
     }
 
     /// What stops traffic to and from the address at once; the pair itself may go later.
@@ -265,6 +308,21 @@ mod tests {
         assert!(ops.contains(&Op::Add(neighbour)), "{ops:?}");
     }
 
+    #[test]
+    fn an_additional_attachment_leaves_the_main_table_of_its_pod_alone() {
+        let additional = Pod { role: Role::Additional, ..pod() };
+        let table = u32::from(additional.address);
+
+        let routes: Vec<_> = additional.routes_in_pod(3).iter().map(|it| it.table).collect();
+        let rule = Rule { from: Some(additional.cidr()), ..Rule::lookup(FROM_POD, table) };
+
+        assert_eq!(routes, [table]);
+        assert!(additional.in_pod(3).contains(&Op::Add(Object::Rule(rule.clone()))));
+        assert_eq!(additional.out_of_pod(), [Op::Remove(Object::Rule(rule))]);
+        assert_eq!(pod().out_of_pod(), []);
+        assert!(pod().routes_in_pod(3).iter().all(|it| it.table == MAIN_TABLE));
+    }
+
     fn pod() -> Pod {
         Pod {
             host_name: "eni0d7763386da".into(),
@@ -274,6 +332,7 @@ mod tests {
             egress: EgressSelector::Marked,
             mtu: 9001,
             host_mac: None,
+            role: Role::First,
         }
     }
 }

@@ -40,6 +40,9 @@ pub struct Attachment {
     /// Hardware address of the host end, where it is not the one that we would give it.
     #[serde(default, with = "optional_mac_text", skip_serializing_if = "Option::is_none")]
     pub host_mac: Option<net::Mac>,
+    /// What it is among the pod's interfaces.
+    #[serde(default, with = "RoleName", skip_serializing_if = "is_first")]
+    pub role: net::pod::Role,
     /// When it got the address, in milliseconds since 1970; 0 where that was not noted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub since_ms: u64,
@@ -60,6 +63,18 @@ impl Maker {
     fn is_ours(&self) -> bool {
         *self == Self::Ours
     }
+}
+
+/// [`net::pod::Role`] as it is in a record.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "net::pod::Role", rename_all = "snake_case")]
+enum RoleName {
+    First,
+    Additional,
+}
+
+fn is_first(role: &net::pod::Role) -> bool {
+    *role == net::pod::Role::First
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -108,6 +123,7 @@ impl Attachment {
             egress: self.egress,
             mtu: self.mtu,
             host_mac: self.host_mac,
+            role: self.role,
         }
     }
 }

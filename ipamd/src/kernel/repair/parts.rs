@@ -302,6 +302,7 @@ mod tests {
             mtu: of.mtu,
             made_by: Maker::Ours,
             host_mac: None,
+            role: net::pod::Role::First,
             since_ms: 0,
         };
         Desired {
@@ -320,6 +321,7 @@ mod tests {
             egress: EgressSelector::Marked,
             mtu: 9001,
             host_mac: None,
+            role: net::pod::Role::First,
         }
     }
 

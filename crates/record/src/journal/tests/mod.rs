@@ -149,6 +149,7 @@ fn attachment(pod: u8) -> Attachment {
         mtu: 9001,
         made_by: Maker::Ours,
         host_mac: None,
+        role: net::pod::Role::First,
         since_ms: 0,
     }
 }
