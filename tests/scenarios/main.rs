@@ -32,6 +32,7 @@ mod logs;
 mod lost_record;
 mod metrics;
 mod migration;
+mod node_itself;
 mod peer_filters;
 mod repair;
 mod restart;

@@ -164,7 +164,7 @@ impl Cell {
                 let sandbox = File::open(if it == last { &pod.path } else { &crowd.path })?;
                 let ends = Ends { host: it.preferred_ends().host, pod: 10 + number };
                 let mut ops = vec![it.link(Some(ends), sandbox.as_raw_fd())];
-                ops.extend(it.on_host(ends.host));
+                ops.extend(it.on_host(ends.host, None));
                 netlink.apply(&ops).map_err(io::Error::other)?;
             }
             // What comes for the pod is dropped where it arrives, as what it sends is.

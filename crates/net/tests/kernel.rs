@@ -177,7 +177,7 @@ fn a_pod_is_wired_without_a_look_at_the_kernel_and_unrouted_again() {
         let before = (netlink.rules()?, netlink.routes(op::MAIN_TABLE)?);
         let inside = std::fs::File::open(&sandbox.path)?;
         let mut ops = vec![pod.link(Some(ends), inside.as_raw_fd())];
-        ops.extend(pod.on_host(ends.host));
+        ops.extend(pod.on_host(ends.host, None));
         netlink.apply(&ops).unwrap();
         let strict = std::fs::read_to_string("/proc/sys/net/ipv4/conf/eni0d7763386da/rp_filter")?;
         assert_eq!(strict, "1\n");

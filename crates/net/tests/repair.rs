@@ -272,7 +272,7 @@ fn set_up(netlink: &mut Netlink) -> Vec<Op> {
         layout: Layout::Flat,
         external: vec![],
     };
-    let wanted = [host.ops(), eni.ops(), pod.host_end(4244), pod.on_host(4244)].concat();
+    let wanted = [host.ops(), eni.ops(), pod.host_end(4244), pod.on_host(4244, None)].concat();
     netlink.apply(&wanted).unwrap();
     wanted
 }

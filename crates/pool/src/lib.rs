@@ -32,6 +32,7 @@ mod reason;
 mod serving;
 mod shrink;
 mod stock;
+pub mod strays;
 mod time;
 mod usage;
 mod verdict;

@@ -27,11 +27,10 @@ pub(crate) async fn primary_link(
     }
 }
 
-/// After new rules of pods and interfaces are there: filter rules that rely on them, the groups that
-/// these rely on, and last what nothing relies on any more. A pod finds its way at every step, also
+/// After new rules of pods and interfaces are there: the groups of the pods' links, the filter rules that
+/// rely on all of them, and last what nothing relies on any more. A pod finds its way at every step, also
 /// when the setting of the layout is another than before.
 pub(crate) fn finish(node: &Node) -> Result<()> {
-    node.renew_firewall()?;
     for attachment in node.desired().pods {
         let pod = attachment.pod();
         let mut kernel = node.kernel();
@@ -43,5 +42,6 @@ pub(crate) fn finish(node: &Node) -> Result<()> {
             warn!(error = %error, pod = attachment.pod_name, "failed to group a pod's link");
         }
     }
+    node.renew_firewall()?;
     leftovers::remove(node)
 }

@@ -6,6 +6,7 @@ use net::{Op, PrimaryLink, firewall::Firewall, host::Host};
 use record::{Identity, Interface};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -16,6 +17,8 @@ pub(crate) struct HostNetwork {
     pub host: Host,
     /// Filter rules.
     pub firewall: Firewall,
+    /// The address that the node talks to pods with: its primary one, while the kernel has that.
+    pub pods_see: Option<Ipv4Addr>,
 }
 
 impl HostNetwork {
@@ -45,7 +48,7 @@ impl HostNetwork {
             layout: settings.layout,
             external: settings.external.clone(),
         };
-        Self { host, firewall }
+        Self { host, firewall, pods_see: Some(primary.primary) }
     }
 
     /// Changes that give the kernel the rules. Made again they change nothing.
@@ -97,6 +100,19 @@ impl HostRules {
         let mut network = self.lock();
         (network.host.primary, network.host.device) = (link.index, link.device);
         network.firewall.primary_link.clone_from(&link.name);
+    }
+
+    /// The address that the node talks to pods with.
+    pub(crate) fn pods_see(&self) -> Option<Ipv4Addr> {
+        self.lock().pods_see
+    }
+
+    /// Notes whether the kernel has the primary address: it refuses a route with a source that it has
+    /// not, and takes those away that had it.
+    pub(crate) fn note_addresses(&self, of_node: &BTreeSet<Ipv4Addr>) {
+        let mut network = self.lock();
+        let primary = network.firewall.primary;
+        network.pods_see = of_node.contains(&primary).then_some(primary);
     }
 
     fn lock(&self) -> MutexGuard<'_, HostNetwork> {

@@ -166,7 +166,7 @@ fn wire(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<()
 fn link(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<Ends, WireError> {
     let ends = pod.preferred_ends();
     let mut ops = vec![pod.link(Some(ends), netns)];
-    ops.extend(pod.on_host(ends.host));
+    ops.extend(pod.on_host(ends.host, node.host.pods_see()));
     match node.kernel().apply(&ops) {
         Ok(()) => return Ok(ends),
         Err(error) if taken(&error) => {}
@@ -183,7 +183,7 @@ fn link(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<En
         (Some(outside), Some(within)) if is_the_pair(pod, &outside, &within) => {
             let ends = Ends { host: outside.index, pod: within.index };
             kernel
-                .apply(&pod.on_host(ends.host))
+                .apply(&pod.on_host(ends.host, node.host.pods_see()))
                 .map_err(|error| internal("route to the pod", error))?;
             return Ok(ends);
         }
@@ -215,7 +215,9 @@ fn link(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<En
     let (Some(host), Some(within)) = (host, within) else {
         return Err(internal("make the pod's veth pair", "it is gone again").into());
     };
-    kernel.apply(&pod.on_host(host.index)).map_err(|error| internal("route to the pod", error))?;
+    kernel
+        .apply(&pod.on_host(host.index, node.host.pods_see()))
+        .map_err(|error| internal("route to the pod", error))?;
     Ok(Ends { host: host.index, pod: within.index })
 }
 

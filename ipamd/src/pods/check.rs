@@ -119,14 +119,41 @@ fn on_host(node: &Node, pod: &Pod) -> io::Result<Vec<String>> {
         rules: kernel.rules()?,
         link,
     };
+    let taken = taken_by_node(&mut kernel, pod.address)?;
     drop(kernel);
     let desired = node.desired();
     let enis = desired.enis.values().filter(|eni| eni.table == pod.table);
     let rules = desired.host.host.rules().into_iter().chain(enis.flat_map(net::eni::Eni::rules));
     let rules: Vec<Op> = rules.map(Object::Rule).map(Op::Add).collect();
     let mut wrong = of_link(&view.link, pod);
-    wrong.extend(view.lacks(&[pod.on_host(view.link.index), rules].concat()));
+    wrong
+        .extend(view.lacks(&[pod.on_host(view.link.index, desired.host.pods_see), rules].concat()));
+    wrong.extend(taken);
+    wrong.extend(foreign(&view.rules, pod));
+    wrong.extend(in_front(&view.routes, pod.address, view.link.index));
     Ok(wrong.iter().map(|it| format!("on the node: {it}")).collect())
+}
+
+/// The pod's address where somebody gave it to the node: what comes for the pod ends there.
+fn taken_by_node(kernel: &mut Netlink, address: Ipv4Addr) -> io::Result<Option<String>> {
+    let found = kernel.all_addresses()?.into_iter().find(|(_, it)| it.ip() == address);
+    let Some((index, _)) = found else { return Ok(None) };
+    let link = kernel.links()?.into_iter().find(|link| link.index == index);
+    let link = link.map_or_else(|| "a link".into(), |link| link.name);
+    Ok(Some(format!("{link} has the pod's address {address} as well: remove it there")))
+}
+
+/// A route of others to the pod's address that the kernel takes before ours: it lists them in its order.
+fn in_front(routes: &[Route], address: Ipv4Addr, link: u32) -> Option<String> {
+    let first = routes.iter().find(|it| it.to == Ipv4Network::from(address))?;
+    let ours = first.link == Some(link) && first.via.is_none();
+    (!ours).then(|| format!("another route to {address} comes before the pod's: remove it"))
+}
+
+/// Rules of others that send the pod's packets elsewhere.
+fn foreign(rules: &[Rule], pod: &Pod) -> Vec<String> {
+    let before = rules.iter().filter(|rule| pod.is_overruled_by(rule));
+    before.map(|rule| format!("{rule} comes before those of the pod: remove it")).collect()
 }
 
 impl View {
@@ -145,10 +172,10 @@ impl View {
             Object::Address { address, .. } | Object::BareAddress { address, .. } => {
                 self.addresses.iter().any(|it| IpAddr::V4(it.ip()) == address.ip())
             }
-            Object::Route(route) => self
-                .routes
-                .iter()
-                .any(|it| (it.to, it.via, it.link) == (route.to, route.via, route.link)),
+            Object::Route(route) => self.routes.iter().any(|it| {
+                (it.to, it.via, it.link) == (route.to, route.via, route.link)
+                    && (route.source.is_none() || it.source == route.source)
+            }),
             Object::Rule(rule) => self.rules.contains(rule),
             Object::Neighbour { address, mac, .. } => {
                 self.neighbours.contains(&Neighbour { address: *address, mac: *mac })
@@ -205,6 +232,9 @@ fn name(object: &Object, link: &Link) -> String {
             format!("address {} on {on}", IpNetwork::ip(address))
         }
         Object::Route(Route { to, via: Some(via), .. }) => format!("route {to} via {via} dev {on}"),
+        Object::Route(Route { to, source: Some(source), .. }) => {
+            format!("route {to} dev {on} src {source}")
+        }
         Object::Route(Route { to, .. }) => format!("route {to} dev {on}"),
         Object::Rule(rule) => rule.to_string(),
         Object::Neighbour { address, mac, .. } => format!("neighbour {address} lladdr {mac}"),
@@ -234,7 +264,7 @@ mod tests {
     /// CNI requirement 46.
     #[test]
     fn everything_that_is_missing_is_told_at_once() {
-        let desired = [pod().in_pod(7), pod().on_host(7)].concat();
+        let desired = [pod().in_pod(7), pod().on_host(7, None)].concat();
         let nothing =
             View { addresses: vec![], neighbours: vec![], routes: vec![], rules: vec![], ..view() };
 
@@ -250,6 +280,15 @@ mod tests {
                 "rule 1537: from 10.0.0.9/32 lookup 2 is missing",
             ]
         );
+    }
+
+    #[test]
+    fn a_route_of_others_before_the_pods_is_named_and_one_after_it_is_none() {
+        let to = |link| Route::on_link(pod().address.into(), link);
+
+        assert_eq!(in_front(&[to(7), to(3)], pod().address, 7), None);
+        assert!(in_front(&[to(3), to(7)], pod().address, 7).is_some());
+        assert_eq!(in_front(&[], pod().address, 7), None, "that it is missing is told apart");
     }
 
     /// CNI requirement 46.
@@ -321,7 +360,7 @@ mod tests {
             routes: vec![],
             rules: vec![],
         };
-        for op in [pod().in_pod(7), pod().on_host(7)].concat() {
+        for op in [pod().in_pod(7), pod().on_host(7, None)].concat() {
             match op {
                 // A later plugin may have moved it to another table.
                 Op::Add(Object::Route(route)) => view.routes.push(route.in_table(100)),

@@ -35,6 +35,8 @@ pub(crate) fn restore(node: &Node) -> Result<()> {
             "failed to note how pods find their tables: they keep what they have"
         );
     }
+    let of_node = node.kernel().all_addresses()?;
+    node.host.note_addresses(&of_node.into_iter().map(|(_, address)| address.ip()).collect());
     for attachment in node.desired().pods {
         let pod = attachment.pod();
         let link = node
@@ -43,7 +45,9 @@ pub(crate) fn restore(node: &Node) -> Result<()> {
             .filter(|link| link.mac == Some(pod.host_mac()));
         match link {
             Some(link) => {
-                if let Err(error) = node.kernel().apply(&pod.on_host(link.index)) {
+                if let Err(error) =
+                    node.kernel().apply(&pod.on_host(link.index, node.host.pods_see()))
+                {
                     warn!(error = %error, pod = attachment.pod_name, "failed to route to a pod");
                 }
             }

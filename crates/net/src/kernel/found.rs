@@ -243,6 +243,8 @@ impl Ours {
                 let ours = self.routes.get(&(*table, *to));
                 only(Kind::Route, ours.is_some() && ours != by.as_ref())
             }
+            // Adds to what is there; whether it is in the way of a pod, whoever knows the pods tells.
+            Event::AddressAdded { .. } | Event::RuleAdded(_) => BTreeSet::new(),
             Event::AddressGone { link, address } => {
                 let ours = self.addresses.contains(&(*link, address.ip()));
                 if ours { down() } else { BTreeSet::new() }

@@ -50,8 +50,6 @@ const REPLACE: u16 = 0x100;
 
 // Message types of `linux/rtnetlink.h`.
 const NEW_ROUTE: u16 = 24;
-const NEW_ADDRESS: u16 = 20;
-const NEW_RULE: u16 = 32;
 const NEW_NETCONF: u16 = 80;
 const DELETED_NETCONF: u16 = 81;
 
@@ -83,6 +81,8 @@ pub struct Change {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// A rule is new.
+    RuleAdded(Rule),
     /// A rule is gone.
     RuleGone(Rule),
     /// A route is gone.
@@ -95,6 +95,13 @@ pub enum Event {
         to: Ipv4Network,
         /// The new one, where a [`Route`] can say all of it.
         by: Option<Route>,
+    },
+    /// An address is new, or something about it has changed.
+    AddressAdded {
+        /// Index of its link.
+        link: u32,
+        /// The address.
+        address: Ipv4Network,
     },
     /// An address is gone.
     AddressGone {
@@ -278,7 +285,7 @@ impl Header {
     fn is_worth_reading(&self) -> bool {
         let harmless = match self.kind {
             NEW_ROUTE => self.flags & REPLACE == 0,
-            NEW_RULE | NEW_ADDRESS | DELETED_NETCONF => true,
+            DELETED_NETCONF => true,
             _ => false,
         };
         !harmless && !is_own(Protocol::Route, self.port)
@@ -287,11 +294,15 @@ impl Header {
 
 fn event(message: Message, replaced: bool) -> Option<Event> {
     let event = match &message {
+        Message::NewRule(it) => Event::RuleAdded(query::rule(it)?),
         Message::DelRule(it) => Event::RuleGone(query::rule(it)?),
         Message::DelRoute(it) => Event::RouteGone(query::route(it)?),
         Message::NewRoute(it) if replaced => {
             let Route { table, to, .. } = query::any_route(it)?;
             Event::RouteReplaced { table, to, by: query::route(it) }
+        }
+        Message::NewAddress(it) => {
+            Event::AddressAdded { link: it.header.index, address: query::address(it)? }
         }
         Message::DelAddress(it) => {
             Event::AddressGone { link: it.header.index, address: query::address(it)? }

@@ -217,13 +217,17 @@ impl Firewall {
     }
 
     /// Before kube-proxy's and the peer's chains (100): the first translation of a connection wins.
+    /// Only what comes in by a pod's veth is translated: what the node's own processes send has no
+    /// link that it came in by, and what comes from elsewhere another one
+    /// (`docs/references.md#postrouting-link`).
     fn write_leave_vpc(&self, text: &mut String, how: &str) -> Result {
         writeln!(text, "  chain leave-vpc {{ type nat hook postrouting priority srcnat - 5;")?;
         self.write_direct(text)?;
         writeln!(
             text,
             "    oifname \"vlan*\" return\n    fib daddr type local return\n    \
-               snat to {}{how}\n  }}",
+               {} snat to {}{how}\n  }}",
+            of_pods("=="),
             self.primary
         )
     }
@@ -291,6 +295,15 @@ mod tests {
         assert!(script.contains(&outbound) && script.contains(&leave), "{script}");
         assert!(!script.contains("set direct") && !script.contains('@'), "{script}");
         assert!(script.contains("snat to 10.0.0.140 fully-random"), "{script}");
+    }
+
+    #[test]
+    fn only_what_came_in_by_a_pods_link_is_translated() {
+        let script = firewall().script();
+
+        let snat: Vec<&str> = script.lines().filter(|line| line.contains("snat to")).collect();
+        let of_pods = "    iifgroup and 0xffffff80 == 0x600 snat to 10.0.0.140 fully-random";
+        assert_eq!(snat, [of_pods]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A pod's network as changes: a veth pair, and what routes to and from the pod's address.
 
 use crate::plan::{
-    eni::FROM_CIDR,
+    eni::{FROM_CIDR, MARKED_TABLE},
     host::TO_POD,
     layout::{EgressSelector, POD_GROUP},
     op::{LinkChange, MAIN_TABLE, Mac, Object, Op, Route, Rule, Veth, VethPeer, rp_filter},
@@ -15,6 +15,9 @@ pub const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// Priority of the peer's rules that send what a pod sends to the table of its interface
 /// (`docs/references.md#peer-priorities`).
 pub const FROM_POD: u32 = 1536;
+
+/// Priority of the kernel's own rule for the main table (`ip-rule(8)`).
+const MAIN_RULE: u32 = 32_766;
 
 /// Added to a number made of the pod's address, for the index of the host end: far above those that
 /// the kernel assigns by itself.
@@ -103,13 +106,14 @@ impl Pod {
         })]
     }
 
-    /// What the node needs besides the pair.
-    pub fn on_host(&self, host: u32) -> Vec<Op> {
+    /// What the node needs besides the pair. `node` is the address that the node itself talks to the
+    /// pod with; `None` leaves the choice to the kernel, which takes any address of the node.
+    pub fn on_host(&self, host: u32, node: Option<Ipv4Addr>) -> Vec<Op> {
         // Strict reverse path: a packet whose source is not the pod's address is dropped. A loose
         // setting for all links does not undo that: on a link without an address it is as strict.
         let strict = LinkChange { link: host, ipv4: vec![rp_filter(1)], ..LinkChange::default() };
-        let mut ops =
-            vec![Op::Change(strict), Op::Add(Object::Route(Route::on_link(self.cidr(), host)))];
+        let route = Route { source: node, ..Route::on_link(self.cidr(), host) };
+        let mut ops = vec![Op::Change(strict), Op::Add(Object::Route(route))];
         ops.extend(self.rules().into_iter().map(Object::Rule).map(Op::Add));
         ops
     }
@@ -173,7 +177,8 @@ impl Pod {
         self.rule_in_pod().map(Object::Rule).map(Op::Remove).into_iter().collect()
     }
 
-    /// What stops traffic to and from the address at once; the pair itself may go later.
+    /// What stops traffic to and from the address at once; the pair itself may go later. The route goes
+    /// whatever its source is: that of a pod of the peer, or of an earlier version, had none.
     pub fn unroute(&self, host: Option<u32>) -> Vec<Op> {
         let route = host.map(|host| Object::Route(Route::on_link(self.cidr(), host)));
         let rules = self.rules().into_iter().map(Object::Rule);
@@ -224,6 +229,28 @@ impl Pod {
 
     fn cidr(&self) -> Ipv4Network {
         Ipv4Network::from(self.address)
+    }
+
+    /// Whether a rule of somebody else decides over the pod's packets before ours do: it is about the
+    /// pod's address, alone or with others, and looks into a table that is neither the pod's nor main.
+    /// One that asks for a mark or for an incoming link is for packets that somebody chose.
+    pub fn is_overruled_by(&self, rule: &Rule) -> bool {
+        let about = |cidr: Option<Ipv4Network>| cidr.is_some_and(|it| it.contains(self.address));
+        let elsewhere = rule.table != MAIN_TABLE && rule.table != self.table;
+        let chosen = rule.mark.is_some() || rule.suppress_group.is_some();
+        let to_pod = about(rule.to) && rule.from.is_none() && rule.priority < TO_POD;
+        let from_pod = about(rule.from) && rule.to.is_none() && rule.priority < self.decided_at();
+        elsewhere && !chosen && (to_pod || from_pod)
+    }
+
+    /// Priority of the rule that decides over what the pod sends.
+    fn decided_at(&self) -> u32 {
+        match self.egress {
+            EgressSelector::Marked => MARKED_TABLE,
+            EgressSelector::Block | EgressSelector::Own => FROM_CIDR,
+            EgressSelector::Peer if self.table != MAIN_TABLE => FROM_POD,
+            EgressSelector::Main | EgressSelector::Peer => MAIN_RULE,
+        }
     }
 
     /// Rules of its own: none, but for the peer's layout and for tables that no mark can name.
@@ -277,6 +304,29 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_of_others_before_ours_that_is_about_the_pod_overrules_it() {
+        let vpc = Some("100.64.0.0/16".parse().unwrap());
+        let from = Rule { from: vpc, ..Rule::lookup(600, 99) };
+        let to = Rule { to: vpc, ..Rule::lookup(100, 99) };
+        let overrules = |rule: &Rule| pod().is_overruled_by(rule);
+
+        assert!(overrules(&from) && overrules(&to));
+        for harmless in [
+            Rule { priority: 1600, ..from.clone() },
+            Rule { priority: 600, ..to.clone() },
+            Rule { table: MAIN_TABLE, ..from.clone() },
+            Rule { table: 2, ..from.clone() },
+            Rule { mark: Some((1, 1)), ..from.clone() },
+            Rule { from: Some("100.65.0.0/16".parse().unwrap()), ..from.clone() },
+            Rule::lookup(100, 99),
+        ] {
+            assert!(!overrules(&harmless), "{harmless:?}");
+        }
+        let main = Pod { egress: EgressSelector::Main, table: MAIN_TABLE, ..pod() };
+        assert!(main.is_overruled_by(&Rule { priority: 1600, ..from }));
+    }
+
+    #[test]
     fn unrouting_takes_back_all_that_routes() {
         let routes = |ops: Vec<Op>| -> Vec<Object> {
             let object = |op| match op {
@@ -295,8 +345,23 @@ mod tests {
             EgressSelector::Peer,
         ] {
             let pod = Pod { egress, ..pod() };
-            assert_eq!(routes(pod.unroute(Some(7))), routes(pod.on_host(7)), "{egress:?}");
+            assert_eq!(routes(pod.unroute(Some(7))), routes(pod.on_host(7, None)), "{egress:?}");
         }
+    }
+
+    #[test]
+    fn the_node_talks_to_a_pod_with_the_address_that_it_is_told_to() {
+        let node = Ipv4Addr::new(10, 0, 0, 140);
+        let sources = |node| -> Vec<_> {
+            let ops = pod().on_host(7, node).into_iter();
+            let source = |op| match op {
+                Op::Add(Object::Route(route)) => Some(route.source),
+                Op::Add(_) | Op::Remove(_) | Op::Change(_) => None,
+            };
+            ops.filter_map(source).collect()
+        };
+
+        assert_eq!((sources(Some(node)), sources(None)), (vec![Some(node)], vec![None]));
     }
 
     #[test]

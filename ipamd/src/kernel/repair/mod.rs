@@ -4,6 +4,8 @@
 //! a moment for more of the same, lists what is concerned, and restores what is missing. It does
 //! nothing while nothing changes. What is not ours is never touched.
 
+mod addresses;
+mod foreign;
 mod pace;
 mod parts;
 mod start;
@@ -12,7 +14,9 @@ mod tell;
 pub(crate) use start::{Before, start};
 
 use crate::{node::Desired, node::Node, retry::Pauses, tell::metrics};
+use addresses::{Addresses, have_changed};
 use anyhow::{Context, Result};
+use foreign::Foreign;
 use net::{
     Devices, LinkState, Netlink, Op,
     found::{Found, Kind, missing},
@@ -54,6 +58,8 @@ struct Repairer {
     pauses: Pauses,
     /// Pods whose missing link has been reported.
     without_link: BTreeSet<Owner>,
+    addresses: Addresses,
+    foreign: Foreign,
 }
 
 /// What has happened since the last look.
@@ -73,9 +79,11 @@ impl Pending {
             let index = new.link.index;
             self.changes.retain(|it| match &it.event {
                 Event::Link(old) => old.link.index != index || !old.link.up,
-                Event::RuleGone(_)
+                Event::RuleAdded(_)
+                | Event::RuleGone(_)
                 | Event::RouteGone(_)
                 | Event::RouteReplaced { .. }
+                | Event::AddressAdded { .. }
                 | Event::AddressGone { .. }
                 | Event::LinkGone(_)
                 | Event::Settings(_)
@@ -128,6 +136,18 @@ impl Repairer {
     /// Finds, from memory, which events concern us; lists from the kernel only then.
     fn compare(&mut self) {
         let Pending { changes, mut kinds, .. } = std::mem::take(&mut self.pending);
+        if kinds.contains(&Kind::Address) || have_changed(&changes) {
+            match self.addresses.follow(&self.node, &mut self.kernel, &changes) {
+                Ok(concerned) => kinds.extend(concerned),
+                Err(error) => {
+                    warn!(
+                        error = format!("{error:#}"),
+                        "failed to follow the node's addresses; try again"
+                    );
+                    kinds.extend([Kind::Address, Kind::Route]);
+                }
+            }
+        }
         // In this order: a pod that is on record by now, and not at work a moment later, is wired.
         let desired = self.node.desired();
         let (busy, devices) = {
@@ -136,6 +156,7 @@ impl Repairer {
             let ready = ready.filter_map(|eni| Some((eni.record.mac, eni.kernel.as_ref()?.link)));
             (state.busy().clone(), ready.collect())
         };
+        self.tell_of_foreign(&desired, &changes, &kinds);
         let concern = Concern::of(&desired, &busy, devices);
         let mut by = BTreeSet::new();
         for change in changes {
@@ -156,6 +177,14 @@ impl Repairer {
         if let Err(error) = self.repair(&kinds, &by) {
             warn!(error = format!("{error:#}"), "failed to repair the network; try again");
             self.pending.look_again(kinds);
+        }
+    }
+
+    fn tell_of_foreign(&mut self, desired: &Desired, changes: &[Change], kinds: &BTreeSet<Kind>) {
+        let all = if kinds.contains(&Kind::Rule) { self.kernel.rules() } else { Ok(vec![]) };
+        match all {
+            Ok(all) => self.foreign.tell(&self.node, &desired.pods, changes, all),
+            Err(error) => warn!(error = %error, "failed to look for rules of other programs"),
         }
     }
 

@@ -55,7 +55,7 @@ pub(super) fn parts(desired: &Desired, host_end: impl Fn(&Pod) -> Option<u32>) -
     let pods = desired.pods.iter().filter_map(|attachment| {
         let pod = attachment.pod();
         let link = host_end(&pod)?;
-        let ops = [pod.host_end(link), pod.on_host(link)].concat();
+        let ops = [pod.host_end(link), pod.on_host(link, desired.host.pods_see)].concat();
         Some(Part { whose: Whose::Pod(Box::new(attachment.clone())), ops })
     });
     [node].into_iter().chain(enis).chain(pods).collect()
@@ -153,6 +153,8 @@ impl Concern {
                 now.extend(ours.then_some(Kind::Link));
             }
             Event::RuleGone(_)
+            | Event::RuleAdded(_)
+            | Event::AddressAdded { .. }
             | Event::RouteGone(_)
             | Event::RouteReplaced { .. }
             | Event::LinkGone(_)
@@ -306,7 +308,7 @@ mod tests {
             since_ms: 0,
         };
         Desired {
-            host: HostNetwork { host, firewall },
+            host: HostNetwork { host, firewall, pods_see: None },
             enis: BTreeMap::new(),
             pods: vec![attachment],
         }

@@ -1,7 +1,7 @@
 //! The start of repair: finds what was lost while no daemon ran.
 
 use super::{
-    FIRST_PAUSE, LONGEST_PAUSE, Pace, Pending, Repairer, lost,
+    Addresses, FIRST_PAUSE, Foreign, LONGEST_PAUSE, Pace, Pending, Repairer, lost,
     parts::{HostEnds, parts},
     tell::Loss,
 };
@@ -54,6 +54,8 @@ pub(crate) fn start(node: Arc<Node>, before: Before, recorded: bool) -> Result<(
         pace: Pace::new(),
         pauses: Pauses::new(FIRST_PAUSE, LONGEST_PAUSE, 0),
         without_link: BTreeSet::new(),
+        addresses: Addresses::default(),
+        foreign: Foreign::default(),
     };
     thread::Builder::new().name("repair".into()).spawn(move || repairer.run())?;
     Ok(())

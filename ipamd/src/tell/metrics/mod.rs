@@ -128,6 +128,16 @@ pub(crate) fn log_lost(log: &str, lines: u64) {
     counted().add(&LOG_LOST, &[log], u32::try_from(lines).unwrap_or(u32::MAX).into());
 }
 
+/// Somebody gave a pod's address to the node.
+pub(crate) fn taken_by_node() {
+    counted().add(&TAKEN_BY_NODE, &[], 1.0);
+}
+
+/// A rule of another program sends packets of pods elsewhere.
+pub(crate) fn overruled() {
+    counted().add(&OVERRULED, &[], 1.0);
+}
+
 /// Another program undoes what is repaired, again and again.
 pub(crate) fn fights() {
     counted().add(&REPAIR_FIGHTS, &[], 1.0);

@@ -129,6 +129,10 @@ metrics! {
         "1 for each check of what is around the daemon on its node that found something wrong, 0 for the others";
     REPAIR_FIGHTS = "eni_cni_repair_fights_total", Counter, [],
         "Minutes in which another program undid a repair again and again";
+    TAKEN_BY_NODE = "eni_cni_addresses_taken_by_node_total", Counter, [],
+        "Addresses of running pods that somebody added to a link of the node, which cuts the pods off";
+    OVERRULED = "eni_cni_rules_before_pods_total", Counter, [],
+        "Rules of other programs that send packets of pods elsewhere";
     GONE = "eni_cni_gone_pods_total", Counter, [],
         "Pods that ended without a DEL: their namespaces were gone, and their addresses were taken back";
     LOG_LOST = "eni_cni_log_lost_lines_total", Counter, ["log"],
