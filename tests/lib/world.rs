@@ -156,6 +156,23 @@ impl World {
         self.sim(&["node", "rm", node]);
     }
 
+    /// Reboots a node; its daemon runs again, if it ran.
+    pub fn node_reboot(&self, node: &str) -> NodeStatus {
+        serde_json::from_str(&self.sim(&["node", "reboot", node])).unwrap()
+    }
+
+    /// Stops a node.
+    pub fn node_stop(&self, node: &str) {
+        self.sim(&["node", "stop", node]);
+    }
+
+    /// Starts a stopped node, with another type if one is given, and its daemon if that ran.
+    pub fn node_start(&self, node: &str, instance_type: Option<&str>) -> NodeStatus {
+        let of_type = instance_type.into_iter().flat_map(|it| ["--type", it]);
+        let arguments: Vec<_> = ["node", "start", node].into_iter().chain(of_type).collect();
+        serde_json::from_str(&self.sim(&arguments)).unwrap()
+    }
+
     /// Starts a daemon and waits until it serves.
     pub fn daemon_start(&self, node: &str, env: &[&str]) {
         self.daemon_start_with(node, &[], env);

@@ -88,14 +88,7 @@ impl Vpc {
     // The text of an IAM denial, as the page "Identity and access management for Amazon EC2" and
     // logs of clients show it.
     fn denied(&self, caller: &str, action: Action) -> Ec2Error {
-        let account = &self.spec.account;
-        let user = match self.instance_by_node(caller) {
-            Some(instance) => {
-                let role = instance.role.as_ref().map_or("none", |role| role.name.as_str());
-                format!("arn:aws:sts::{account}:assumed-role/{role}/{}", instance.id)
-            }
-            None => format!("arn:aws:iam::{account}:user/{caller}"),
-        };
+        let user = self.user(caller);
         let message = format!(
             "You are not authorized to perform this operation. User: {user} is not authorized to \
              perform: ec2:{action} because no identity-based policy allows the ec2:{action} \
@@ -103,7 +96,19 @@ impl Vpc {
         );
         Ec2Error { message, ..Ec2Error::known("UnauthorizedOperation") }
     }
+
+    /// The name by which IAM knows a caller.
+    pub(super) fn user(&self, caller: &str) -> String {
+        let account = &self.spec.account;
+        match self.instance_by_node(caller) {
+            Some(instance) => {
+                let role = instance.role.as_ref().map_or("none", |role| role.name.as_str());
+                format!("arn:aws:sts::{account}:assumed-role/{role}/{}", instance.id)
+            }
+            None => format!("arn:aws:iam::{account}:user/{caller}"),
+        }
+    }
 }
 
 /// What stands for the message that only `sts:DecodeAuthorizationMessage` can read.
-const ENCODED: &str = "dnBjLXNpbSBoYXMgYSBmYXVsdCBvZiBraW5kIGRlbnk";
+pub(super) const ENCODED: &str = "dnBjLXNpbSBoYXMgYSBmYXVsdCBvZiBraW5kIGRlbnk";

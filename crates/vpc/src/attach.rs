@@ -6,7 +6,7 @@ use super::{
     error::Ec2Error,
     fault::Attaching,
     ids::{AttachmentId, EniId, Kind},
-    instance::Instance,
+    instance::{Instance, Life},
     interface::{Attachment, AttachmentState},
     state::{Due, Step, Vpc},
     time::Time,
@@ -99,7 +99,7 @@ impl Vpc {
         let interface = self.interface(&request.interface_id)?;
         let instance = self.instance(&request.instance_id)?;
         let card_index = request.card_index.unwrap_or(instance.instance_type.default_card);
-        if !instance.running {
+        if instance.life == Life::Terminated {
             let message =
                 format!("The instance '{}' is not in a valid state for this.", instance.id);
             return Err(Ec2Error::new("IncorrectInstanceState", message));
@@ -235,7 +235,11 @@ impl Vpc {
         let detaching = attachment.state == AttachmentState::Detaching;
         match to {
             Step::Attached if !detaching => attachment.state = AttachmentState::Attached,
-            Step::DevicePresent if !detaching => attachment.device_present = true,
+            Step::DevicePresent if !detaching => {
+                // A machine that does not run gets it when it starts.
+                let instance = self.instances.get(&attachment.instance_id);
+                attachment.device_present = instance.is_some_and(|it| it.life == Life::Running);
+            }
             Step::Attached | Step::DevicePresent => {}
             Step::DeviceGone => attachment.device_present = false,
             Step::Detached => {

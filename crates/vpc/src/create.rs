@@ -246,7 +246,7 @@ impl Vpc {
     }
 
     /// Group ids that exist and are not too many; the default group for none.
-    fn resolve_groups(&self, ids: &[String]) -> Result<Vec<String>, Ec2Error> {
+    pub(super) fn resolve_groups(&self, ids: &[String]) -> Result<Vec<String>, Ec2Error> {
         if ids.is_empty() {
             let default = self.groups.values().find(|group| group.name == DEFAULT);
             return Ok(default.map(|group| group.id.clone()).into_iter().collect());

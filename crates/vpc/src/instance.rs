@@ -25,8 +25,8 @@ pub struct Instance {
     pub private_ip: Ipv4Addr,
     /// When it was launched.
     pub launched: Time,
-    /// It runs until it is terminated.
-    pub running: bool,
+    /// Whether it runs.
+    pub life: Life,
     /// Id of the launch.
     pub reservation_id: String,
     /// Role whose credentials its metadata service hands out.
@@ -35,6 +35,17 @@ pub struct Instance {
     pub interfaces: BTreeSet<EniId>,
     pub(super) history: History,
     pub(super) ghosts: Vec<Ghost>,
+}
+
+/// How far an instance is; what lies between is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It runs.
+    Running,
+    /// It does not, and keeps its interfaces with their addresses.
+    Stopped,
+    /// It is gone, and still described for a while.
+    Terminated,
 }
 
 /// A role and its credentials on one instance. They open EC2, and tell its callers apart.
@@ -54,6 +65,10 @@ impl Instance {
     /// EC2's code and name of its state.
     #[must_use]
     pub fn state(&self) -> (u32, &'static str) {
-        if self.running { (16, "running") } else { (48, "terminated") }
+        match self.life {
+            Life::Running => (16, "running"),
+            Life::Stopped => (80, "stopped"),
+            Life::Terminated => (48, "terminated"),
+        }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     create::CreateInterface,
     error::Ec2Error,
     ids::{AttachmentId, EniId, InstanceId, Kind},
-    instance::{Instance, Role},
+    instance::{Instance, Life, Role},
     interface::{Attachment, AttachmentState},
     metadata::{History, View},
     spec::Launch,
@@ -65,7 +65,7 @@ impl Vpc {
             zone,
             private_ip,
             launched: now,
-            running: true,
+            life: Life::Running,
             reservation_id: Kind::Reservation.random(&mut self.rng),
             role: launch.role.clone().map(|name| self.credentials(name)),
             interfaces: BTreeSet::from([eni.clone()]),
@@ -102,10 +102,7 @@ impl Vpc {
             self.remove_interface(now, &eni);
             return Err(error);
         }
-        let view = View { interfaces: self.interfaces_in_order(instance) };
-        if let Some(instance) = self.instances.get_mut(instance) {
-            instance.history = History::new(now, Arc::new(view));
-        }
+        self.show_at_once(now, instance);
         Ok(eni)
     }
 
@@ -118,7 +115,7 @@ impl Vpc {
         let Some(instance) = self.instances.get_mut(id) else {
             return Err(Kind::Instance.unknown(id.as_str()));
         };
-        if !std::mem::replace(&mut instance.running, false) {
+        if std::mem::replace(&mut instance.life, Life::Terminated) == Life::Terminated {
             return Ok(());
         }
         let (node, interfaces) = (&instance.node, std::mem::take(&mut instance.interfaces));
@@ -139,7 +136,7 @@ impl Vpc {
         Ok(())
     }
 
-    fn pick_public(&self) -> Result<Ipv4Addr, Ec2Error> {
+    pub(super) fn pick_public(&self) -> Result<Ipv4Addr, Ec2Error> {
         let taken: BTreeSet<_> = self.interfaces.values().filter_map(|eni| eni.public).collect();
         PUBLIC_BLOCKS
             .iter()

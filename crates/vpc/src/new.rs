@@ -34,6 +34,7 @@ impl Vpc {
             tags: BTreeMap::new(),
             created: BTreeMap::new(),
             reservations: BTreeMap::new(),
+            policies: BTreeMap::new(),
             index: Index::default(),
             throttle: Throttle::default(),
             faults: Faults::new(spec.seed),

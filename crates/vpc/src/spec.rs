@@ -3,7 +3,7 @@
 use super::{access::AccessSpec, subnet::ReservationType, throttle::ThrottleSpec};
 use crate::topology::Protocol;
 use ipnetwork::Ipv4Network;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::{net::Ipv4Addr, time::Duration};
 
 /// A VPC before it exists.
@@ -91,7 +91,7 @@ pub struct GroupSpec {
 }
 
 /// One permission of a security group: with addresses or with the members of a group.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PermissionSpec {
     /// `any`, `icmp`, `tcp` or `udp`.
@@ -106,7 +106,7 @@ pub struct PermissionSpec {
 }
 
 /// A protocol, without its ports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProtocolName {
     /// Everything.

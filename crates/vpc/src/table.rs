@@ -1,17 +1,19 @@
 //! The one table of actions: the rows of all families, and what is read by their names.
 
-use super::{action::Action, assign, attach, create, describe, reservation, tags};
+use super::{action::Action, assign, attach, create, describe, groups, modify, reservation, tags};
 use serde::{Deserialize, Deserializer, de};
 use std::{str::FromStr, sync::LazyLock};
 
 /// All families.
-const FAMILIES: [&[Action]; 8] = [
+const FAMILIES: [&[Action]; 10] = [
     assign::ACTIONS,
     attach::ACTIONS,
     create::ACTIONS,
     describe::instances::ACTIONS,
     describe::interfaces::ACTIONS,
     describe::network::ACTIONS,
+    groups::ACTIONS,
+    modify::ACTIONS,
     reservation::ACTIONS,
     tags::ACTIONS,
 ];

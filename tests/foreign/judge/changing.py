@@ -96,6 +96,59 @@ def tags_of(w, interface_id):
 
 
 @check
+def permissions_of_a_group_come_and_go(w):
+    group = w.groups["six"]
+    ports = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 443}
+    permission = {**ports, "IpRanges": [{"CidrIp": "10.1.0.0/16"}]}
+    member = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": w.groups["one"]}]}
+
+    def permitted(direction):
+        (found,) = w.ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+        listed = found[{"ingress": "IpPermissions", "egress": "IpPermissionsEgress"}[direction]]
+        return [(it["IpProtocol"], it.get("FromPort"), it.get("ToPort")) for it in listed]
+
+    for direction in ("ingress", "egress"):
+        before = permitted(direction)
+        authorize = getattr(w.ec2, f"authorize_security_group_{direction}")
+        revoke = getattr(w.ec2, f"revoke_security_group_{direction}")
+        authorize(GroupId=group, IpPermissions=[permission, member])
+        equal(permitted(direction), before + [("tcp", 80, 443), ("-1", None, None)])
+        refuses(
+            "InvalidPermission.Duplicate", authorize, GroupId=group, IpPermissions=[permission]
+        )
+        revoke(GroupId=group, IpPermissions=[permission, member])
+        equal(permitted(direction), before)
+        refuses("InvalidPermission.NotFound", revoke, GroupId=group, IpPermissions=[member])
+
+
+@check
+def groups_of_an_instance_with_one_interface_can_be_changed(w):
+    xen = w.instances["xen"]
+    before = [group["GroupId"] for group in xen["SecurityGroups"]]
+    change = lambda groups: w.ec2.modify_instance_attribute(
+        InstanceId=xen["InstanceId"], Groups=groups
+    )
+    change([w.groups["two"], w.groups["three"]])
+    (interface,) = xen["NetworkInterfaces"]
+    groups = w.describe(interface["NetworkInterfaceId"])["Groups"]
+    equal([group["GroupName"] for group in groups], ["two", "three"])
+    change(before)
+    refuses("InvalidGroup.NotFound", change, ["sg-0123456789abcdef0"])
+    w.attached(instance=xen["InstanceId"])
+    refuses("InvalidInstanceID", change, before)
+
+
+@check
+def the_type_of_an_instance_that_runs_cannot_be_changed(w):
+    refuses(
+        "IncorrectInstanceState",
+        w.ec2.modify_instance_attribute,
+        InstanceId=w.instance_id,
+        InstanceType={"Value": "m5.xlarge"},
+    )
+
+
+@check
 def create_keeps_tags(w):
     tags = [{"Key": "k/1", "Value": "v"}, {"Key": "empty", "Value": ""}]
     specification = {"ResourceType": "network-interface", "Tags": tags}

@@ -36,8 +36,51 @@ Examples:
 pub(super) const NODE_ADD: &str = "\
 Examples:
   vpc-sim node add n1 --zone us-west-2a
-  vpc-sim node add n2 --subnet nodes-b --type c5.xlarge --label team=a
+  vpc-sim node add n2 --subnet nodes-b --type c5.xlarge --label team=a --tag owner=me
   vpc-sim node add n3 --zone us-west-2a --interface type=efa-only,device_index=1,tag=owner=me";
+
+pub(super) const NODE_REBOOT: &str = "\
+Examples:
+  vpc-sim node reboot n1
+
+Objects of pods stay; `vpc-sim pod add` starts a pod of such a name anew.";
+
+pub(super) const NODE_STOP: &str = "\
+Examples:
+  vpc-sim node stop n1    the public address is lost, all others stay";
+
+pub(super) const NODE_START: &str = "\
+Examples:
+  vpc-sim node start n1
+  vpc-sim node start n1 --type m5.xlarge";
+
+pub(super) const GROUP_AUTHORIZE: &str = "\
+Examples:
+  vpc-sim group authorize nodes ingress --protocol tcp --ports 80-443 --cidr 198.18.0.0/15
+  vpc-sim group authorize pods ingress --group nodes";
+
+pub(super) const GROUP_REVOKE: &str = "\
+Examples:
+  vpc-sim group revoke pods egress --cidr 0.0.0.0/0
+
+What is allowed already and on its way stays so, as in a VPC: connections are tracked.";
+
+pub(super) const GROUP_SET: &str = "\
+Examples:
+  vpc-sim group set n1 nodes pods                  of its primary interface
+  vpc-sim group set eni-0123456789abcdef0 pods";
+
+pub(super) const POLICY_SET: &str = "\
+Examples:
+  vpc-sim policy set conf/iam-policy.json
+
+Calls of nodes are judged as IAM does: actions and resources with wildcards, Deny before Allow,
+conditions on tags of the request and of the resource, on the VPC, and on what is tagged when it is
+created. From the beginning: `policy_file` under `[nodes]` in the world's file.";
+
+pub(super) const POLICY_CLEAR: &str = "\
+Examples:
+  vpc-sim policy clear";
 
 pub(super) const INTERFACE_ATTACH: &str = "\
 Examples:

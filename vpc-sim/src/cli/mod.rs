@@ -3,10 +3,12 @@
 mod examples;
 mod exec;
 mod fault;
+mod group;
 mod interface;
 mod kube;
 mod node;
 mod pod;
+mod policy;
 mod print;
 mod up;
 
@@ -18,11 +20,13 @@ use anyhow::{Result, anyhow};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use fault::FaultCommand;
+use group::GroupCommand;
 use interface::InterfaceCommand;
 use ipnetwork::Ipv4Network;
 use kube::KubeCommand;
 use node::NodeCommand;
 use pod::PodCommand;
+use policy::PolicyCommand;
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 use up::End;
 use vpc::{Action, calls::CallFilter, fault::Span};
@@ -66,6 +70,12 @@ enum Command {
     /// Boot and terminate nodes
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Change security groups
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// Say what the role of nodes may do
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Attach interfaces to nodes, as their user does
     #[command(subcommand)]
     Interface(InterfaceCommand),
@@ -211,6 +221,8 @@ fn run(cli: Cli) -> Result<()> {
             print::answer(&control::ask(&folder, &Request::BlockAdd { block })?)
         }
         Command::Node(command) => print::answer(&control::ask(&folder, &node::request(command))?),
+        Command::Group(command) => group::run(&folder, command),
+        Command::Policy(command) => policy::run(&folder, command),
         Command::Interface(command) => interface::run(&folder, command),
         Command::Daemon(command) => print::answer(&control::ask(&folder, &daemon(command))?),
         Command::Pod(command) => pod::run(&folder, command),

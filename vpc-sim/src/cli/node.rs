@@ -24,11 +24,36 @@ pub(super) enum NodeCommand {
         /// More labels
         #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair, num_args = 1..)]
         labels: Vec<(String, String)>,
+        /// Tags of the instance
+        #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair, num_args = 1..)]
+        tags: Vec<(String, String)>,
         /// One more interface that it is launched with, as a launch template has it:
         /// KEY=VALUE,… with type, ipv6_only, subnet, group, tag, description, secondary, prefixes,
         /// card, device_index
         #[arg(long = "interface", value_name = "KEY=VALUE,…", value_parser = interface::in_one_word)]
         interfaces: Vec<InterfaceRequest>,
+    },
+    /// Reboot a node: its network, its run folder and its pods' sandboxes are gone, its interfaces
+    /// stay, and its daemon is started again
+    #[command(after_help = examples::NODE_REBOOT)]
+    Reboot {
+        /// Name of the node
+        node: String,
+    },
+    /// Stop a node; its interfaces stay attached
+    #[command(after_help = examples::NODE_STOP)]
+    Stop {
+        /// Name of the node
+        node: String,
+    },
+    /// Start a stopped node, and its daemon if that ran
+    #[command(after_help = examples::NODE_START)]
+    Start {
+        /// Name of the node
+        node: String,
+        /// Another instance type
+        #[arg(long = "type")]
+        instance_type: Option<String>,
     },
     /// Terminate a node, as EC2 does
     #[command(after_help = examples::NODE_RM)]
@@ -41,12 +66,16 @@ pub(super) enum NodeCommand {
 /// What the arguments ask of the world.
 pub(super) fn request(command: NodeCommand) -> Request {
     match command {
-        NodeCommand::Add { node, zone, instance_type, subnet, labels, interfaces } => {
+        NodeCommand::Add { node: name, zone, instance_type, subnet, labels, tags, interfaces } => {
             let labels: BTreeMap<_, _> = labels.into_iter().collect();
-            let name = node;
-            let request = NodeRequest { name, zone, instance_type, subnet, labels, interfaces };
+            let tags = tags.into_iter().collect();
+            let request =
+                NodeRequest { name, zone, instance_type, subnet, labels, tags, interfaces };
             Request::NodeAdd(request)
         }
+        NodeCommand::Reboot { node } => Request::NodeReboot { node },
+        NodeCommand::Stop { node } => Request::NodeStop { node },
+        NodeCommand::Start { node, instance_type } => Request::NodeStart { node, instance_type },
         NodeCommand::Rm { node } => Request::NodeRemove { node },
     }
 }

@@ -166,6 +166,7 @@ fn describe_node(text: &mut String, node: &NodeStatus) -> std::fmt::Result {
     let NodeStatus { name, instance_id, instance_type, zone, address, .. } = node;
     let daemon = match node.daemon {
         Some(pid) => format!("daemon {pid}"),
+        None if node.state != "running" => node.state.clone(),
         None => "no daemon".into(),
     };
     writeln!(

@@ -1,7 +1,7 @@
 //! Commands to a running world: one JSON document each way over a unix socket.
 
 use super::{
-    DaemonRequest, Folder, InterfaceRequest, NodeRequest, PodRequest, World,
+    DaemonRequest, Folder, InterfaceRequest, NodeRequest, PermissionRequest, PodRequest, World,
     sandbox::{DEFAULT_NAMESPACE, sandbox},
 };
 use crate::fabric::Place;
@@ -45,6 +45,37 @@ pub enum Request {
     NodeRemove {
         /// Its name.
         node: String,
+    },
+    /// Reboot a node.
+    NodeReboot {
+        /// Its name.
+        node: String,
+    },
+    /// Stop a node.
+    NodeStop {
+        /// Its name.
+        node: String,
+    },
+    /// Start a stopped node.
+    NodeStart {
+        /// Its name.
+        node: String,
+        /// Its new instance type, if it gets one.
+        instance_type: Option<String>,
+    },
+    /// Change a permission of a security group.
+    GroupPermission(PermissionRequest),
+    /// Put an interface into other security groups.
+    GroupSet {
+        /// Id of the interface, or name of a node.
+        place: String,
+        /// Names or ids of the groups.
+        groups: Vec<String>,
+    },
+    /// Give the role of nodes a policy, or take it away.
+    PolicySet {
+        /// IAM's JSON.
+        policy: Option<String>,
     },
     /// Attach an interface to a node: [`super::status::InterfaceStatus`].
     InterfaceAttach {
@@ -211,6 +242,16 @@ async fn execute(world: &World, request: Request) -> Result<Value> {
         Request::Down => Ok(Value::Null),
         Request::NodeAdd(request) => Ok(serde_json::to_value(world.add_node(request).await?)?),
         Request::NodeRemove { node } => world.remove_node(&node).await.map(|()| Value::Null),
+        Request::NodeReboot { node } => Ok(serde_json::to_value(world.reboot_node(&node).await?)?),
+        Request::NodeStop { node } => world.stop_node(&node).await.map(|()| Value::Null),
+        Request::NodeStart { node, instance_type } => {
+            Ok(serde_json::to_value(world.start_node(&node, instance_type).await?)?)
+        }
+        Request::GroupPermission(it) => world.change_permission(&it).await.map(|()| Value::Null),
+        Request::GroupSet { place, groups } => {
+            world.set_groups(&place, &groups).await.map(|()| Value::Null)
+        }
+        Request::PolicySet { policy } => world.set_policy(policy.as_deref()).map(|()| Value::Null),
         Request::InterfaceAttach { node, interface } => {
             Ok(serde_json::to_value(world.attach_interface(&node, &interface).await?)?)
         }

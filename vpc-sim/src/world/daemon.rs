@@ -28,11 +28,12 @@ impl World {
     /// # Errors
     /// There is no such node, its daemon runs already, or the program cannot be run.
     pub async fn start_daemon(&self, request: DaemonRequest) -> Result<i32> {
-        let node = self.node(&request.node)?;
+        let node = self.running_node(&request.node)?;
         let mut daemon = node.daemon.lock().await;
         if let Some(pid) = daemon.as_ref().and_then(Daemon::pid) {
             bail!("start the daemon of {}: it runs as process {pid}", request.node);
         }
+        let again = request.clone();
         let bin = match request.bin {
             Some(bin) => bin,
             None => std::env::current_exe().context("find our own program")?.with_file_name(DAEMON),
@@ -45,6 +46,7 @@ impl World {
         let process = started.process();
         node.folder.write_daemon(process)?;
         *daemon = Some(started);
+        *node.lock_daemon_request() = Some(again);
         Ok(process.pid)
     }
 

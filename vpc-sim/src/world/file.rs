@@ -3,9 +3,14 @@
 use super::{InterfaceRequest, kubernetes::Kubernetes, place};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-use std::{net::SocketAddrV4, ops::Range, path::Path};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddrV4,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 use toml::Spanned;
-use vpc::{Spec, Vpc, fault::FaultSpec};
+use vpc::{Spec, Vpc, fault::FaultSpec, policy::Policy};
 
 /// The world that is made when nobody describes one: `conf/world.toml`.
 pub const DEFAULT: &str = include_str!("../../../conf/world.toml");
@@ -51,6 +56,12 @@ pub struct Nodes {
     pub interfaces: Vec<Spanned<InterfaceRequest>>,
     /// Name of the role whose credentials they get; none without.
     pub role: Option<String>,
+    /// The policy of that role, as IAM has it in JSON; everything is allowed without one.
+    pub policy: Option<Spanned<String>>,
+    /// The same in a file; beside the world's file when it is no absolute path.
+    pub policy_file: Option<PathBuf>,
+    /// Tags of their instances.
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Default for Services {
@@ -71,6 +82,9 @@ impl Default for Nodes {
             groups: Vec::new(),
             interfaces: Vec::new(),
             role: Some("eks-node".into()),
+            policy: None,
+            policy_file: None,
+            tags: BTreeMap::new(),
         }
     }
 }
@@ -85,7 +99,16 @@ impl WorldFile {
         let Some(path) = path else { return Self::parse(DEFAULT) };
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("read world file {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("world file {}", path.display()))
+        let mut file =
+            Self::parse(&text).with_context(|| format!("world file {}", path.display()))?;
+        if let Some(policy) = file.nodes.policy_file.take() {
+            let policy = path.parent().unwrap_or(Path::new("")).join(policy);
+            let read = || format!("policy of nodes: {}", policy.display());
+            let text = std::fs::read_to_string(&policy).with_context(read)?;
+            text.parse::<Policy>().with_context(read)?;
+            file.nodes.policy = Some(Spanned::new(0..0, text));
+        }
+        Ok(file)
     }
 
     /// Reads the text of a file.
@@ -133,6 +156,13 @@ impl WorldFile {
         if !types.contains_key(kind.get_ref()) {
             let place = at(text, &kind.span());
             bail!("{place}: unknown instance type `{}`, such as m5.large", kind.get_ref());
+        }
+        if let Some(policy) = &self.nodes.policy {
+            let place = || at(text, &policy.span());
+            if self.nodes.policy_file.is_some() {
+                bail!("{}: nodes have a policy or a policy_file, not both", place());
+            }
+            policy.get_ref().parse::<Policy>().with_context(place)?;
         }
         let subnets: Vec<_> = self.vpc.subnets.iter().map(|it| (&it.name, &it.id)).collect();
         let groups: Vec<_> = self.vpc.groups.iter().map(|it| (&it.name, &it.id)).collect();

@@ -214,6 +214,12 @@ impl NodeFolder {
         remove_tree(&self.0)
     }
 
+    /// Empties the run folder.
+    pub(crate) fn forget_run(&self) -> Result<()> {
+        remove_tree(&self.run())?;
+        make_private(&self.run())
+    }
+
     /// Where the node's CNI plugins are installed.
     pub fn cni_bin(&self) -> PathBuf {
         self.0.join("cni/bin")

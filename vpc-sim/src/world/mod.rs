@@ -5,11 +5,14 @@
 
 mod daemon;
 mod fault;
+mod group;
 mod interface;
 mod metadata;
 mod node;
 mod place;
 mod pod;
+mod policy;
+mod power;
 mod running;
 mod sandbox;
 mod serve;
@@ -26,6 +29,7 @@ pub mod status;
 pub use daemon::DaemonRequest;
 pub use file::WorldFile;
 pub use folder::{Folder, NodeFolder};
+pub use group::{PermissionChange, PermissionRequest};
 pub use interface::InterfaceRequest;
 pub use node::NodeRequest;
 pub use pod::{PodAdded, PodRequest};
@@ -183,6 +187,9 @@ impl World {
         let mut vpc = Vpc::new(vpc)?;
         for fault in faults {
             vpc.add_fault(Time::ZERO, fault.into_inner())?;
+        }
+        if let (Some(role), Some(policy)) = (&nodes.role, &nodes.policy) {
+            vpc.set_policy(role, Some(policy.get_ref().parse()?));
         }
         let cloud = Cloud::new(vpc);
         let store = kube::Store::new();

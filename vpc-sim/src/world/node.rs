@@ -1,7 +1,7 @@
 //! Nodes: an instance, a network namespace, a Node object, and what runs there.
 
 use super::{
-    InterfaceRequest, World,
+    DaemonRequest, InterfaceRequest, World,
     folder::NodeFolder,
     running::Daemon,
     sandbox::Pod,
@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
 };
-use vpc::{InstanceId, Launch, Vpc};
+use vpc::{Instance, InstanceId, Launch, Life, Vpc};
 
 /// What to boot. What is not said is as the world's file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct NodeRequest {
     pub subnet: Option<String>,
     /// More labels for the Node object.
     pub labels: BTreeMap<String, String>,
+    /// More tags of the instance.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
     /// More interfaces that it is launched with, beside those of the world's file.
     #[serde(default)]
     pub interfaces: Vec<InterfaceRequest>,
@@ -45,6 +48,10 @@ pub(super) struct Node {
     pub(super) folder: NodeFolder,
     pub(super) namespace: PathBuf,
     pub(super) daemon: tokio::sync::Mutex<Option<Daemon>>,
+    /// How its daemon was started last.
+    daemon_request: Mutex<Option<DaemonRequest>>,
+    /// Its daemon ran when the node was stopped, and so starts with it.
+    pub(super) starts_daemon: AtomicBool,
     pub(super) pods: Mutex<BTreeMap<String, Pod>>,
 }
 
@@ -93,9 +100,12 @@ impl World {
         folder.create()?;
         let of_file = self.defaults.interfaces.iter().map(toml::Spanned::get_ref);
         let interfaces: Vec<_> = of_file.chain(&request.interfaces).collect();
+        let mut tags = self.defaults.tags.clone();
+        tags.extend(request.tags.clone());
         // All before anything boots: one look at the VPC sees the whole instance, or none.
         let instance_id = self.cloud.with(|vpc, now| -> Result<_> {
             let id = vpc.run_instance(now, launch)?;
+            vpc.create_tags(&[id.0.clone()], &tags)?;
             for interface in interfaces {
                 let instance = vpc.instance(id.as_str())?.clone();
                 interface.launch(vpc, now, &instance).context("launch with an interface")?;
@@ -111,6 +121,8 @@ impl World {
             folder,
             namespace,
             daemon: tokio::sync::Mutex::default(),
+            daemon_request: Mutex::default(),
+            starts_daemon: AtomicBool::new(false),
             pods: Mutex::default(),
         };
         self.lock_nodes().insert(name.clone(), Arc::new(node));
@@ -143,6 +155,17 @@ impl World {
             }
         }
         already_gone(self.store.delete(Kind::Node, None, node))
+    }
+
+    /// The node of a name, which must run.
+    pub(super) fn running_node(&self, name: &str) -> Result<Arc<Node>> {
+        let node = self.node(name)?;
+        let life =
+            self.cloud.with(|vpc, _| vpc.instance(node.instance_id.as_str()).map(|it| it.life))?;
+        if life != Life::Running {
+            bail!("node {name} is stopped: `vpc-sim node start {name}`");
+        }
+        Ok(node)
     }
 
     fn launch(&self, vpc: &Vpc, request: &NodeRequest) -> Result<Launch> {
@@ -201,6 +224,20 @@ impl Node {
         self.lock_pods().clear();
     }
 
+    /// Whether its daemon runs.
+    pub(super) async fn runs_daemon(&self) -> bool {
+        self.daemon_pid().await.is_some()
+    }
+
+    /// How its daemon was started last.
+    pub(super) fn daemon_request(&self) -> Option<DaemonRequest> {
+        self.lock_daemon_request().clone()
+    }
+
+    pub(super) fn lock_daemon_request(&self) -> MutexGuard<'_, Option<DaemonRequest>> {
+        self.daemon_request.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Process id of the daemon, while it runs.
     pub(super) async fn daemon_pid(&self) -> Option<i32> {
         self.daemon.lock().await.as_ref().and_then(Daemon::pid)
@@ -211,7 +248,7 @@ impl Node {
         self.lock_pods().values().map(Pod::status).collect()
     }
 
-    pub(super) fn lock_pods(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Pod>> {
+    pub(super) fn lock_pods(&self) -> MutexGuard<'_, BTreeMap<String, Pod>> {
         self.pods.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -227,18 +264,31 @@ pub(super) fn already_gone(deleted: Result<Value, ApiError>) -> Result<()> {
 /// What a kubelet registers, as far as anybody here reads it.
 fn node_object(vpc: &Vpc, id: &InstanceId, request: &NodeRequest) -> Result<Value> {
     let instance = vpc.instance(id.as_str())?;
-    let public = instance.interfaces.iter().find_map(|eni| vpc.interfaces().get(eni)?.public);
-    let kind = &instance.instance_type;
     let name = &request.name;
-    let mut labels = BTreeMap::from([
+    let mut labels = labels(vpc, instance, name);
+    labels.extend(request.labels.clone());
+    Ok(json!({
+        "metadata": { "name": name, "labels": labels },
+        "spec": { "providerID": format!("aws:///{}/{}", instance.zone, instance.id) },
+        "status": status(vpc, instance, name),
+    }))
+}
+
+/// The labels that a kubelet gives its node.
+pub(super) fn labels(vpc: &Vpc, instance: &Instance, name: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
         ("kubernetes.io/arch".to_owned(), "amd64".to_owned()),
-        ("kubernetes.io/hostname".to_owned(), name.clone()),
+        ("kubernetes.io/hostname".to_owned(), name.to_owned()),
         ("kubernetes.io/os".to_owned(), "linux".to_owned()),
-        ("node.kubernetes.io/instance-type".to_owned(), kind.name.clone()),
+        ("node.kubernetes.io/instance-type".to_owned(), instance.instance_type.name.clone()),
         ("topology.kubernetes.io/region".to_owned(), vpc.region().to_owned()),
         ("topology.kubernetes.io/zone".to_owned(), instance.zone.clone()),
-    ]);
-    labels.extend(request.labels.clone());
+    ])
+}
+
+/// What a kubelet says of its node.
+pub(super) fn status(vpc: &Vpc, instance: &Instance, name: &str) -> Value {
+    let public = instance.interfaces.iter().find_map(|eni| vpc.interfaces().get(eni)?.public);
     let dns = vpc.private_dns_name(instance.private_ip);
     let mut addresses = vec![
         json!({ "type": "InternalIP", "address": instance.private_ip }),
@@ -246,17 +296,13 @@ fn node_object(vpc: &Vpc, id: &InstanceId, request: &NodeRequest) -> Result<Valu
         json!({ "type": "InternalDNS", "address": dns }),
     ];
     addresses.extend(public.map(|it| json!({ "type": "ExternalIP", "address": it })));
-    let capacity = json!({ "pods": max_pods(kind).to_string() });
-    Ok(json!({
-        "metadata": { "name": name, "labels": labels },
-        "spec": { "providerID": format!("aws:///{}/{}", instance.zone, instance.id) },
-        "status": {
-            "addresses": addresses,
-            "capacity": capacity,
-            "allocatable": capacity,
-            "nodeInfo": { "architecture": "amd64", "operatingSystem": "linux" },
-        },
-    }))
+    let capacity = json!({ "pods": max_pods(instance.instance_type).to_string() });
+    json!({
+        "addresses": addresses,
+        "capacity": capacity,
+        "allocatable": capacity,
+        "nodeInfo": { "architecture": "amd64", "operatingSystem": "linux" },
+    })
 }
 
 /// EKS' formula for single addresses: each interface's addresses but its first, and two pods that

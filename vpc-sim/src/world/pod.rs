@@ -66,7 +66,7 @@ impl World {
     /// an event as kubelet writes it. The Pod object stays, for another attempt.
     pub async fn add_pod(&self, request: PodRequest) -> Result<PodAdded> {
         let PodRequest { node, name, namespace, serve, annotations, host_ports } = request;
-        let node = self.node(&node)?;
+        let node = self.running_node(&node)?;
         let namespace = namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.into());
         let sandbox = sandbox(&namespace, &name);
         if node.lock_pods().contains_key(&sandbox) {

@@ -77,6 +77,8 @@ pub struct NodeStatus {
     pub instance_id: String,
     /// Instance type.
     pub instance_type: String,
+    /// `running` or `stopped`.
+    pub state: String,
     /// Availability zone.
     pub zone: String,
     /// Primary address.
@@ -193,6 +195,7 @@ impl World {
                 name: name.into(),
                 instance_id: instance.id.to_string(),
                 instance_type: instance.instance_type.name.clone(),
+                state: instance.state().1.into(),
                 zone: instance.zone.clone(),
                 address: instance.private_ip,
                 public_address: interfaces.iter().find_map(|it| it.public),

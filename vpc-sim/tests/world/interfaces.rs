@@ -43,7 +43,8 @@ async fn a_world_file_launches_every_node_with_its_users_interfaces() {
     assert_eq!(at(1).groups, ["sg-0d000000000000001"]);
     assert!(at(3).primary.is_none() && at(3).ipv6.is_some(), "{:?}", at(3));
     let place = world.namespace(Place::Node("n1")).await.unwrap();
-    let devices = net::netns::within(&place, || std::fs::read_to_string("/proc/self/net/dev"));
+    let devices =
+        net::netns::within(&place, || std::fs::read_to_string("/proc/thread-self/net/dev"));
     let devices = devices.unwrap();
     let found = ["ens5:", "ens6:", "ens7:", "ens8:"].map(|it| devices.contains(it));
     // An adapter alone is no device of the network.

@@ -8,6 +8,7 @@ mod interfaces;
 mod life;
 mod packets;
 mod pods;
+mod power;
 mod program;
 mod services;
 mod setup;

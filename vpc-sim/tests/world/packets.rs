@@ -9,8 +9,14 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use vpc::spec::{GroupSpec, PermissionSpec};
-use vpc_sim::{fabric::Place, world::World};
+use vpc::{
+    Direction,
+    spec::{GroupSpec, PermissionSpec},
+};
+use vpc_sim::{
+    fabric::Place,
+    world::{PermissionChange, PermissionRequest, World},
+};
 
 /// Wires deliver in microseconds: what is not there after this was dropped.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -20,6 +26,46 @@ const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 0, 9, 9);
 
 /// Where receivers listen.
 const PORT: u16 = 7777;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn permissions_that_are_changed_hold_for_the_next_packet() {
+    let name = Name::new();
+    let (world, [a, b]) = two_nodes(&name).await;
+    let reaches = || a.sends_from(a.address, &b);
+    let change = async |change, direction, permission: PermissionSpec| {
+        let request = PermissionRequest { change, group: "nodes".into(), direction, permission };
+        world.0.change_permission(&request).await.unwrap();
+    };
+    let anywhere = || PermissionSpec::everything("0.0.0.0/0".parse().unwrap());
+    let members = PermissionSpec { cidr: None, group: Some("nodes".into()), ..anywhere() };
+
+    let at_first = reaches();
+    change(PermissionChange::Revoke, Direction::Ingress, members).await;
+    let without_members = reaches();
+    change(PermissionChange::Authorize, Direction::Ingress, anywhere()).await;
+    let with_all = reaches();
+    change(PermissionChange::Revoke, Direction::Egress, anywhere()).await;
+    let without_egress = reaches();
+
+    let found = [at_first, without_members, with_all, without_egress];
+    assert_eq!(found, [true, false, true, false]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_groups_of_a_node_can_be_set() {
+    let name = Name::new();
+    let (world, [a, b]) = two_nodes(&name).await;
+    let set = async |group: &str| world.0.set_groups("b", &[group.into()]).await;
+
+    set("default").await.unwrap();
+    let in_another = a.sends_from(a.address, &b);
+    set("nodes").await.unwrap();
+    let in_its_own = a.sends_from(a.address, &b);
+    let unknown = set("noone").await.unwrap_err().to_string();
+
+    assert_eq!((in_another, in_its_own), (false, true));
+    assert!(unknown.contains("no security group noone: there are "), "{unknown}");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_that_are_changed_through_the_api_hold_for_the_next_packet() {

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod attach;
+mod changes;
 mod describe;
 mod kinds;
 

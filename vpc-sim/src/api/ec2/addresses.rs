@@ -37,12 +37,13 @@ fn assign(p: &mut Params) -> Result<Asked, Ec2Error> {
         true => Reassignment::Allowed,
         false => Reassignment::Refused,
     };
+    let about = [id.clone()];
     let asked = Asked::to(move |scene| {
         let now = scene.now;
         let new = scene.vpc.assign_private_ip_addresses(now, &id, &wanted, reassignment)?;
         Ok(assigned(&id, &new))
     });
-    Ok(asked.without_dry_run())
+    Ok(asked.about(about).without_dry_run())
 }
 
 /// Only what is new: clients add it to what they know.
@@ -63,10 +64,11 @@ fn unassign(p: &mut Params) -> Result<Asked, Ec2Error> {
     if gone == Assigned::default() {
         return Err(Ec2Error::missing("PrivateIpAddress"));
     }
+    let about = [id.clone()];
     let asked = Asked::to(move |scene| {
         done(scene.vpc.unassign_private_ip_addresses(scene.now, &id, &gone))
     });
-    Ok(asked.without_dry_run())
+    Ok(asked.about(about).without_dry_run())
 }
 
 /// The one of four forms that is given; none of them is none.

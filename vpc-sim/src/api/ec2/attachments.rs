@@ -21,17 +21,22 @@ fn attach(p: &mut Params) -> Result<Asked, Ec2Error> {
         device_index: p.required_parsed("DeviceIndex")?,
         card_index: p.parsed("NetworkCardIndex")?,
     };
-    Ok(Asked::to(move |scene| {
+    let about = [request.interface_id.clone(), request.instance_id.clone()];
+    let asked = Asked::to(move |scene| {
         let attachment = scene.vpc.attach_network_interface(scene.now, &request)?;
         let mut xml = Xml::default();
         xml.text("attachmentId", &attachment.id);
         xml.text("networkCardIndex", attachment.card_index);
         Ok(xml)
-    }))
+    });
+    Ok(asked.about(about))
 }
 
 fn detach(p: &mut Params) -> Result<Asked, Ec2Error> {
     let id = p.required("AttachmentId")?;
     let how = if p.flag("Force")? { Detach::Forced } else { Detach::Orderly };
-    Ok(Asked::to(move |scene| done(scene.vpc.detach_network_interface(scene.now, &id, how))))
+    let about = [id.clone()];
+    let asked =
+        Asked::to(move |scene| done(scene.vpc.detach_network_interface(scene.now, &id, how)));
+    Ok(asked.about(about))
 }

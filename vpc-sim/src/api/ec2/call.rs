@@ -3,6 +3,7 @@
 use super::{params::Params, write::Describe, xml::Xml};
 use crate::api::cloud::Clock;
 use std::{collections::BTreeMap, time::Duration};
+use vpc::authorize::Ask;
 use vpc::{Action, Breadth, Ec2Error, EniId, Filter, Interface, Lookup, Time, Vpc};
 
 /// A call, and whether it is meant.
@@ -36,6 +37,8 @@ pub(super) struct Asked {
     pub(super) breadth: Breadth,
     /// Whether it can be asked if it would be allowed.
     pub(super) has_dry_run: bool,
+    /// What it is about, for the caller's policy.
+    pub(super) ask: Ask,
     pub(super) carry_out: Box<CarryOut>,
 }
 
@@ -53,7 +56,12 @@ impl Asked {
     pub(super) fn to(
         carry_out: impl FnOnce(&mut Scene<'_>) -> Result<Xml, Ec2Error> + Send + 'static,
     ) -> Self {
-        Self { breadth: Breadth::Some, has_dry_run: true, carry_out: Box::new(carry_out) }
+        Self {
+            breadth: Breadth::Some,
+            has_dry_run: true,
+            ask: Ask::default(),
+            carry_out: Box::new(carry_out),
+        }
     }
 
     /// To look something up.
@@ -63,6 +71,16 @@ impl Asked {
     ) -> Self {
         let breadth = lookup.breadth();
         Self { breadth, ..Self::to(move |scene| find(scene, &lookup)) }
+    }
+
+    /// It is about these, not about everything.
+    pub(super) fn about(self, resources: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { ask: Ask::about(resources), ..self }
+    }
+
+    /// It makes one of these, with these tags, out of what it is about.
+    pub(super) fn makes(self, kind: &'static str, tags: BTreeMap<String, String>) -> Self {
+        Self { ask: Ask { makes: Some(kind), tags, ..self.ask }, ..self }
     }
 
     /// Unlike most, it has no dry run.

@@ -1,17 +1,23 @@
-//! Security groups, described.
+//! Security groups: described, and their permissions changed.
 
 use super::{
     call::{Asked, Entry, lookup},
     params::Params,
-    write::{Describe, page},
+    write::{Describe, done, page},
     xml::Xml,
 };
 use vpc::{
-    Action, Ec2Error, Filter, Group,
+    Action, Direction, Ec2Error, Filter, Group,
     topology::{Peer, Permission, Protocol},
 };
 
-pub(super) const CALLS: &[Entry] = &[(Action::DESCRIBE_SECURITY_GROUPS, describe)];
+pub(super) const CALLS: &[Entry] = &[
+    (Action::DESCRIBE_SECURITY_GROUPS, describe),
+    (Action::AUTHORIZE_SECURITY_GROUP_INGRESS, |p| authorize(p, Direction::Ingress)),
+    (Action::AUTHORIZE_SECURITY_GROUP_EGRESS, |p| authorize(p, Direction::Egress)),
+    (Action::REVOKE_SECURITY_GROUP_INGRESS, |p| revoke(p, Direction::Ingress)),
+    (Action::REVOKE_SECURITY_GROUP_EGRESS, |p| revoke(p, Direction::Egress)),
+];
 
 fn describe(p: &mut Params) -> Result<Asked, Ec2Error> {
     let mut lookup = lookup(p, "GroupId")?;
@@ -25,6 +31,56 @@ fn describe(p: &mut Params) -> Result<Asked, Ec2Error> {
         let describe = scene.describe();
         Ok(page("securityGroupInfo", &found, |xml, item| describe.group(xml, item)))
     }))
+}
+
+fn authorize(p: &mut Params, direction: Direction) -> Result<Asked, Ec2Error> {
+    let (id, permissions) = (p.required("GroupId")?, permissions(p)?);
+    let about = [id.clone()];
+    let asked = Asked::to(move |scene| {
+        done(scene.vpc.authorize_security_group(&id, direction, &permissions))
+    });
+    Ok(asked.about(about))
+}
+
+fn revoke(p: &mut Params, direction: Direction) -> Result<Asked, Ec2Error> {
+    let (id, permissions) = (p.required("GroupId")?, permissions(p)?);
+    let about = [id.clone()];
+    let asked =
+        Asked::to(move |scene| done(scene.vpc.revoke_security_group(&id, direction, &permissions)));
+    Ok(asked.about(about))
+}
+
+/// The permissions that a call is about: one for each range of addresses and each group.
+fn permissions(p: &mut Params) -> Result<Vec<Permission>, Ec2Error> {
+    let permissions = p.each("IpPermissions", |permission| {
+        let protocol = protocol(permission)?;
+        let ranges = permission.each("IpRanges", |range| range.required_parsed("CidrIp"))?;
+        let groups = permission.each("Groups", |group| group.required("GroupId"))?;
+        let peers = ranges.into_iter().map(Peer::Cidr).chain(groups.into_iter().map(Peer::Group));
+        Ok(peers.map(|peer| Permission { protocol, peer }).collect::<Vec<_>>())
+    })?;
+    let permissions: Vec<_> = permissions.into_iter().flatten().collect();
+    if permissions.is_empty() {
+        return Err(Ec2Error::missing("IpPermissions"));
+    }
+    Ok(permissions)
+}
+
+fn protocol(p: &mut Params) -> Result<Protocol, Ec2Error> {
+    let name = p.required("IpProtocol")?;
+    let (first, last) = (p.parsed::<i32>("FromPort")?, p.parsed::<i32>("ToPort")?);
+    let ports = || {
+        let port = |port: Option<i32>| port.and_then(|port| u16::try_from(port).ok());
+        let ports = port(first).zip(port(last)).filter(|(first, last)| first <= last);
+        ports.ok_or_else(|| Ec2Error::invalid("Invalid value for portRange."))
+    };
+    match name.as_str() {
+        "-1" => Ok(Protocol::Any),
+        "icmp" => Ok(Protocol::Icmp),
+        "tcp" => ports().map(|(first, last)| Protocol::Tcp(first, last)),
+        "udp" => ports().map(|(first, last)| Protocol::Udp(first, last)),
+        other => Err(Ec2Error::invalid(format!("Invalid value '{other}' for IP protocol."))),
+    }
 }
 
 impl Describe<'_> {

@@ -3,14 +3,17 @@
 use super::{
     call::{Asked, Entry, lookup},
     params::Params,
-    write::{Describe, page},
+    write::{Describe, done, page},
     xml::Xml,
 };
 use instances::{Hypervisor, InstanceType};
-use vpc::{Action, Attachment, Ec2Error, Instance, Interface};
+use vpc::{Action, Attachment, Ec2Error, Instance, InstanceAttribute, Interface, Life};
 
-pub(super) const CALLS: &[Entry] =
-    &[(Action::DESCRIBE_INSTANCES, describe), (Action::DESCRIBE_INSTANCE_TYPES, describe_types)];
+pub(super) const CALLS: &[Entry] = &[
+    (Action::DESCRIBE_INSTANCES, describe),
+    (Action::DESCRIBE_INSTANCE_TYPES, describe_types),
+    (Action::MODIFY_INSTANCE_ATTRIBUTE, modify),
+];
 
 /// The image that every instance says it runs.
 const IMAGE_ID: &str = "ami-0123456789abcdef0";
@@ -31,6 +34,26 @@ fn describe_types(p: &mut Params) -> Result<Asked, Ec2Error> {
         let found = scene.vpc.describe_instance_types(lookup)?;
         Ok(page("instanceTypeSet", &found, instance_type))
     }))
+}
+
+fn modify(p: &mut Params) -> Result<Asked, Ec2Error> {
+    let id = p.required("InstanceId")?;
+    let groups = p.list::<String>("GroupId")?;
+    let kind = p.inside("InstanceType", |kind| kind.required("Value"))?;
+    let attribute = match (groups.is_empty(), kind) {
+        (false, None) => InstanceAttribute::Groups(groups),
+        (true, Some(kind)) => InstanceAttribute::Type(kind),
+        (false, Some(_)) => {
+            let message = "Fields for multiple attribute types specified";
+            return Err(Ec2Error::combination(message));
+        }
+        (true, None) => return Err(Ec2Error::combination("No attributes specified.")),
+    };
+    let about = [id.clone()];
+    let asked = Asked::to(move |scene| {
+        done(scene.vpc.modify_instance_attribute(scene.now, &id, &attribute))
+    });
+    Ok(asked.about(about))
 }
 
 impl Describe<'_> {
@@ -65,7 +88,7 @@ impl Describe<'_> {
         });
         self.tags(xml, instance.id.as_str());
         // EC2 forgets where a terminated instance was.
-        if !instance.running {
+        if instance.life == Life::Terminated {
             return;
         }
         xml.text("privateIpAddress", instance.private_ip);

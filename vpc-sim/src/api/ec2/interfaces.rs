@@ -26,14 +26,17 @@ const RESOURCE: &str = "network-interface";
 
 fn create(p: &mut Params) -> Result<Asked, Ec2Error> {
     let request = new_interface(p)?;
-    Ok(Asked::to(move |scene| {
+    let about = [request.subnet_id.clone()].into_iter().chain(request.groups.clone());
+    let (about, tags): (Vec<_>, _) = (about.collect(), request.tags.clone());
+    let asked = Asked::to(move |scene| {
         let interface = scene.vpc.create_network_interface(scene.now, &request)?.clone();
         let describe = scene.describe();
         let mut xml = Xml::default();
         xml.element("networkInterface", |xml| describe.interface(xml, &interface));
         xml.optional("clientToken", request.client_token.as_ref());
         Ok(xml)
-    }))
+    });
+    Ok(asked.about(about).makes(RESOURCE, tags))
 }
 
 fn new_interface(p: &mut Params) -> Result<CreateInterface, Ec2Error> {
@@ -85,15 +88,25 @@ fn kind(p: &mut Params) -> Result<InterfaceKind, Ec2Error> {
 
 fn delete(p: &mut Params) -> Result<Asked, Ec2Error> {
     let id = interface_id(p)?;
-    Ok(Asked::to(move |scene| done(scene.vpc.delete_network_interface(scene.now, &id))))
+    let about = [id.clone()];
+    let asked = Asked::to(move |scene| done(scene.vpc.delete_network_interface(scene.now, &id)));
+    Ok(asked.about(about))
 }
 
 fn modify(p: &mut Params) -> Result<Asked, Ec2Error> {
     let id = interface_id(p)?;
     let attribute = attribute(p)?;
-    Ok(Asked::to(move |scene| {
+    let mut about = vec![id.clone()];
+    match &attribute {
+        Attribute::Groups(groups) => about.extend(groups.clone()),
+        // Its interface and its instance.
+        Attribute::DeleteOnTermination { attachment_id, .. } => about.push(attachment_id.clone()),
+        Attribute::SourceDestCheck(_) | Attribute::Description(_) => {}
+    }
+    let asked = Asked::to(move |scene| {
         done(scene.vpc.modify_network_interface_attribute(scene.now, &id, &attribute))
-    }))
+    });
+    Ok(asked.about(about))
 }
 
 fn attribute(p: &mut Params) -> Result<Attribute, Ec2Error> {

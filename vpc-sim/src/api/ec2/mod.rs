@@ -125,7 +125,10 @@ fn understand(form: &[u8]) -> (String, Result<Call, Ec2Error>) {
 
 async fn carry_out(cloud: &Cloud, who: &str, call: Call, request_id: &str) -> Outcome {
     let Call { action, asked, mode } = call;
-    let course = match cloud.with(|vpc, now| vpc.admit(now, who, action, asked.breadth)) {
+    let course = match cloud.with(|vpc, now| {
+        let course = vpc.admit(now, who, action, asked.breadth)?;
+        vpc.authorize(who, action, &asked.ask).map(|()| course)
+    }) {
         Ok(course) => course,
         Err(error) => return Outcome::Refused(error),
     };

@@ -44,18 +44,22 @@ fn reserve(p: &mut Params) -> Result<Asked, Ec2Error> {
         description: p.text("Description")?.unwrap_or_default(),
         tags: tags_for(p, RESERVATION_RESOURCE)?,
     };
-    Ok(Asked::to(move |scene| {
+    let (about, tags) = ([request.subnet_id.clone()], request.tags.clone());
+    let asked = Asked::to(move |scene| {
         let made = scene.vpc.create_subnet_cidr_reservation(&request)?.clone();
         Ok(reservation(scene, "subnetCidrReservation", &made))
-    }))
+    });
+    Ok(asked.about(about).makes(RESERVATION_RESOURCE, tags))
 }
 
 fn unreserve(p: &mut Params) -> Result<Asked, Ec2Error> {
     let id = p.required("SubnetCidrReservationId")?;
-    Ok(Asked::to(move |scene| {
+    let about = [id.clone()];
+    let asked = Asked::to(move |scene| {
         let gone = scene.vpc.delete_subnet_cidr_reservation(&id)?;
         Ok(reservation(scene, "deletedSubnetCidrReservation", &gone))
-    }))
+    });
+    Ok(asked.about(about))
 }
 
 fn reservation(scene: &Scene<'_>, name: &str, it: &CidrReservation) -> Xml {

@@ -5,7 +5,7 @@ use super::{
     params::Params,
     write::done,
 };
-use vpc::{Action, Ec2Error};
+use vpc::{Action, Ec2Error, authorize::Ask};
 
 pub(super) const CALLS: &[Entry] = &[(Action::CREATE_TAGS, create)];
 
@@ -18,5 +18,7 @@ fn create(p: &mut Params) -> Result<Asked, Ec2Error> {
     if tags.is_empty() {
         return Err(Ec2Error::missing("Tag"));
     }
-    Ok(Asked::to(move |scene| done(scene.vpc.create_tags(&resources, &tags))))
+    let ask = Ask { tags: tags.clone(), ..Ask::about(resources.clone()) };
+    let asked = Asked::to(move |scene| done(scene.vpc.create_tags(&resources, &tags)));
+    Ok(Asked { ask, ..asked })
 }
