@@ -106,10 +106,13 @@ impl Fabric {
             self.detach(&id)?;
         }
         let Some(machine) = self.nodes.remove(node) else { return Ok(()) };
-        for pod in &machine.pods {
-            space::remove(&names::namespace(&self.world, Place::Pod(node, pod)))?;
-        }
-        space::remove(&names::namespace(&self.world, Place::Node(node)))
+        let pods = machine.pods.iter().map(|pod| Place::Pod(node, pod));
+        // What cannot be removed keeps nothing else from going.
+        let removed: Vec<Result<()>> = pods
+            .chain([Place::Node(node)])
+            .map(|place| space::remove(&names::namespace(&self.world, place)))
+            .collect();
+        removed.into_iter().collect()
     }
 
     /// Makes an empty pod sandbox on a node and returns the path of its network namespace.
@@ -216,9 +219,9 @@ impl Fabric {
     pub fn clean_up(world: &str) -> Result<usize> {
         names::check(names::Kind::World, world)?;
         let left = space::existing(world)?;
-        for name in &left {
-            space::remove(name)?;
-        }
+        // What cannot be removed keeps nothing else from going.
+        let removed: Vec<Result<()>> = left.iter().map(|name| space::remove(name)).collect();
+        removed.into_iter().collect::<Result<()>>()?;
         Ok(left.len())
     }
 

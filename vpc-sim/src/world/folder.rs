@@ -166,8 +166,9 @@ impl Folder {
                 }
             }
         }
-        Fabric::clean_up(&self.name)?;
-        remove_tree(&self.path)
+        // What one step cannot remove keeps no other from its work.
+        let namespaces = Fabric::clean_up(&self.name).map(drop);
+        remove_tree(&self.path).and(namespaces)
     }
 
     fn nodes(&self) -> Vec<NodeFolder> {
@@ -183,8 +184,7 @@ impl Claimed {
         let path = self.folder.lock_path();
         fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
         self.removed.store(true, Ordering::Relaxed);
-        // The last world leaves nothing; while there are others, the folder is not empty and stays.
-        let _ = fs::remove_dir(BASE);
+        // The folder of worlds stays: whatever is mounted on it elsewhere would go with it.
         Ok(())
     }
 }

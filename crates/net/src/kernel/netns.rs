@@ -29,7 +29,7 @@ pub fn path(name: &str) -> PathBuf {
 /// # Errors
 /// `AlreadyExists` if the name is taken; the kernel's error otherwise.
 pub fn create(name: &str) -> io::Result<PathBuf> {
-    fs::create_dir_all(FOLDER)?;
+    share_folder()?;
     let path = path(name);
     OpenOptions::new().write(true).create_new(true).open(&path)?;
     let made = on_thread(|| {
@@ -47,6 +47,33 @@ pub fn create(name: &str) -> io::Result<PathBuf> {
         fs::remove_file(&path)?;
     }
     made.map(|()| path)
+}
+
+/// Makes the folder of names a shared mount, as `ip netns` does before it makes a name: it finds ours
+/// then, and does not bind the folder over itself, which would hide the names that are there and keep
+/// them from being removed.
+fn share_folder() -> io::Result<()> {
+    fs::create_dir_all(FOLDER)?;
+    // As iproute2 locks it: two who bind at once would hide each other's names.
+    let folder = File::open(FOLDER)?;
+    folder.lock()?;
+    let share = || {
+        mount(
+            None::<&str>,
+            FOLDER,
+            None::<&str>,
+            MsFlags::MS_SHARED | MsFlags::MS_REC,
+            None::<&str>,
+        )
+    };
+    match share() {
+        // It is no mount point yet.
+        Err(Errno::EINVAL) => {}
+        done => return Ok(done?),
+    }
+    let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(FOLDER), FOLDER, None::<&str>, bind, None::<&str>)?;
+    Ok(share()?)
 }
 
 /// Removes a namespace's name. The kernel ends it, and every device in it, when the last process
