@@ -79,7 +79,9 @@ fn a_rebooted_node_has_nothing_of_its_kernel_and_its_run_folder_and_runs_its_dae
     succeed(&name, &["exec", "n1", "--", "ip", "link", "set", "ens6", "up"]);
     let run = format!("{folder}/nodes/n1/run/record");
     let disk = format!("{folder}/nodes/n1/cni/bin/plugin");
-    [&run, &disk].map(|path| fs::write(path, "").unwrap());
+    for path in [&run, &disk] {
+        fs::write(path, "").unwrap();
+    }
     let macs = || succeed(&name, &["exec", "n1", "--", "ip", "-brief", "link"]);
     let before = macs();
 
