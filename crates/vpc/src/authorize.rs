@@ -53,7 +53,9 @@ impl Vpc {
             facts,
         ) {
             Verdict::Allowed => Ok(()),
-            verdict => Err(self.unauthorized(caller, action, arn, verdict)),
+            verdict @ (Verdict::NotAllowed | Verdict::Denied) => {
+                Err(self.unauthorized(caller, action, arn, verdict))
+            }
         };
         let about_all = ask.resources.is_empty() && ask.makes.is_none();
         if about_all {

@@ -190,9 +190,10 @@ fn describe_interface(text: &mut String, interface: &InterfaceStatus) -> std::fm
         0 => device_index.to_string(),
         card => format!("{card}.{device_index}"),
     };
-    let kind = match kind {
-        InterfaceKind::Interface => String::new(),
-        other => format!(" ({})", other.as_str()),
+    let kind = if *kind == InterfaceKind::Interface {
+        String::new()
+    } else {
+        format!(" ({})", kind.as_str())
     };
     let first = primary.map(|it| it.to_string()).or(ipv6.map(|it| it.to_string()));
     let first = first.unwrap_or_else(|| "no address".into());

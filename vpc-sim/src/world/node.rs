@@ -105,7 +105,7 @@ impl World {
         // All before anything boots: one look at the VPC sees the whole instance, or none.
         let instance_id = self.cloud.with(|vpc, now| -> Result<_> {
             let id = vpc.run_instance(now, launch)?;
-            vpc.create_tags(&[id.0.clone()], &tags)?;
+            vpc.create_tags(std::slice::from_ref(&id.0), &tags)?;
             for interface in interfaces {
                 let instance = vpc.instance(id.as_str())?.clone();
                 interface.launch(vpc, now, &instance).context("launch with an interface")?;

@@ -313,11 +313,11 @@ mod tests {
         assert!(overrules(&from) && overrules(&to));
         for harmless in [
             Rule { priority: 1600, ..from.clone() },
-            Rule { priority: 600, ..to.clone() },
+            Rule { priority: 600, ..to },
             Rule { table: MAIN_TABLE, ..from.clone() },
             Rule { table: 2, ..from.clone() },
             Rule { mark: Some((1, 1)), ..from.clone() },
-            Rule { from: Some("100.65.0.0/16".parse().unwrap()), ..from.clone() },
+            Rule { from: Some("100.65.0.0/16".parse().unwrap()), ..from },
             Rule::lookup(100, 99),
         ] {
             assert!(!overrules(&harmless), "{harmless:?}");

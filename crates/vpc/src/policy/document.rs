@@ -81,9 +81,10 @@ impl FromStr for Policy {
             return Err(PolicyError::Version);
         }
         // Element by element: of a list in an enum no error would say what is wrong.
-        let statements = match document.statement {
-            serde_json::Value::Array(list) => list,
-            one => vec![one],
+        let statements = if let serde_json::Value::Array(list) = document.statement {
+            list
+        } else {
+            vec![document.statement]
         };
         let understood = statements.into_iter().enumerate().map(|(place, value)| {
             let raw = serde_json::from_value(value)?;
