@@ -83,6 +83,15 @@ impl Pool {
         self.limits.max_pods = pods;
     }
 
+    /// What another instance type can meet and allows from now on. An interface too many stays: it is
+    /// the account's, and its pods live.
+    pub fn set_type(&mut self, targets: Targets, limits: Limits) {
+        let max_pods = self.limits.max_pods;
+        self.targets = targets;
+        self.limits = Limits { max_pods, ..limits };
+        self.backoff.forget();
+    }
+
     /// What the instance type, the operator and kubelet allow.
     pub fn limits(&self) -> &Limits {
         &self.limits

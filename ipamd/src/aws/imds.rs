@@ -88,6 +88,16 @@ impl Imds {
         self.lines(&format!("network/interfaces/macs/{mac}/vpc-ipv4-cidr-blocks")).await
     }
 
+    /// Security groups of the primary interface.
+    pub(crate) async fn groups(&self, mac: Mac) -> Result<Vec<String>> {
+        self.lines(&format!("network/interfaces/macs/{mac}/security-group-ids")).await
+    }
+
+    /// The instance's type, which a stop and start may change.
+    pub(crate) async fn instance_type(&self) -> Result<String> {
+        self.text("instance-type").await
+    }
+
     /// Every interface that is shown, element by element: one that cannot be read hides no other.
     async fn interfaces(&self) -> Result<Listing> {
         let mut listing = Listing::default();

@@ -5,7 +5,7 @@ use crate::{
     aws::{self, ec2::Ec2, imds::Imds, limits},
     evidence::{self, Held, cloud},
     execute::{Executor, reconcile},
-    follow::{self, vpc_cidrs},
+    follow::{self, instance, vpc_cidrs},
     http,
     kernel::{
         peer_filters, repair,
@@ -60,6 +60,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     http::metrics::start(&node);
     follow::start(&node)?;
     tokio::spawn(vpc_cidrs::follow(node.clone(), executor.imds.clone()));
+    tokio::spawn(instance::follow(node.clone(), executor.imds.clone(), executor.ec2.clone()));
     tokio::spawn(plan_and_execute(executor));
     Ok(node)
 }
@@ -121,8 +122,7 @@ pub(super) async fn prepare(settings: Settings) -> Result<Prepared> {
     let attached = attached(&journal);
     let (reaper, ended_links) = node::reaper_queue();
     let state = (pool, journal, attached);
-    let primary_groups = primary.groups.into_iter().collect();
-    let node = Arc::new(Node::new(settings, identity, primary_groups, host, state, kernel, reaper));
+    let node = Arc::new(Node::new(settings, identity, primary.groups, host, state, kernel, reaper));
     Ok(Prepared {
         executor: Executor::new(node, ec2, imds),
         ended_links,

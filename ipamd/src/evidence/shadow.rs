@@ -172,8 +172,7 @@ async fn source(settings: &Settings, snapshot: &Snapshot, primary: &Interface) -
     if let Some(known) = snapshot.source() {
         return known;
     }
-    let groups: Vec<String> = primary.groups.iter().cloned().collect();
-    let asked = follow::ask_once(settings, &groups).await;
+    let asked = follow::ask_once(settings, &primary.groups).await;
     asked.unwrap_or_else(|error| Source::Missing { why: format!("{error:#}") })
 }
 

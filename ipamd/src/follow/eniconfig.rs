@@ -3,7 +3,10 @@
 use crate::settings::Settings;
 use pool::{Source, Supply};
 use serde_json::Value;
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// The path of all ENIConfigs.
 pub(super) const PATH: &str = "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs";
@@ -144,7 +147,7 @@ impl Choice {
     pub(crate) fn source(
         &self,
         config: Option<&Result<EniConfig, String>>,
-        primary_groups: &[String],
+        primary_groups: &BTreeSet<String>,
     ) -> Source {
         let Self { name, by } = self;
         let EniConfig { subnets, groups } = match config {
@@ -158,8 +161,9 @@ impl Choice {
             }
             Some(Ok(config)) => config,
         };
-        let groups = if groups.is_empty() { primary_groups } else { groups };
-        let supply = Supply { subnets: subnets.clone(), groups: groups.iter().cloned().collect() };
+        let named: BTreeSet<String> = groups.iter().cloned().collect();
+        let groups = if named.is_empty() { primary_groups.clone() } else { named };
+        let supply = Supply { subnets: subnets.clone(), groups };
         Source::EniConfig { name: name.clone(), supply }
     }
 }
@@ -185,7 +189,7 @@ mod tests {
         for groups in [json!(null), json!([])] {
             let config = read(&json!({ "spec": { "subnet": "s", "securityGroups": groups } }));
 
-            let source = choice().source(Some(&config), &["sg-primary".into()]);
+            let source = choice().source(Some(&config), &["sg-primary".into()].into());
 
             let Source::EniConfig { supply, .. } = source else { panic!("{source:?}") };
             assert_eq!(supply.groups, ["sg-primary".to_owned()].into(), "{config:?}");
@@ -205,7 +209,7 @@ mod tests {
 
     #[test]
     fn an_eniconfig_that_does_not_exist_says_what_to_do() {
-        let source = choice().source(None, &[]);
+        let source = choice().source(None, &BTreeSet::new());
 
         let why =
             "ENIConfig `us-west-2a` (named by the node's label zone) does not exist: create it";
@@ -236,7 +240,7 @@ mod tests {
                 "is malformed: spec.subnets is an object: make it a list of texts",
             ),
         ] {
-            let source = choice().source(Some(&read(&object)), &[]);
+            let source = choice().source(Some(&read(&object)), &BTreeSet::new());
 
             let why = format!("ENIConfig `us-west-2a` {flaw}");
             assert_eq!(source, Source::Missing { why }, "{object}");

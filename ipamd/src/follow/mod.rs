@@ -2,6 +2,7 @@
 
 mod client;
 mod eniconfig;
+pub(crate) mod instance;
 mod pace;
 mod pods;
 mod seen;
@@ -20,7 +21,7 @@ use kube::{Api, Client, api::ListParams, core::Request};
 use pool::Source;
 use seen::{NodeView, Read, Seen};
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tracing::warn;
 use watch::{Event, Watch, in_words};
@@ -62,7 +63,7 @@ pub(crate) fn start(node: &Arc<Daemon>) -> Result<()> {
 /// This node has no name there, or Kubernetes does not answer in time.
 pub(crate) async fn ask_once(
     settings: &Settings,
-    primary_groups: &[String],
+    primary_groups: &BTreeSet<String>,
 ) -> Result<pool::Source> {
     let name = settings.node.as_deref();
     let name = name.context("set MY_NODE_NAME: custom networking needs the name of this Node")?;
@@ -123,11 +124,13 @@ async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
     }
     let counting = daemon.clone();
     tokio::spawn(async move { tell_cluster_size(&counting, client).await });
+    let mut groups = daemon.primary_groups.subscribe();
     let mut seen = Seen::new(name, Keys::of(&daemon.settings));
     loop {
         tokio::select! {
             Some(event) = nodes.recv() => seen.node(event),
             Some(event) = next(&mut configs) => seen.config(event),
+            Ok(()) = groups.changed() => {}
             else => return Ok(()),
         }
         take(&daemon, &seen);
@@ -171,7 +174,8 @@ fn take(daemon: &Daemon, seen: &Seen) {
     if !custom {
         return;
     }
-    match (seen.source(&daemon.primary_groups), seen.failure()) {
+    let source = seen.source(&daemon.primary_groups.borrow());
+    match (source, seen.failure()) {
         (Some(source), _) => daemon.store.draw_from(source),
         // A node that knows from its record where addresses come from goes on with that.
         (None, Some(failed)) => {

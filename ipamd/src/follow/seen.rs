@@ -6,7 +6,7 @@ use super::{
 };
 use pool::Source;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is read of a Node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Seen {
 
     /// Where addresses come from; `None` while that is not known: then what was known before stays,
     /// and nothing was refused.
-    pub(super) fn source(&self, primary_groups: &[String]) -> Option<Source> {
+    pub(super) fn source(&self, primary_groups: &BTreeSet<String>) -> Option<Source> {
         let (Some(_), Some(configs)) = (&self.node.all, &self.configs.all) else { return None };
         let Some(node) = self.own_node() else {
             let name = &self.name;
@@ -163,7 +163,7 @@ mod tests {
     fn a_malformed_eniconfig_of_another_zone_changes_nothing() {
         let seen = seen("a", &[("a", good()), ("b", json!({}))]);
 
-        let source = seen.source(&[]);
+        let source = seen.source(&BTreeSet::new());
 
         assert!(
             matches!(&source, Some(Source::EniConfig { name, .. }) if name == "a"),
@@ -176,17 +176,17 @@ mod tests {
         let seen = seen("b", &[("a", good()), ("b", json!({}))]);
 
         let why = "ENIConfig `b` has no spec.subnet: name the pods' subnet".to_owned();
-        assert_eq!(seen.source(&[]), Some(Source::Missing { why }));
+        assert_eq!(seen.source(&BTreeSet::new()), Some(Source::Missing { why }));
     }
 
     #[test]
     fn what_was_listed_stays_known_when_kubernetes_refuses_later() {
         let mut seen = seen("a", &[("a", good())]);
-        let before = seen.source(&[]);
+        let before = seen.source(&BTreeSet::new());
 
         seen.config(Event::Failed("list eniconfigs: 403".into()));
 
-        assert_eq!(seen.source(&[]), before);
+        assert_eq!(seen.source(&BTreeSet::new()), before);
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
         seen.config(Event::Failed("list eniconfigs: 404".into()));
 
         let why = "list eniconfigs: 404".to_owned();
-        assert_eq!(seen.source(&[]), Some(Source::Missing { why }));
+        assert_eq!(seen.source(&BTreeSet::new()), Some(Source::Missing { why }));
     }
 
     #[test]
@@ -206,7 +206,7 @@ mod tests {
 
         seen.config(Event::Followed);
 
-        let source = seen.source(&[]);
+        let source = seen.source(&BTreeSet::new());
         let absent = matches!(&source, Some(Source::Missing { why }) if why.contains("create it"));
         assert!(absent, "{source:?}");
     }
@@ -217,7 +217,7 @@ mod tests {
         seen.node(Event::Failed("list nodes: 403".into()));
         seen.config(Event::Listed(BTreeMap::new()));
 
-        assert_eq!(seen.source(&[]), None);
+        assert_eq!(seen.source(&BTreeSet::new()), None);
         assert_eq!(seen.failure(), Some("list nodes: 403"));
         assert!(!seen.has_nodes());
     }

@@ -7,7 +7,6 @@ use crate::{
 };
 use anyhow::Result;
 use ipnetwork::Ipv4Network;
-use record::Identity;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tracing::{info, warn};
 
@@ -77,8 +76,7 @@ fn as_set(cidrs: &[Ipv4Network]) -> BTreeSet<Ipv4Network> {
 /// Notes the CIDRs that the VPC has now, and has the filter rules follow.
 fn note(node: &Node, cidrs: &BTreeSet<Ipv4Network>) -> Result<()> {
     let vpc_cidrs = cidrs.iter().copied().collect();
-    let identity = Identity { vpc_cidrs, ..node.identity.clone() };
-    node.store.state().journal.identity(&identity)?;
+    node.note_identity(|identity| identity.vpc_cidrs = vpc_cidrs)?;
     node.host.set_direct(direct(&node.settings, cidrs));
     node.renew_firewall().map(drop)
 }

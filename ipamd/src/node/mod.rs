@@ -31,7 +31,7 @@ use net::{Mac, Netlink};
 use pool::{EniId, Pool, Time};
 use record::{Identity, Journal};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::SystemTime,
@@ -43,10 +43,10 @@ use tokio::sync::watch;
 pub(crate) struct Node {
     /// The settings in force.
     pub settings: Settings,
-    /// Who this node is.
+    /// Who this node was at the start.
     pub identity: Identity,
-    /// Security groups of the primary interface.
-    pub primary_groups: Vec<String>,
+    /// Security groups of the primary interface, as last seen.
+    pub primary_groups: watch::Sender<BTreeSet<String>>,
     /// The state under its lock.
     pub store: Store,
     /// The node's own part of the kernel's network.
@@ -69,7 +69,7 @@ impl Node {
     pub(crate) fn new(
         settings: Settings,
         identity: Identity,
-        primary_groups: Vec<String>,
+        primary_groups: BTreeSet<String>,
         host: HostNetwork,
         state: (Pool, Journal, BTreeMap<EniId, Attached>),
         kernel: Netlink,
@@ -80,7 +80,7 @@ impl Node {
             orphans: Orphans::new(settings.gone_after),
             settings,
             identity,
-            primary_groups,
+            primary_groups: watch::channel(primary_groups).0,
             store: Store::new(pool, journal, attached),
             host: HostRules::new(host),
             add_failure: watch::channel(None).0,
@@ -99,6 +99,16 @@ impl Node {
     /// The primary interface, as the kernel can tell it: its hardware address and its own.
     pub(crate) fn primary(&self) -> (Mac, Ipv4Addr) {
         (self.identity.mac, self.host.network().firewall.primary)
+    }
+
+    /// Notes something else about who this node is. What follows it takes it from there at the next
+    /// start; [`Self::identity`] stays what it was at this one.
+    pub(crate) fn note_identity(&self, change: impl FnOnce(&mut Identity)) -> Result<()> {
+        let mut state = self.store.state();
+        let recorded = state.journal.snapshot().identity.clone();
+        let mut identity = recorded.unwrap_or_else(|| self.identity.clone());
+        change(&mut identity);
+        state.journal.identity(&identity)
     }
 
     /// What the node's own network must be now.

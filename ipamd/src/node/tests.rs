@@ -137,7 +137,7 @@ fn node(name: &str, addresses: u8) -> (std::sync::Arc<Node>, ReaperQueue, Folder
     let (reaper, leaving) = reaper_queue();
     let kernel = Netlink::open().unwrap();
     let state = (pool, journal, attached);
-    let node = Node::new(settings, identity, vec![], host, state, kernel, reaper);
+    let node = Node::new(settings, identity, [].into(), host, state, kernel, reaper);
     (std::sync::Arc::new(node), leaving, folder)
 }
 

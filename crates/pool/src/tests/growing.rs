@@ -313,6 +313,25 @@ fn a_new_eniconfig_ends_the_pause_and_the_same_one_does_not() {
 }
 
 #[test]
+fn another_instance_type_counts_at_once_and_ends_pauses() {
+    let mut pool = pool(node(), [primary(9)]);
+    pool.set_waiting(1);
+    let action = attach(1, "subnet-node", Amount::Addresses(9));
+    for host in 1..=9 {
+        pool.allocate(owner(host), AT).unwrap();
+    }
+    pool.started(&action);
+    pool.refused(&action, refusal(Cause::Limit), AT);
+    assert_eq!(pool.plan(AT).actions, []);
+
+    pool.set_type(TARGETS, Limits { enis: 4, blocks_per_eni: 14, ..LIMITS });
+
+    let actions = pool.plan(AT).actions;
+    assert_eq!(actions[0], assign(id(0), Amount::Addresses(5)), "{actions:?}");
+    assert!(matches!(actions[1], Action::AttachEni { device_index: 1, .. }), "{actions:?}");
+}
+
+#[test]
 fn when_all_is_full_the_plan_says_so() {
     let enis = [primary(9), secondary(1, "subnet-node", 9), secondary(2, "subnet-node", 9)];
     let mut pool = pool(node(), enis);
