@@ -360,6 +360,7 @@ pub(crate) fn name(action: &pool::Action, deletes: bool) -> &'static str {
         pool::Action::Assign { .. } => "Assign",
         pool::Action::Unassign { .. } => "Unassign",
         pool::Action::SetGroups { .. } | pool::Action::EndWithInstance { .. } => "Modify",
+        pool::Action::Tag { .. } => "Tag",
         pool::Action::Inspect { .. } | pool::Action::CountFree { .. } => "Describe",
         pool::Action::DeleteEni { .. } if deletes => "Delete",
         pool::Action::DeleteEni { .. } => "Detach",

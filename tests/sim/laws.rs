@@ -48,6 +48,7 @@ enum Target {
     Eni(EniId),
     Index(u32),
     Lifetime(EniId),
+    Tags(BTreeSet<EniId>),
     Subnets,
 }
 
@@ -194,7 +195,7 @@ impl OfNode {
             | Action::SetGroups { eni, .. }
             | Action::EndWithInstance { eni }
             | Action::Inspect { eni } => self.seen.get(eni).map(|eni| eni.subnet.clone()),
-            Action::CountFree { .. } => None,
+            Action::Tag { .. } | Action::CountFree { .. } => None,
         }
     }
 }
@@ -236,7 +237,7 @@ pub(crate) fn plan(node: &Node, plan: &Plan, now: Time) -> Result<(), Broken> {
     let mut targets = BTreeSet::new();
     let attaching = node.laws.underway.keys().filter_map(|it| match it {
         Target::Index(index) => Some(*index),
-        Target::Eni(_) | Target::Lifetime(_) | Target::Subnets => None,
+        Target::Eni(_) | Target::Lifetime(_) | Target::Tags(_) | Target::Subnets => None,
     });
     let seen = node.laws.seen.values().map(|eni| eni.device_index);
     let mut indexes: BTreeSet<u32> = seen.chain(attaching).collect();
@@ -314,6 +315,7 @@ fn may(node: &Node, action: &Action, now: Time) -> Result<(), (&'static str, Str
                 return Err(("only ours is changed", format!("{eni:?}")));
             }
         }
+        Action::Tag { enis, .. } => enis.iter().try_for_each(|eni| may_tag(seen(eni)?))?,
         Action::Inspect { eni } => {
             let eni = seen(eni)?;
             if eni.ownership != Ownership::Unknown {
@@ -327,6 +329,14 @@ fn may(node: &Node, action: &Action, now: Time) -> Result<(), (&'static str, Str
         }
     }
     Ok(())
+}
+
+/// Only what pods may use gets tags.
+fn may_tag(eni: &Eni) -> Result<(), (&'static str, String)> {
+    if matches!(eni.ownership, Ownership::Ours | Ownership::Foreign) {
+        return Ok(());
+    }
+    Err(("only what is used is tagged", format!("{eni:?}")))
 }
 
 /// Nothing that goes is in use, cooling or quarantined.
@@ -490,6 +500,7 @@ fn amount(action: &Action) -> Option<Amount> {
         | Action::DeleteEni { .. }
         | Action::SetGroups { .. }
         | Action::EndWithInstance { .. }
+        | Action::Tag { .. }
         | Action::Inspect { .. }
         | Action::CountFree { .. } => None,
     }
@@ -504,6 +515,7 @@ fn target(action: &Action) -> Target {
         | Action::SetGroups { eni, .. }
         | Action::Inspect { eni } => Target::Eni(eni.clone()),
         Action::EndWithInstance { eni } => Target::Lifetime(eni.clone()),
+        Action::Tag { enis, .. } => Target::Tags(enis.clone()),
         Action::CountFree { .. } => Target::Subnets,
     }
 }
@@ -516,6 +528,7 @@ fn kind_of(action: &Action) -> &'static str {
         Action::DeleteEni { .. } => "release",
         Action::SetGroups { .. } => "set groups",
         Action::EndWithInstance { .. } => "end with instance",
+        Action::Tag { .. } => "tag",
         Action::Inspect { .. } => "inspect",
         Action::CountFree { .. } => "count free",
     }

@@ -168,6 +168,7 @@ impl Node {
             }
             Action::SetGroups { .. }
             | Action::EndWithInstance { .. }
+            | Action::Tag { .. }
             | Action::Inspect { .. }
             | Action::CountFree { .. } => Stage::Change,
             Action::DeleteEni { eni } => {
@@ -534,9 +535,10 @@ fn apply(
     deletes: bool,
 ) -> Result<Reply, Ec2Error> {
     match action {
-        Action::AttachEni { .. } | Action::Inspect { .. } | Action::CountFree { .. } => {
-            Ok(Reply::Done)
-        }
+        Action::AttachEni { .. }
+        | Action::Tag { .. }
+        | Action::Inspect { .. }
+        | Action::CountFree { .. } => Ok(Reply::Done),
         Action::EndWithInstance { eni } => {
             let attachment = vpc.interface(&eni.0)?.attachment.clone();
             let Some(attachment) = attachment else { return Ok(Reply::Done) };

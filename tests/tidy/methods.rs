@@ -10,7 +10,7 @@ const METHODS: usize = 25;
 const LARGEST: &[(&str, &str, usize)] = &[
     ("demo", "Cluster", 30),
     ("ipamd", "Executor", 37),
-    ("pool", "Pool", 39),
+    ("pool", "Pool", 41),
     ("tests", "Node", 63),
     ("tests", "PeerNode", 27),
     ("tests", "World", 51),

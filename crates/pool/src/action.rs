@@ -1,7 +1,7 @@
 //! What can be changed in EC2, one change each, and what it works on.
 
 use crate::{Amount, Block, EniId, backoff::ActionKind};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One change to make in EC2, precise enough that nothing is left to decide.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +48,13 @@ pub enum Action {
         /// The interface.
         eni: EniId,
     },
+    /// Give interfaces the tags that they lack.
+    Tag {
+        /// The interfaces, which all lack the same.
+        enis: BTreeSet<EniId>,
+        /// Keys and values.
+        tags: BTreeMap<String, String>,
+    },
     /// Ask EC2 whose an interface is.
     Inspect {
         /// The interface.
@@ -71,6 +78,7 @@ impl Action {
             | Self::Inspect { eni } => Target::Eni(eni.clone()),
             // It is in the way of nothing else.
             Self::EndWithInstance { eni } => Target::Lifetime(eni.clone()),
+            Self::Tag { enis, .. } => Target::Tags(enis.clone()),
             Self::CountFree { .. } => Target::Subnets,
         }
     }
@@ -84,8 +92,13 @@ impl Action {
             | Self::SetGroups { eni, .. }
             | Self::EndWithInstance { eni }
             | Self::Inspect { eni } => Some(eni),
-            Self::AttachEni { .. } | Self::CountFree { .. } => None,
+            Self::AttachEni { .. } | Self::Tag { .. } | Self::CountFree { .. } => None,
         }
+    }
+
+    /// Whether it gives tags to an interface.
+    pub(crate) fn tags(&self, eni: &EniId) -> bool {
+        matches!(self, Self::Tag { enis, .. } if enis.contains(eni))
     }
 
     /// Its kind.
@@ -97,6 +110,7 @@ impl Action {
             Self::DeleteEni { .. } => ActionKind::DeleteEni,
             Self::SetGroups { .. } => ActionKind::SetGroups,
             Self::EndWithInstance { .. } => ActionKind::EndWithInstance,
+            Self::Tag { .. } => ActionKind::Tag,
             Self::Inspect { .. } => ActionKind::Inspect,
             Self::CountFree { .. } => ActionKind::CountFree,
         }
@@ -110,6 +124,7 @@ impl Action {
             | Self::DeleteEni { .. }
             | Self::SetGroups { .. }
             | Self::EndWithInstance { .. }
+            | Self::Tag { .. }
             | Self::Inspect { .. }
             | Self::CountFree { .. } => None,
         }
@@ -122,5 +137,6 @@ pub(crate) enum Target {
     Eni(EniId),
     DeviceIndex(u32),
     Lifetime(EniId),
+    Tags(BTreeSet<EniId>),
     Subnets,
 }

@@ -89,6 +89,8 @@ pub enum ActionKind {
     SetGroups,
     /// [`crate::Action::EndWithInstance`].
     EndWithInstance,
+    /// [`crate::Action::Tag`].
+    Tag,
     /// [`crate::Action::Inspect`].
     Inspect,
     /// [`crate::Action::CountFree`].
@@ -105,6 +107,7 @@ impl ActionKind {
             Self::DeleteEni => "delete",
             Self::SetGroups => "set groups",
             Self::EndWithInstance => "end with the instance",
+            Self::Tag => "tag",
             Self::Inspect => "inspect",
             Self::CountFree => "count free addresses",
         }
@@ -291,8 +294,17 @@ mod tests {
     #[test]
     fn kinds_of_actions_have_words_that_differ() {
         use ActionKind::*;
-        let all =
-            [Attach, Assign, Unassign, DeleteEni, SetGroups, EndWithInstance, Inspect, CountFree];
+        let all = [
+            Attach,
+            Assign,
+            Unassign,
+            DeleteEni,
+            SetGroups,
+            EndWithInstance,
+            Tag,
+            Inspect,
+            CountFree,
+        ];
 
         let words = all.map(ActionKind::word);
 

@@ -67,6 +67,10 @@ impl Display for Action {
             Self::DeleteEni { eni } => write!(f, "delete {eni}"),
             Self::SetGroups { eni, .. } => write!(f, "set the security groups of {eni}"),
             Self::EndWithInstance { eni } => write!(f, "let {eni} end with the instance"),
+            Self::Tag { enis, .. } => {
+                let enis: Vec<_> = enis.iter().map(ToString::to_string).collect();
+                write!(f, "tag {}", enis.join(", "))
+            }
             Self::Inspect { eni } => write!(f, "ask whose {eni} is"),
             Self::CountFree { subnets } => {
                 write!(f, "count the free addresses of {} subnets", subnets.len())

@@ -132,8 +132,13 @@ impl Reasons<'_> {
     fn of(&self, id: &EniId, eni: &Eni) -> InterfaceReport {
         let Self { pool, now, .. } = *self;
         let addresses = || eni.blocks.iter().flat_map(|block| block.addresses());
-        let planned: Vec<Action> =
-            self.plan.actions.iter().filter(|it| it.eni() == Some(id)).cloned().collect();
+        let planned: Vec<Action> = self
+            .plan
+            .actions
+            .iter()
+            .filter(|it| it.eni() == Some(id) || it.tags(id))
+            .cloned()
+            .collect();
         let not_planned = |done: fn(&Action) -> bool| !planned.iter().any(done);
         InterfaceReport {
             id: id.clone(),

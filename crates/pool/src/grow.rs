@@ -185,7 +185,7 @@ impl Asking<'_> {
         }
         let attaching = pool.underway.keys().filter_map(|target| match target {
             Target::DeviceIndex(index) => Some(*index),
-            Target::Eni(_) | Target::Lifetime(_) | Target::Subnets => None,
+            Target::Eni(_) | Target::Lifetime(_) | Target::Tags(_) | Target::Subnets => None,
         });
         let used: BTreeSet<u32> =
             pool.enis.values().map(|eni| eni.device_index).chain(attaching).collect();
@@ -260,6 +260,7 @@ impl Asking<'_> {
             | Action::DeleteEni { .. }
             | Action::SetGroups { .. }
             | Action::EndWithInstance { .. }
+            | Action::Tag { .. }
             | Action::Inspect { .. }
             | Action::CountFree { .. } => None,
         });

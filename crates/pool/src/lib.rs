@@ -33,6 +33,7 @@ mod serving;
 mod shrink;
 mod stock;
 pub mod strays;
+mod tags;
 mod time;
 mod usage;
 mod verdict;

@@ -4,7 +4,7 @@ use crate::{
     Action, ActionKind, Pool, Readiness, Reason, Source, Stock, Time,
     action::Target,
     grow::{self, Growth},
-    shrink, stock,
+    shrink, stock, tags,
 };
 use std::collections::BTreeSet;
 
@@ -41,7 +41,7 @@ pub(crate) fn decide(pool: &Pool, now: Time) -> Decision<'_> {
         Source::Node(supply) | Source::EniConfig { supply, .. } => supply,
         Source::Missing { why } => {
             let reason = Reason::NoSource { why: why.clone() };
-            let plan = Plan { actions: vec![], reason, wake_at };
+            let plan = Plan { actions: tags::first(pool, vec![], now), reason, wake_at };
             return Decision { plan, stock, growth: None };
         }
     };
@@ -58,6 +58,7 @@ pub(crate) fn decide(pool: &Pool, now: Time) -> Decision<'_> {
     add(&mut actions, more);
     add(&mut actions, set_groups(pool, supply, now));
     add(&mut actions, end_with_instance(pool, now));
+    let actions = tags::first(pool, actions, now);
     let only_details = reason == Reason::Satisfied && !actions.is_empty();
     let reason = if only_details { Reason::Changing } else { reason };
     Decision { plan: Plan { actions, reason, wake_at }, stock, growth: Some(growth) }

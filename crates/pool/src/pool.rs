@@ -30,6 +30,8 @@ pub struct Pool {
     pub(crate) backoff: Backoff,
     pub(crate) underway: BTreeMap<Target, Action>,
     pub(crate) usage: Usage,
+    /// Tags that interfaces lack.
+    pub(crate) untagged: BTreeMap<EniId, BTreeMap<String, String>>,
 }
 
 impl Pool {
@@ -47,6 +49,7 @@ impl Pool {
             backoff: Backoff::default(),
             underway: BTreeMap::new(),
             usage: Usage::default(),
+            untagged: BTreeMap::new(),
         }
     }
 
@@ -63,6 +66,11 @@ impl Pool {
     /// What is attached, as last observed.
     pub fn enis(&self) -> &Observation {
         &self.enis
+    }
+
+    /// Which tags interfaces lack, as last observed.
+    pub fn set_untagged(&mut self, missing: BTreeMap<EniId, BTreeMap<String, String>>) {
+        self.untagged = missing;
     }
 
     /// Where addresses come from from now on. A change ends all pauses: their causes may be gone.
@@ -211,7 +219,8 @@ impl Pool {
 
     /// The action that is under way on an interface.
     pub(crate) fn at_work_on(&self, eni: &EniId) -> Option<&Action> {
-        self.underway.get(&Target::Eni(eni.clone()))
+        let alone = self.underway.get(&Target::Eni(eni.clone()));
+        alone.or_else(|| self.underway.values().find(|action| action.tags(eni)))
     }
 
     /// Blocks of an interface that are not being given back.

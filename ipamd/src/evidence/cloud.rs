@@ -215,6 +215,7 @@ pub(crate) fn from_shown(eni: Shown) -> Option<(EniId, Interface)> {
         origin: if (eni.card, eni.device_index) == (0, 0) { Origin::Ours } else { Origin::Unknown },
         outlives_instance: false,
         special_type: None,
+        tags: BTreeMap::new(),
     };
     record.add(secondary.iter().copied().map(Block::Address));
     record.add(ipv4.prefixes.iter().map(|prefix| Block::Prefix(prefix.network())));

@@ -314,6 +314,7 @@ mod tests {
                 origin: Origin::Ours,
                 outlives_instance: false,
                 special_type: None,
+                tags: BTreeMap::new(),
             };
             (EniId(format!("eni-{device_index}")), eni)
         };

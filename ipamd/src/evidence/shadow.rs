@@ -8,7 +8,7 @@ use super::{
 use crate::{
     aws::{self, ec2::Ec2, imds::Imds, limits},
     execute, follow,
-    node::{Occupied, now, observation},
+    node::{Occupied, WantedTags, now, observation},
     settings::{Networking, Settings},
 };
 use anyhow::{Context, Result};
@@ -152,6 +152,8 @@ async fn pool(
     // The kernel is not set up for anything here; a take-over would see to that first.
     let attached = listed.iter().map(|(id, eni)| (id, eni, Readiness::Ready));
     pool.observe(observation(attached, occupied), now());
+    let wanted = WantedTags::of(settings, &identity.instance);
+    pool.set_untagged(wanted.missing(listed.iter()));
     let mut explanation = pool.explain(now());
     let asks = explanation.plan.actions.iter().find_map(|action| {
         if let Action::CountFree { subnets } = action { Some(subnets.clone()) } else { None }

@@ -1,12 +1,12 @@
 //! Attaches a new interface: on record first, then Create and Attach.
 
-use super::{Executor, origin, origin::INSTANCE_TAG, refusal, special_type};
+use super::{Executor, origin, refusal, special_type};
 use crate::{
     aws::{
         self,
         ec2::{Described, Listed, NewEni, Refused},
     },
-    node::{Attached, Occupied, now},
+    node::{Attached, Node, Occupied, now},
 };
 use anyhow::{Context, Result};
 use pool::{Action, Amount, Cause, Change, EniId, Presence};
@@ -18,9 +18,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tracing::{info, warn};
-
-/// Says when.
-const CREATED_TAG: &str = "node.k8s.amazonaws.com/createdAt";
 
 /// The first pause before what the last daemon began is tried again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -109,6 +106,7 @@ impl Executor {
         };
         let intent = Intent {
             token: Sha1::digest(seed).iter().map(|byte| format!("{byte:02x}")).collect(),
+            tags: state.tags.of_new(&created_at),
             created_at,
             device_index,
             subnet: subnet.to_owned(),
@@ -139,6 +137,7 @@ impl Executor {
             let record = interface(&eni, &attachment, intent.device_index, instance);
             let mut record = record.context("EC2 made an interface without an IPv4 address")?;
             record.subnet_cidr = self.node.store.subnet_cidr(&record.subnet);
+            record.tags.extend(new_tags(&self.node, intent));
             self.node.store.note_answer(&id, |recent, now| {
                 recent.eni = Some((Change::Added, now));
                 recent.changed(Change::Added, &record.blocks(), now);
@@ -181,7 +180,7 @@ impl Executor {
             groups: intent.groups.clone(),
             addresses: intent.addresses,
             prefixes: intent.prefixes,
-            tags: self.tags(intent),
+            tags: new_tags(&self.node, intent),
             client_token: intent.token.clone(),
         };
         let eni = self.ec2.create(&new).await?;
@@ -232,19 +231,14 @@ impl Executor {
     fn made(&self) -> MutexGuard<'_, BTreeMap<String, Described>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Tags by which interfaces of this node are known, to us and to the peer.
-    fn tags(&self, intent: &Intent) -> BTreeMap<String, String> {
-        let settings = &self.node.settings;
-        let mut tags = settings.additional_tags.clone();
-        tags.insert(INSTANCE_TAG.into(), self.node.identity.instance.clone());
-        tags.insert(CREATED_TAG.into(), intent.created_at.clone());
-        if let Some(cluster) = &settings.cluster {
-            tags.insert("cluster.k8s.amazonaws.com/name".into(), cluster.clone());
-            tags.insert("eks:eni:owner".into(), "amazon-vpc-cni".into());
-        }
-        tags
+/// Tags of an interface that is being made. An older daemon did not note them.
+fn new_tags(node: &Node, intent: &Intent) -> BTreeMap<String, String> {
+    if intent.tags.is_empty() {
+        return node.store.state().tags.of_new(&intent.created_at);
     }
+    intent.tags.clone()
 }
 
 /// An interface for the record; `None` for one without IPv4.
@@ -268,6 +262,7 @@ pub(crate) fn interface(
         origin: origin(eni, device_index, instance),
         outlives_instance: !eni.ends_with_instance,
         special_type: special_type(eni, device_index),
+        tags: eni.tags.clone(),
     };
     interface.add(eni.blocks.iter().copied());
     Some(interface)

@@ -62,6 +62,7 @@ impl Executor {
                 Action::DeleteEni { eni } => self.release(eni).await,
                 Action::SetGroups { eni, groups } => self.set_groups(eni, groups).await,
                 Action::EndWithInstance { eni } => self.end_with_instance(eni).await,
+                Action::Tag { enis, tags } => self.tag(enis, tags).await,
                 Action::Inspect { eni } => self.inspect(eni).await,
                 Action::CountFree { subnets } => self.count_free(subnets).await,
             }
@@ -89,6 +90,10 @@ impl Executor {
             | Action::Inspect { eni } => {
                 self.node.store.interface(eni).map(|eni| eni.record.subnet)
             }
+            Action::Tag { enis, .. } => {
+                let enis: Vec<_> = enis.iter().map(ToString::to_string).collect();
+                return format!("tags of {}: ", enis.join(", "));
+            }
             Action::CountFree { subnets } => {
                 Some(subnets.iter().cloned().collect::<Vec<_>>().join(", "))
             }
@@ -105,6 +110,16 @@ impl Executor {
         self.ec2.set_groups(&id.0, groups).await?;
         info!(eni = %id, ?groups, "changed security groups");
         self.node.change_interface(id, |eni| eni.record.groups = groups.clone());
+        Ok(())
+    }
+
+    /// Gives interfaces tags, in one call.
+    async fn tag(&self, enis: &BTreeSet<EniId>, tags: &BTreeMap<String, String>) -> Result<()> {
+        self.ec2.tag(enis.iter().map(|eni| eni.0.clone()), tags).await?;
+        info!(?enis, ?tags, "tagged");
+        for id in enis {
+            self.node.change_interface(id, |eni| eni.record.tags.extend(tags.clone()));
+        }
         Ok(())
     }
 

@@ -1,14 +1,14 @@
 //! Who attached an interface, by its tags.
 
 use super::Executor;
-use crate::{aws::ec2::Described, node::now};
+use crate::{
+    aws::ec2::Described,
+    node::{INSTANCE_TAG, now},
+};
 use anyhow::{Context, Result};
 use pool::{EniId, Time};
 use record::Origin;
 use tracing::info;
-
-/// Says for which instance an interface was made (`docs/references.md#peer-tags`).
-pub(super) const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
 
 /// Says, with the value `true`, that an interface is not to be touched.
 const NO_MANAGE_TAG: &str = "node.k8s.amazonaws.com/no_manage";
@@ -49,6 +49,7 @@ impl Executor {
             eni.record.origin = origin(described, eni.record.device_index, instance);
             eni.record.special_type = special_type(described, eni.record.device_index);
             eni.record.outlives_instance = !described.ends_with_instance;
+            eni.record.tags.clone_from(&described.tags);
             eni.record.add(recent.blocks(&eni.record.blocks(), &described.blocks, at).blocks);
             let kind = eni.record.special_type.as_deref().unwrap_or("interface");
             info!(eni = %id, origin = ?eni.record.origin, kind, "whose an interface is");

@@ -4,6 +4,7 @@
 use crate::{
     aws::{ec2::Ec2, imds::Imds, limits},
     node::Node,
+    retry::patiently,
     settings::Networking,
 };
 use anyhow::{Context, Result};
@@ -12,49 +13,51 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tracing::{info, warn};
 
 /// How often the metadata service is asked. Two answers count, so that groups are followed within 30
-/// seconds, as by the peer (`docs/references.md#peer-cidr-refresh`).
+/// seconds, as by the peer (`docs/references.md#peer-group-refresh`).
 const INTERVAL: Duration = Duration::from_secs(15);
 
 /// Follows the instance, for ever.
 pub(crate) async fn follow(node: Arc<Node>, imds: Imds, ec2: Ec2) {
-    let mut groups_before = None;
-    let mut type_is_known = false;
+    tokio::join!(
+        follow_groups(&node, &imds),
+        // It changes while the instance is stopped only.
+        patiently("follow the instance type", || follow_type(&node, &imds, &ec2)),
+    );
+}
+
+/// Has interfaces follow the security groups of the primary one, where nothing names others.
+async fn follow_groups(node: &Node, imds: &Imds) {
+    let mut before = None;
     loop {
-        if let Err(error) = follow_groups(&node, &imds, &mut groups_before).await {
-            warn!(error = format!("{error:#}"), "failed to follow the node's security groups");
-        }
-        if !type_is_known {
-            match follow_type(&node, &imds, &ec2).await {
-                Ok(()) => type_is_known = true,
-                Err(error) => {
-                    warn!(error = format!("{error:#}"), "failed to follow the instance type");
+        match imds.groups(node.identity.mac).await {
+            Ok(shown) => {
+                let shown: BTreeSet<String> = shown.into_iter().collect();
+                let is_new = shown != *node.primary_groups.borrow();
+                let again = before.replace(shown.clone()).is_some_and(|before| before == shown);
+                // The service cuts answers short at times, and an interface has at least one group.
+                if is_new
+                    && again
+                    && !shown.is_empty()
+                    && let Err(error) = take_groups(node, shown)
+                {
+                    warn!(error = format!("{error:#}"), "failed to follow the node's groups");
                 }
+            }
+            Err(error) => {
+                warn!(error = format!("{error:#}"), "failed to ask for the node's security groups");
             }
         }
         tokio::time::sleep(INTERVAL).await;
     }
 }
 
-/// Has interfaces follow the security groups of the primary one, where nothing names others.
-/// `before`: what the last answer had.
-async fn follow_groups(
-    node: &Node,
-    imds: &Imds,
-    before: &mut Option<BTreeSet<String>>,
-) -> Result<()> {
-    let groups: BTreeSet<String> = imds.groups(node.identity.mac).await?.into_iter().collect();
-    let is_new = groups != *node.primary_groups.borrow();
-    let again = before.replace(groups.clone()).is_some_and(|before| before == groups);
-    // The service cuts answers short at times, and an interface has at least one group.
-    if !is_new || !again || groups.is_empty() {
-        return Ok(());
-    }
-    let (id, primary) = primary(node).context("the primary interface is not on record")?;
+fn take_groups(node: &Node, groups: BTreeSet<String>) -> Result<()> {
+    let (id, subnet) = primary(node).context("the primary interface is not on record")?;
     info!(?groups, "the primary interface has other security groups now");
     node.change_interface(&id, |eni| eni.record.groups = groups.clone());
     node.primary_groups.send_replace(groups.clone());
     if node.settings.networking == Networking::Node {
-        node.store.draw_from(Source::Node(Supply { subnets: vec![primary], groups }));
+        node.store.draw_from(Source::Node(Supply { subnets: vec![subnet], groups }));
     }
     Ok(())
 }
@@ -67,8 +70,7 @@ fn primary(node: &Node) -> Option<(EniId, String)> {
     Some((id.clone(), eni.record.subnet.clone()))
 }
 
-/// Notes another instance type than the record has, and what that allows. It changes while the
-/// instance is stopped only.
+/// Notes another instance type than the record has, and what that allows.
 async fn follow_type(node: &Node, imds: &Imds, ec2: &Ec2) -> Result<()> {
     let now = imds.instance_type().await?;
     let before = &node.identity.instance_type;

@@ -11,6 +11,7 @@ mod orphans;
 mod reaper;
 mod state;
 mod store;
+mod tags;
 
 pub(crate) use allocate::{AllocateError, Patience};
 pub(crate) use attached::{Attached, Occupied};
@@ -21,6 +22,7 @@ pub(crate) use orphans::Orphans;
 pub(crate) use reaper::{EndedLink, Queue as ReaperQueue, Reaper, queue as reaper_queue};
 pub(crate) use state::{State, observation};
 pub(crate) use store::Store;
+pub(crate) use tags::{INSTANCE_TAG, WantedTags};
 
 use crate::{
     settings::Settings,
@@ -76,12 +78,13 @@ impl Node {
         reaper: Reaper,
     ) -> Self {
         let (pool, journal, attached) = state;
+        let tags = WantedTags::of(&settings, &identity.instance);
         Self {
             orphans: Orphans::new(settings.gone_after),
             settings,
             identity,
             primary_groups: watch::channel(primary_groups).0,
-            store: Store::new(pool, journal, attached),
+            store: Store::new(pool, journal, attached, tags),
             host: HostRules::new(host),
             add_failure: watch::channel(None).0,
             notices: Notices::default(),

@@ -1,6 +1,6 @@
 //! What one lock guards: the pool, the record of it, and this node's interfaces.
 
-use super::{Attached, Occupied, now};
+use super::{Attached, Occupied, WantedTags, now};
 use crate::settings::Settings;
 use anyhow::Result;
 use net::EgressSelector;
@@ -26,6 +26,8 @@ pub(crate) struct State {
     /// Slots that others take, which have no IPv4 or cannot be read: nothing is known of them but
     /// where they are.
     pub(super) occupied: BTreeMap<EniId, Occupied>,
+    /// Tags that interfaces of this node are to have.
+    pub tags: WantedTags,
     /// Pods that wait for an address.
     pub(super) waiting: usize,
     /// Pods of this node that Kubernetes calls pending: namespace and name.
@@ -95,6 +97,8 @@ impl State {
         let attached = self.attached.iter().map(|(id, it)| (id, &it.record, it.readiness()));
         let seen = observation(attached, &self.occupied);
         self.pool.observe(seen, now());
+        let records = self.attached.iter().map(|(id, it)| (id, &it.record));
+        self.pool.set_untagged(self.tags.missing(records));
     }
 
     /// Interfaces in which pods have addresses.

@@ -1,6 +1,6 @@
 //! The state under its lock, and who may enter: verbs, the planner, and whoever asks.
 
-use super::{Attached, State, now};
+use super::{Attached, State, WantedTags, now};
 use anyhow::{Context, Result};
 use ipnetwork::Ipv4Network;
 use pool::{Action, Change, EniId, Owner, Plan, Pool, RecentCalls, Refusal, Source, Time};
@@ -51,12 +51,18 @@ impl Drop for AttachmentLock<'_> {
 
 impl Store {
     /// The state of a daemon that starts.
-    pub(super) fn new(pool: Pool, journal: Journal, attached: BTreeMap<EniId, Attached>) -> Self {
+    pub(super) fn new(
+        pool: Pool,
+        journal: Journal,
+        attached: BTreeMap<EniId, Attached>,
+        tags: WantedTags,
+    ) -> Self {
         let mut state = State {
             pool,
             journal,
             attached,
             occupied: BTreeMap::new(),
+            tags,
             waiting: 0,
             pending: BTreeSet::new(),
             held: BTreeMap::new(),

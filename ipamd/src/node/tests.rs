@@ -125,6 +125,7 @@ fn node(name: &str, addresses: u8) -> (std::sync::Arc<Node>, ReaperQueue, Folder
         origin: Origin::Ours,
         outlives_instance: false,
         special_type: None,
+        tags: [].into(),
     };
     let limits = Limits { enis: 1, max_enis: None, blocks_per_eni: 9, max_pods: None };
     let source =

@@ -52,6 +52,7 @@ pub(crate) fn step(action: &Action) -> &'static str {
         // The peer counts no failures of these.
         Action::SetGroups { .. } => "setGroups",
         Action::EndWithInstance { .. } => "endWithInstance",
+        Action::Tag { .. } => "tag",
         Action::Inspect { .. } => "inspect",
         Action::CountFree { .. } => "countFree",
     }

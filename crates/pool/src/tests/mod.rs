@@ -10,6 +10,7 @@ mod owning;
 mod shrinking;
 mod stocking;
 mod tables;
+mod tagging;
 mod waking;
 mod world;
 

@@ -4,7 +4,10 @@ use super::forms::{PREFIX_LENGTH, mac_text, optional_mac_text};
 use ipnetwork::Ipv4Network;
 use pool::{Action, Allocation, Amount, Block, EniId, Owner};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 /// One pod's attachment: what its DEL needs, whatever the runtime still knows by then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,6 +165,9 @@ pub struct Intent {
     pub addresses: usize,
     /// Prefixes.
     pub prefixes: usize,
+    /// Tags; none where they were not noted yet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Intent {
@@ -214,6 +220,9 @@ pub struct Interface {
     /// EC2's type of it, `efa` or `trunk`, where that is not the plain one: it carries no pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub special_type: Option<String>,
+    /// Its tags, as far as they are known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// Who attached an interface.

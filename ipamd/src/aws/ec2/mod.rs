@@ -72,10 +72,9 @@ impl Ec2 {
     /// Creates an interface with its addresses, groups and tags in one call.
     pub(crate) async fn create(&self, new: &NewEni) -> Result<Described, Refused> {
         const ACTION: &str = "CreateNetworkInterface";
-        let tags = new.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
         let tags = TagSpecification::builder()
             .resource_type(ResourceType::NetworkInterface)
-            .set_tags(Some(tags.collect()))
+            .set_tags(Some(tags_of(&new.tags)))
             .build();
         let count = |count: usize| i32::try_from(count).ok().filter(|count| *count > 0);
         let request = self
@@ -183,6 +182,20 @@ impl Ec2 {
         call("ModifyNetworkInterfaceAttribute", request.send()).await.map(drop)
     }
 
+    /// Gives interfaces tags; those that they have besides stay.
+    pub(crate) async fn tag(
+        &self,
+        enis: impl Iterator<Item = String>,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<(), Refused> {
+        let request = self
+            .client
+            .create_tags()
+            .set_resources(Some(enis.collect()))
+            .set_tags(Some(tags_of(tags)));
+        call("CreateTags", request.send()).await.map(drop)
+    }
+
     /// Every interface that is attached to this instance.
     pub(crate) async fn attached(&self) -> Result<Listed, Refused> {
         let filter =
@@ -259,6 +272,10 @@ impl Ec2 {
         let reply = call(ACTION, request.send()).await?;
         Ok(listed(ACTION, reply.network_interfaces()))
     }
+}
+
+fn tags_of(tags: &BTreeMap<String, String>) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
 /// Makes a call of EC2, and counts it.

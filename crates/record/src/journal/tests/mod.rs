@@ -197,6 +197,7 @@ fn interface() -> Interface {
         origin: Origin::Foreign,
         outlives_instance: true,
         special_type: Some("efa".into()),
+        tags: [("team".to_owned(), "net".to_owned())].into(),
     }
 }
 
@@ -209,6 +210,7 @@ fn intent() -> Intent {
         groups: BTreeSet::new(),
         addresses: 9,
         prefixes: 0,
+        tags: [("team".to_owned(), "net".to_owned())].into(),
     }
 }
 
