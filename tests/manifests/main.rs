@@ -20,12 +20,14 @@ const NAMESPACES: &str = "/var/run/netns";
 const LOCK: &str = "/run/xtables.lock";
 
 #[test]
-fn the_iam_policy_allows_exactly_the_calls_that_ipamd_makes() {
+fn the_iam_policies_allow_exactly_the_calls_that_ipamd_makes() {
     let source = sources(&repository().join("ipamd/src"));
 
-    let allowed = allowed(&read("conf/iam-policy.json"));
+    for policy in ["conf/iam-policy.json", "conf/iam-policy-scoped.json"] {
+        let allowed = allowed(&read(policy));
 
-    assert_eq!(allowed, calls(&source), "left: conf/iam-policy.json, right: ipamd/src");
+        assert_eq!(allowed, calls(&source), "left: {policy}, right: ipamd/src");
+    }
 }
 
 #[test]
@@ -66,12 +68,14 @@ fn tagging_what_is_created_needs_a_permission_of_its_own() {
 
 #[test]
 fn ipamd_may_tag_nothing_but_interfaces() {
-    let policy: Value = serde_json::from_str(&read("conf/iam-policy.json")).unwrap();
+    for policy in ["conf/iam-policy.json", "conf/iam-policy-scoped.json"] {
+        let policy: Value = serde_json::from_str(&read(policy)).unwrap();
 
-    let tagging = statements(&policy).find(|it| it["Action"][0] == "ec2:CreateTags").unwrap();
+        let tagging = statements(&policy).find(|it| it["Action"][0] == "ec2:CreateTags").unwrap();
 
-    assert_eq!(tagging["Action"].as_array().unwrap().len(), 1, "CreateTags stands alone");
-    assert_eq!(tagging["Resource"], serde_json::json!(["arn:aws:ec2:*:*:network-interface/*"]));
+        assert_eq!(tagging["Action"].as_array().unwrap().len(), 1, "CreateTags stands alone");
+        assert_eq!(tagging["Resource"], serde_json::json!(["arn:aws:ec2:*:*:network-interface/*"]));
+    }
 }
 
 #[test]

@@ -114,8 +114,10 @@ async fn compare(executor: &Executor) -> Result<()> {
         state.attached.iter().map(|(id, eni)| (id.clone(), eni.record.clone())).collect()
     };
     let is_settled = |(id, record): (&EniId, &Interface)| {
-        record.origin == Origin::Ours
-            && shown.get(id).is_some_and(|shown| shown.blocks() == record.blocks())
+        // The groups of the primary one are followed.
+        let groups = |shown: &Interface| record.is_primary() || shown.groups == record.groups;
+        let same = |shown: &Interface| shown.blocks() == record.blocks() && groups(shown);
+        record.origin == Origin::Ours && shown.get(id).is_some_and(same)
     };
     let open = node.store.state().journal.snapshot().recent.values().any(|it| it.asked.is_some());
     let same = recorded.len() == shown.len() && recorded.iter().all(is_settled);
