@@ -109,6 +109,8 @@ fn an_instance_that_was_started_with_another_type_has_the_limits_of_that() {
     world.daemon_start("n1", &[]);
 
     has_limits(&world, 4, 4 * 14);
+    let log = world.log("n1");
+    assert!(log.contains("the instance has another type than when it was recorded"), "{log}");
     let kept = fs::read_to_string(&journal).unwrap();
     let types = kept.lines().filter(|line| line.contains("m5.xlarge"));
     assert_eq!(types.count(), 1, "the next daemon begins with it: {kept}");
