@@ -1,5 +1,5 @@
-//! Keeps `docs/cni-requirements.md` true: every requirement is there, and the tests that it names
-//! exist and name it.
+//! Keeps `docs/cni-requirements.md` and `docs/situations.md` true: every requirement is there, the tests
+//! that they name exist, and those of requirements name them.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -49,6 +49,71 @@ fn what_document_and_tests_do_not_have_in_common_is_named() {
     );
     let twice = wrong(&[row(1, "`a`"), row(1, "`a`"), row(3, "`a`")]);
     assert_eq!(twice[0], format!("the rows are not 1 to {REQUIREMENTS}"));
+}
+
+/// Where situations are listed.
+const SITUATIONS: &str = "docs/situations.md";
+
+/// Kinds of mistakes in it, and what was there before us.
+const KINDS: usize = 17;
+
+/// The first word of a test's name, and the folder of its source.
+const FOLDERS: &[(&str, &str)] = &[
+    ("foreign", "tests/foreign"),
+    ("ipamd", "ipamd/src"),
+    ("manifests", "tests/manifests"),
+    ("pool", "crates/pool/src"),
+    ("runtimes", "tests/runtimes"),
+    ("scenarios", "tests/scenarios"),
+    ("sim", "tests/sim"),
+    ("vpc-sim", "vpc-sim/tests"),
+];
+
+#[test]
+fn every_situation_has_tests_that_exist() {
+    let document = fs::read_to_string(repository().join(SITUATIONS)).unwrap();
+
+    let complaints: Vec<String> = document.lines().filter_map(complaint).collect();
+
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+    assert_eq!(document.matches("\n## ").count(), KINDS, "{SITUATIONS}: a kind has no situation");
+}
+
+#[test]
+fn a_situation_without_a_test_or_with_one_that_is_gone_is_named() {
+    let here =
+        "`scenarios::capabilities::without_net_admin_the_daemon_ends_and_says_what_it_needs`";
+
+    assert_eq!(complaint("| situation | test | what a user sees |"), None);
+    assert_eq!(complaint("|---|---|---|"), None);
+    assert_eq!(complaint(&format!("| it happens | {here} | words |")), None);
+    assert_eq!(complaint("| it happens | | words |").unwrap(), "it happens: names no test");
+    for gone in ["`scenarios::gone::no_such_test`", "`elsewhere::a`", "`scenarios`"] {
+        assert!(complaint(&format!("| it happens | {here}, {gone} | words |")).is_some(), "{gone}");
+    }
+}
+
+/// What is wrong with a line of the situations: nothing, if it is no row.
+fn complaint(line: &str) -> Option<String> {
+    let cells: Vec<&str> = line.trim().strip_prefix('|')?.split('|').map(str::trim).collect();
+    let [situation, tests, ..] = cells[..] else { return None };
+    if situation == "situation" || situation.starts_with("---") {
+        return None;
+    }
+    let tests = quoted(tests);
+    let gone = tests.iter().find(|test| !exists(test));
+    match gone {
+        Some(test) => Some(format!("{situation}: there is no test {test}")),
+        None => tests.is_empty().then(|| format!("{situation}: names no test")),
+    }
+}
+
+/// Whether there is a test of a name such as `scenarios::demand::a_node_grows`.
+fn exists(test: &str) -> bool {
+    let Some((program, rest)) = test.split_once("::") else { return false };
+    let Some((_, folder)) = FOLDERS.iter().find(|(name, _)| *name == program) else { return false };
+    let name = rest.rsplit("::").next().unwrap_or(rest);
+    below(&repository().join(folder)).contains(&format!("fn {name}("))
 }
 
 /// What is wrong with the table, given which tests name which numbers.
