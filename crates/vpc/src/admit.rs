@@ -7,6 +7,7 @@ use super::{
     lookup::Breadth,
     state::Vpc,
     time::Time,
+    views::watch_for_lag,
 };
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ impl Vpc {
         let trouble =
             self.faults.on_call(now, caller, action).map_err(|refused| match refused {
                 Refused::With(error) => error,
-                Refused::Denied => self.denied(caller, action),
+                Refused::Denied => denied(self, caller, action),
             })?;
         let usual = match action.changes() {
             true => self.spec.latency.change,
@@ -58,14 +59,14 @@ impl Vpc {
     /// It means nothing.
     pub fn add_fault(&mut self, now: Time, spec: FaultSpec) -> Result<u32, FaultError> {
         let id = self.faults.add(now, spec)?;
-        self.watch_for_lag(now);
+        watch_for_lag(self, now);
         Ok(id)
     }
 
     /// Removes a fault, or all of them; how many there were.
     pub fn clear_faults(&mut self, now: Time, id: Option<u32>) -> usize {
         let cleared = self.faults.clear(id);
-        self.watch_for_lag(now);
+        watch_for_lag(self, now);
         cleared
     }
 
@@ -84,29 +85,29 @@ impl Vpc {
     pub fn metadata_listing(&mut self, now: Time, node: &str) -> Listing {
         self.faults.on_listing(now, node)
     }
+}
 
-    // The text of an IAM denial, as the page "Identity and access management for Amazon EC2" and
-    // logs of clients show it.
-    fn denied(&self, caller: &str, action: Action) -> Ec2Error {
-        let user = self.user(caller);
-        let message = format!(
-            "You are not authorized to perform this operation. User: {user} is not authorized to \
-             perform: ec2:{action} because no identity-based policy allows the ec2:{action} \
-             action. Encoded authorization failure message: {ENCODED}"
-        );
-        Ec2Error { message, ..Ec2Error::known("UnauthorizedOperation") }
-    }
+// The text of an IAM denial, as the page "Identity and access management for Amazon EC2" and
+// logs of clients show it.
+fn denied(vpc: &Vpc, caller: &str, action: Action) -> Ec2Error {
+    let user = user(vpc, caller);
+    let message = format!(
+        "You are not authorized to perform this operation. User: {user} is not authorized to \
+         perform: ec2:{action} because no identity-based policy allows the ec2:{action} \
+         action. Encoded authorization failure message: {ENCODED}"
+    );
+    Ec2Error { message, ..Ec2Error::known("UnauthorizedOperation") }
+}
 
-    /// The name by which IAM knows a caller.
-    pub(super) fn user(&self, caller: &str) -> String {
-        let account = &self.spec.account;
-        match self.instance_by_node(caller) {
-            Some(instance) => {
-                let role = instance.role.as_ref().map_or("none", |role| role.name.as_str());
-                format!("arn:aws:sts::{account}:assumed-role/{role}/{}", instance.id)
-            }
-            None => format!("arn:aws:iam::{account}:user/{caller}"),
+/// The name by which IAM knows a caller.
+pub(super) fn user(vpc: &Vpc, caller: &str) -> String {
+    let account = &vpc.spec.account;
+    match vpc.instance_by_node(caller) {
+        Some(instance) => {
+            let role = instance.role.as_ref().map_or("none", |role| role.name.as_str());
+            format!("arn:aws:sts::{account}:assumed-role/{role}/{}", instance.id)
         }
+        None => format!("arn:aws:iam::{account}:user/{caller}"),
     }
 }
 

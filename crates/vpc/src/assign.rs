@@ -57,18 +57,18 @@ impl Vpc {
             return Err(Ec2Error::no_ipv4(interface.id.as_str()));
         }
         let (id, subnet_id) = (interface.id.clone(), interface.subnet_id.clone());
-        match self.type_of(interface) {
+        match type_of(self, interface) {
             Some(instance_type) => check_limit(interface, wanted, instance_type)?,
-            None => self.check_unattached(interface.slots(), wanted)?,
+            None => check_unattached(self, interface.slots(), wanted)?,
         }
         if reassignment == Reassignment::Allowed
             && let Wanted::Addresses(addresses) = wanted
         {
-            self.move_away(now, &id, addresses)?;
+            move_away(self, now, &id, addresses)?;
         }
-        let (addresses, prefixes) = self.choose(&subnet_id, wanted)?;
+        let (addresses, prefixes) = choose(self, &subnet_id, wanted)?;
         let mut interface = self.interface_mut(&id).clone();
-        self.give(&mut interface, addresses.clone(), prefixes.clone());
+        give(self, &mut interface, addresses.clone(), prefixes.clone());
         *self.interface_mut(&id) = interface;
         self.interface_changed(now, &id);
         Ok(Assigned { addresses, prefixes })
@@ -97,121 +97,121 @@ impl Vpc {
             return Err(Ec2Error::invalid(message));
         }
         let id = interface.id.clone();
-        self.take_away(&id, gone);
+        take_away(self, &id, gone);
         self.interface_changed(now, &id);
         Ok(())
     }
+}
 
-    fn take_away(&mut self, id: &EniId, gone: &Assigned) {
-        let interface = self.interface_mut(id);
-        interface.secondary.retain(|ip| !gone.addresses.contains(ip));
-        interface.prefixes.retain(|prefix| !gone.prefixes.contains(prefix));
-        let subnet_id = interface.subnet_id.clone();
-        let space = &mut self.subnet_mut(&subnet_id).space;
-        gone.addresses.iter().for_each(|address| space.release(*address));
-        gone.prefixes.iter().for_each(|prefix| space.release_prefix(*prefix));
-    }
+fn take_away(vpc: &mut Vpc, id: &EniId, gone: &Assigned) {
+    let interface = vpc.interface_mut(id);
+    interface.secondary.retain(|ip| !gone.addresses.contains(ip));
+    interface.prefixes.retain(|prefix| !gone.prefixes.contains(prefix));
+    let subnet_id = interface.subnet_id.clone();
+    let space = &mut vpc.subnet_mut(&subnet_id).space;
+    gone.addresses.iter().for_each(|address| space.release(*address));
+    gone.prefixes.iter().for_each(|prefix| space.release_prefix(*prefix));
+}
 
-    /// Takes addresses from the interfaces that have them, when every one of them may move.
-    fn move_away(&mut self, now: Time, to: &EniId, addresses: &[Ipv4Addr]) -> Result<(), Ec2Error> {
-        let subnet_id = self.interface_mut(to).subnet_id.clone();
-        let mut moves = Vec::new();
-        for address in addresses {
-            let subnet = self.subnet(&subnet_id)?;
-            if !subnet.space.is_usable(*address) {
-                return Err(Ec2Error::outside_subnet(*address));
-            }
-            let Some(from) = subnet.owner(*address) else { continue };
-            let from = self.interfaces.get(from).filter(|from| from.secondary.contains(address));
-            match from {
-                Some(from) => moves.push((from.id.clone(), *address)),
-                None => return Err(move_refused(&[*address])),
-            }
+/// Takes addresses from the interfaces that have them, when every one of them may move.
+fn move_away(vpc: &mut Vpc, now: Time, to: &EniId, addresses: &[Ipv4Addr]) -> Result<(), Ec2Error> {
+    let subnet_id = vpc.interface_mut(to).subnet_id.clone();
+    let mut moves = Vec::new();
+    for address in addresses {
+        let subnet = vpc.subnet(&subnet_id)?;
+        if !subnet.space.is_usable(*address) {
+            return Err(Ec2Error::outside_subnet(*address));
         }
-        for (from, address) in moves {
-            let gone = Assigned { addresses: vec![address], prefixes: Vec::new() };
-            self.take_away(&from, &gone);
-            self.interface_changed(now, &from);
-        }
-        Ok(())
-    }
-
-    /// Finds what is wanted in a subnet, without taking it.
-    pub(super) fn choose(
-        &mut self,
-        subnet_id: &str,
-        wanted: &Wanted,
-    ) -> Result<(Vec<Ipv4Addr>, Vec<Ipv4Network>), Ec2Error> {
-        self.subnet(subnet_id)?;
-        let space = &self.subnets[subnet_id].space;
-        match wanted {
-            Wanted::Nothing => Ok((Vec::new(), Vec::new())),
-            Wanted::Count(count) => space
-                .pick(*count, &mut self.rng)
-                .map(|addresses| (addresses, Vec::new()))
-                .ok_or_else(Ec2Error::no_free_addresses),
-            Wanted::PrefixCount(count) => space
-                .pick_prefixes(*count, &mut self.rng)
-                .map(|prefixes| (Vec::new(), prefixes))
-                .ok_or_else(|| prefix_shortage(space.free(), *count)),
-            Wanted::Addresses(addresses) => {
-                if let Some(outside) = addresses.iter().find(|ip| !space.is_usable(**ip)) {
-                    return Err(Ec2Error::outside_subnet(*outside));
-                }
-                let taken = |ip: &&Ipv4Addr| space.owner(**ip).is_some();
-                let taken: Vec<_> = addresses.iter().filter(taken).copied().collect();
-                if !taken.is_empty() {
-                    return Err(move_refused(&taken));
-                }
-                no_duplicates(addresses)?;
-                Ok((addresses.clone(), Vec::new()))
-            }
-            Wanted::Prefixes(prefixes) => {
-                let bad = prefixes.iter().find(|prefix| {
-                    prefix.prefix() != 28
-                        || prefix.ip() != prefix.network()
-                        || !space.is_free_prefix(**prefix)
-                });
-                if let Some(bad) = bad {
-                    let message = format!("The prefix {bad} is not a free /28 of the subnet.");
-                    return Err(Ec2Error::invalid(message));
-                }
-                no_duplicates(prefixes)?;
-                Ok((Vec::new(), prefixes.clone()))
-            }
+        let Some(from) = subnet.owner(*address) else { continue };
+        let from = vpc.interfaces.get(from).filter(|from| from.secondary.contains(address));
+        match from {
+            Some(from) => moves.push((from.id.clone(), *address)),
+            None => return Err(move_refused(&[*address])),
         }
     }
-
-    /// Records what was chosen, in the subnet and on the interface.
-    pub(super) fn give(
-        &mut self,
-        interface: &mut Interface,
-        addresses: Vec<Ipv4Addr>,
-        prefixes: Vec<Ipv4Network>,
-    ) {
-        let space = &mut self.subnet_mut(&interface.subnet_id).space;
-        addresses.iter().for_each(|address| space.take(*address, &interface.id));
-        prefixes.iter().for_each(|prefix| space.take_prefix(*prefix, &interface.id));
-        interface.secondary.extend(addresses);
-        interface.prefixes.extend(prefixes);
+    for (from, address) in moves {
+        let gone = Assigned { addresses: vec![address], prefixes: Vec::new() };
+        take_away(vpc, &from, &gone);
+        vpc.interface_changed(now, &from);
     }
+    Ok(())
+}
 
-    /// EC2 cannot know the limit of an interface that is attached to none, and does not say what it
-    /// does then. `slots` is what the interface has.
-    pub(super) fn check_unattached(&self, slots: usize, wanted: &Wanted) -> Result<(), Ec2Error> {
-        match self.spec.undocumented.addresses_unattached {
-            Some(limit) if slots.saturating_add(wanted.slots()) > limit as usize => {
-                Err(Ec2Error::too_many_addresses())
+/// EC2 cannot know the limit of an interface that is attached to none, and does not say what it
+/// does then. `slots` is what the interface has.
+pub(super) fn check_unattached(vpc: &Vpc, slots: usize, wanted: &Wanted) -> Result<(), Ec2Error> {
+    match vpc.spec.undocumented.addresses_unattached {
+        Some(limit) if slots.saturating_add(wanted.slots()) > limit as usize => {
+            Err(Ec2Error::too_many_addresses())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The type of the instance that an interface is attached to.
+fn type_of(vpc: &Vpc, interface: &Interface) -> Option<&'static InstanceType> {
+    let attachment = interface.attachment.as_ref()?;
+    vpc.instances.get(&attachment.instance_id).map(|instance| instance.instance_type)
+}
+
+/// Finds what is wanted in a subnet, without taking it.
+pub(super) fn choose(
+    vpc: &mut Vpc,
+    subnet_id: &str,
+    wanted: &Wanted,
+) -> Result<(Vec<Ipv4Addr>, Vec<Ipv4Network>), Ec2Error> {
+    vpc.subnet(subnet_id)?;
+    let space = &vpc.subnets[subnet_id].space;
+    match wanted {
+        Wanted::Nothing => Ok((Vec::new(), Vec::new())),
+        Wanted::Count(count) => space
+            .pick(*count, &mut vpc.rng)
+            .map(|addresses| (addresses, Vec::new()))
+            .ok_or_else(Ec2Error::no_free_addresses),
+        Wanted::PrefixCount(count) => space
+            .pick_prefixes(*count, &mut vpc.rng)
+            .map(|prefixes| (Vec::new(), prefixes))
+            .ok_or_else(|| prefix_shortage(space.free(), *count)),
+        Wanted::Addresses(addresses) => {
+            if let Some(outside) = addresses.iter().find(|ip| !space.is_usable(**ip)) {
+                return Err(Ec2Error::outside_subnet(*outside));
             }
-            Some(_) | None => Ok(()),
+            let taken = |ip: &&Ipv4Addr| space.owner(**ip).is_some();
+            let taken: Vec<_> = addresses.iter().filter(taken).copied().collect();
+            if !taken.is_empty() {
+                return Err(move_refused(&taken));
+            }
+            no_duplicates(addresses)?;
+            Ok((addresses.clone(), Vec::new()))
+        }
+        Wanted::Prefixes(prefixes) => {
+            let bad = prefixes.iter().find(|prefix| {
+                prefix.prefix() != 28
+                    || prefix.ip() != prefix.network()
+                    || !space.is_free_prefix(**prefix)
+            });
+            if let Some(bad) = bad {
+                let message = format!("The prefix {bad} is not a free /28 of the subnet.");
+                return Err(Ec2Error::invalid(message));
+            }
+            no_duplicates(prefixes)?;
+            Ok((Vec::new(), prefixes.clone()))
         }
     }
+}
 
-    /// The type of the instance that an interface is attached to.
-    fn type_of(&self, interface: &Interface) -> Option<&'static InstanceType> {
-        let attachment = interface.attachment.as_ref()?;
-        self.instances.get(&attachment.instance_id).map(|instance| instance.instance_type)
-    }
+/// Records what was chosen, in the subnet and on the interface.
+pub(super) fn give(
+    vpc: &mut Vpc,
+    interface: &mut Interface,
+    addresses: Vec<Ipv4Addr>,
+    prefixes: Vec<Ipv4Network>,
+) {
+    let space = &mut vpc.subnet_mut(&interface.subnet_id).space;
+    addresses.iter().for_each(|address| space.take(*address, &interface.id));
+    prefixes.iter().for_each(|prefix| space.take_prefix(*prefix, &interface.id));
+    interface.secondary.extend(addresses);
+    interface.prefixes.extend(prefixes);
 }
 
 /// Whether an interface fits an instance type, with what is wanted in addition.

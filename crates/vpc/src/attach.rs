@@ -54,7 +54,7 @@ impl Vpc {
         now: Time,
         request: &Attach,
     ) -> Result<&Attachment, Ec2Error> {
-        let (eni, attachment) = self.new_attachment(now, request)?;
+        let (eni, attachment) = new_attachment(self, now, request)?;
         let node = self.instances[&attachment.instance_id].node.clone();
         if let Attaching::Later(later) = self.faults.on_attach(now, &node) {
             let id = &attachment.id;
@@ -63,7 +63,7 @@ impl Vpc {
             self.later(attached, Due::Attachment(Step::Attached, eni.clone(), id.clone()));
             self.later(present, Due::Attachment(Step::DevicePresent, eni.clone(), id.clone()));
         }
-        Ok(self.put(now, &eni, attachment))
+        Ok(put(self, now, &eni, attachment))
     }
 
     /// Attaches an interface at once, as a launch does: the machine boots with its device, and the
@@ -73,120 +73,21 @@ impl Vpc {
         now: Time,
         request: &Attach,
     ) -> Result<&Attachment, Ec2Error> {
-        let (eni, attachment) = self.new_attachment(now, request)?;
+        let (eni, attachment) = new_attachment(self, now, request)?;
         let attachment = Attachment {
             state: AttachmentState::Attached,
             delete_on_termination: true,
             device_present: true,
             ..attachment
         };
-        Ok(self.put(now, &eni, attachment))
+        Ok(put(self, now, &eni, attachment))
     }
 
     /// The lowest place on a card of an instance that has no interface.
     #[must_use]
     pub fn free_device_index(&self, instance: &Instance, card_index: u32) -> u32 {
-        let taken = self.on_card(instance, card_index);
+        let taken = on_card(self, instance, card_index);
         (0..DEVICE_INDEXES).find(|index| !taken.contains(index)).unwrap_or(DEVICE_INDEXES)
-    }
-
-    /// An attachment that EC2 takes.
-    fn new_attachment(
-        &mut self,
-        now: Time,
-        request: &Attach,
-    ) -> Result<(EniId, Attachment), Ec2Error> {
-        let interface = self.interface(&request.interface_id)?;
-        let instance = self.instance(&request.instance_id)?;
-        let card_index = request.card_index.unwrap_or(instance.instance_type.default_card);
-        if instance.life == Life::Terminated {
-            let message =
-                format!("The instance '{}' is not in a valid state for this.", instance.id);
-            return Err(Ec2Error::new("IncorrectInstanceState", message));
-        }
-        if interface.attachment.is_some() {
-            let message = format!("Interface: [{}] in use.", interface.id);
-            return Err(Ec2Error::new("InvalidNetworkInterface.InUse", message));
-        }
-        if self.subnet(&interface.subnet_id)?.zone != instance.zone {
-            let message = "You may not attach a network interface to an instance if they are not \
-                           in the same availability zone";
-            let code = self.spec.undocumented.attach_across_zones.clone().into();
-            return Err(Ec2Error { code, message: message.into(), status: 400 });
-        }
-        check_limit(interface, &Wanted::Nothing, instance.instance_type)?;
-        self.check_place(instance, card_index, request.device_index)?;
-
-        let (eni, instance_id) = (interface.id.clone(), instance.id.clone());
-        let attachment = Attachment {
-            id: AttachmentId::random(&mut self.rng),
-            instance_id,
-            card_index,
-            device_index: request.device_index,
-            state: AttachmentState::Attaching,
-            since: now,
-            // The call has no such parameter: whoever wants it modifies the attachment afterwards.
-            delete_on_termination: false,
-            device_present: false,
-        };
-        Ok((eni, attachment))
-    }
-
-    fn put(&mut self, now: Time, eni: &EniId, attachment: Attachment) -> &Attachment {
-        if let Some(instance) = self.instances.get_mut(&attachment.instance_id) {
-            instance.interfaces.insert(eni.clone());
-        }
-        self.index.attachments.insert(attachment.id.clone(), eni.clone());
-        self.interface_mut(eni).attachment = Some(attachment);
-        self.interface_changed(now, eni);
-        let attachment = self.interfaces[eni].attachment.as_ref();
-        attachment.expect("the lines above attached it")
-    }
-
-    fn check_place(
-        &self,
-        instance: &Instance,
-        card_index: u32,
-        device_index: u32,
-    ) -> Result<(), Ec2Error> {
-        let instance_type = instance.instance_type;
-        let Some(limit) = instance_type.cards.get(card_index as usize) else {
-            let message = format!(
-                "Network card index {card_index} exceeds the limit for {}",
-                instance_type.name
-            );
-            return Err(Ec2Error::invalid(message));
-        };
-        if device_index >= DEVICE_INDEXES {
-            let message = format!("Device index {device_index} is out of range.");
-            return Err(Ec2Error::invalid(message));
-        }
-        let on_card = self.on_card(instance, card_index);
-        if on_card.contains(&device_index) {
-            return Err(Ec2Error::invalid(format!(
-                "Instance '{}' already has an interface attached at device index '{device_index}'.",
-                instance.id
-            )));
-        }
-        if on_card.len() >= *limit as usize {
-            return Err(Ec2Error::new(
-                "AttachmentLimitExceeded",
-                format!(
-                    "Interface count {} exceeds the limit for {}",
-                    on_card.len() + 1,
-                    instance_type.name
-                ),
-            ));
-        }
-        Ok(())
-    }
-
-    /// The places on a card that have an interface.
-    fn on_card(&self, instance: &Instance, card_index: u32) -> Vec<u32> {
-        let interfaces = instance.interfaces.iter().filter_map(|eni| self.interfaces.get(eni));
-        let attachments = interfaces.filter_map(|interface| interface.attachment.as_ref());
-        let on_card = attachments.filter(|attachment| attachment.card_index == card_index);
-        on_card.map(|attachment| attachment.device_index).collect()
     }
 
     /// `DetachNetworkInterface`. The interface is available later.
@@ -254,6 +155,102 @@ impl Vpc {
         }
         self.interface_changed(at, eni);
     }
+}
+
+/// An attachment that EC2 takes.
+fn new_attachment(
+    vpc: &mut Vpc,
+    now: Time,
+    request: &Attach,
+) -> Result<(EniId, Attachment), Ec2Error> {
+    let interface = vpc.interface(&request.interface_id)?;
+    let instance = vpc.instance(&request.instance_id)?;
+    let card_index = request.card_index.unwrap_or(instance.instance_type.default_card);
+    if instance.life == Life::Terminated {
+        let message = format!("The instance '{}' is not in a valid state for this.", instance.id);
+        return Err(Ec2Error::new("IncorrectInstanceState", message));
+    }
+    if interface.attachment.is_some() {
+        let message = format!("Interface: [{}] in use.", interface.id);
+        return Err(Ec2Error::new("InvalidNetworkInterface.InUse", message));
+    }
+    if vpc.subnet(&interface.subnet_id)?.zone != instance.zone {
+        let message = "You may not attach a network interface to an instance if they are not \
+                       in the same availability zone";
+        let code = vpc.spec.undocumented.attach_across_zones.clone().into();
+        return Err(Ec2Error { code, message: message.into(), status: 400 });
+    }
+    check_limit(interface, &Wanted::Nothing, instance.instance_type)?;
+    check_place(vpc, instance, card_index, request.device_index)?;
+
+    let (eni, instance_id) = (interface.id.clone(), instance.id.clone());
+    let attachment = Attachment {
+        id: AttachmentId::random(&mut vpc.rng),
+        instance_id,
+        card_index,
+        device_index: request.device_index,
+        state: AttachmentState::Attaching,
+        since: now,
+        // The call has no such parameter: whoever wants it modifies the attachment afterwards.
+        delete_on_termination: false,
+        device_present: false,
+    };
+    Ok((eni, attachment))
+}
+
+fn put<'a>(vpc: &'a mut Vpc, now: Time, eni: &EniId, attachment: Attachment) -> &'a Attachment {
+    if let Some(instance) = vpc.instances.get_mut(&attachment.instance_id) {
+        instance.interfaces.insert(eni.clone());
+    }
+    vpc.index.attachments.insert(attachment.id.clone(), eni.clone());
+    vpc.interface_mut(eni).attachment = Some(attachment);
+    vpc.interface_changed(now, eni);
+    let attachment = vpc.interfaces[eni].attachment.as_ref();
+    attachment.expect("the lines above attached it")
+}
+
+fn check_place(
+    vpc: &Vpc,
+    instance: &Instance,
+    card_index: u32,
+    device_index: u32,
+) -> Result<(), Ec2Error> {
+    let instance_type = instance.instance_type;
+    let Some(limit) = instance_type.cards.get(card_index as usize) else {
+        let message =
+            format!("Network card index {card_index} exceeds the limit for {}", instance_type.name);
+        return Err(Ec2Error::invalid(message));
+    };
+    if device_index >= DEVICE_INDEXES {
+        let message = format!("Device index {device_index} is out of range.");
+        return Err(Ec2Error::invalid(message));
+    }
+    let on_card = on_card(vpc, instance, card_index);
+    if on_card.contains(&device_index) {
+        return Err(Ec2Error::invalid(format!(
+            "Instance '{}' already has an interface attached at device index '{device_index}'.",
+            instance.id
+        )));
+    }
+    if on_card.len() >= *limit as usize {
+        return Err(Ec2Error::new(
+            "AttachmentLimitExceeded",
+            format!(
+                "Interface count {} exceeds the limit for {}",
+                on_card.len() + 1,
+                instance_type.name
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The places on a card that have an interface.
+fn on_card(vpc: &Vpc, instance: &Instance, card_index: u32) -> Vec<u32> {
+    let interfaces = instance.interfaces.iter().filter_map(|eni| vpc.interfaces.get(eni));
+    let attachments = interfaces.filter_map(|interface| interface.attachment.as_ref());
+    let on_card = attachments.filter(|attachment| attachment.card_index == card_index);
+    on_card.map(|attachment| attachment.device_index).collect()
 }
 
 fn being_detached(id: &AttachmentId) -> Ec2Error {

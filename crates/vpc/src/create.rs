@@ -4,6 +4,7 @@ pub use super::interface::{CreateInterface, Family};
 
 use super::{
     action::{Action, actions},
+    assign::{check_unattached, choose, give},
     error::Ec2Error,
     groups::DEFAULT,
     ids::{EniId, Kind},
@@ -56,20 +57,20 @@ impl Vpc {
         now: Time,
         request: &CreateInterface,
     ) -> Result<&Interface, Ec2Error> {
-        if let Some(id) = self.created_before(request)? {
+        if let Some(id) = created_before(self, request)? {
             return Ok(&self.interfaces[&id]);
         }
-        let groups = self.resolve_groups(&request.groups)?;
+        let groups = resolve_groups(self, &request.groups)?;
         tags::check(&request.tags, 0)?;
         check_family(request)?;
-        self.check_unattached(usize::from(request.has_ipv4()), &request.wanted)?;
+        check_unattached(self, usize::from(request.has_ipv4()), &request.wanted)?;
         if self.interfaces.len() >= self.spec.quotas.interfaces_per_region {
             let message = "The maximum number of network interfaces has been reached.";
             return Err(Ec2Error::new("NetworkInterfaceLimitExceeded", message));
         }
         let id = EniId::random(&mut self.rng);
-        let primary = self.take_primary(request, &id)?;
-        let (secondary, prefixes) = match self.choose(&request.subnet_id, &request.wanted) {
+        let primary = take_primary(self, request, &id)?;
+        let (secondary, prefixes) = match choose(self, &request.subnet_id, &request.wanted) {
             Ok(chosen) => chosen,
             Err(error) => {
                 let space = &mut self.subnet_mut(&request.subnet_id).space;
@@ -82,8 +83,8 @@ impl Vpc {
                 });
             }
         };
-        let mac = self.random_mac();
-        let ipv6 = self.take_ipv6(request);
+        let mac = random_mac(self);
+        let ipv6 = take_ipv6(self, request);
         let mut interface = Interface {
             id: id.clone(),
             subnet_id: request.subnet_id.clone(),
@@ -99,7 +100,7 @@ impl Vpc {
             source_dest_check: true,
             attachment: None,
         };
-        self.give(&mut interface, secondary, prefixes);
+        give(self, &mut interface, secondary, prefixes);
         if let Some(token) = &request.client_token {
             let created = Created { request: request.clone(), id: id.clone() };
             self.created.insert(token.clone(), created);
@@ -112,73 +113,6 @@ impl Vpc {
         self.changed();
         self.remember(now, &id);
         Ok(&self.interfaces[&id])
-    }
-
-    // EC2, "Ensuring idempotency": the same token with other parameters is an error.
-    fn created_before(&self, request: &CreateInterface) -> Result<Option<EniId>, Ec2Error> {
-        let Some(token) = &request.client_token else { return Ok(None) };
-        if token.len() > TOKEN_LENGTH || !token.is_ascii() {
-            return Err(Ec2Error::invalid("The client token must be at most 64 ASCII characters."));
-        }
-        match self.created.get(token) {
-            Some(created) if created.request == *request => Ok(Some(created.id.clone())),
-            Some(_) => Err(Ec2Error::new(
-                "IdempotentParameterMismatch",
-                format!("The client token '{token}' was used with other parameters."),
-            )),
-            None => Ok(None),
-        }
-    }
-
-    fn take_primary(
-        &mut self,
-        request: &CreateInterface,
-        id: &EniId,
-    ) -> Result<Option<Ipv4Addr>, Ec2Error> {
-        self.subnet(&request.subnet_id)?;
-        if !request.has_ipv4() {
-            return Ok(None);
-        }
-        let subnet = self.subnets.get_mut(&request.subnet_id).expect("the line above looked it up");
-        let primary = match request.primary {
-            Some(address) if !subnet.space.is_usable(address) => {
-                return Err(Ec2Error::outside_subnet(address));
-            }
-            Some(address) if subnet.space.owner(address).is_some() => {
-                let message = format!("Address {address} is in use.");
-                return Err(Ec2Error::new("InvalidIPAddress.InUse", message));
-            }
-            Some(address) => address,
-            None => match subnet.space.pick(1, &mut self.rng).as_deref() {
-                Some([address]) => *address,
-                _ if request.wanted.is_prefixes() => {
-                    return Err(Ec2Error::no_free_addresses_or_prefixes());
-                }
-                _ => return Err(Ec2Error::no_free_addresses()),
-            },
-        };
-        subnet.space.take(primary, id);
-        Ok(Some(primary))
-    }
-
-    /// An address of the subnet's IPv6 block, for an interface that has no other.
-    fn take_ipv6(&mut self, request: &CreateInterface) -> Option<Ipv6Addr> {
-        if !request.kind.has_addresses() || request.family == Family::Ipv4 {
-            return None;
-        }
-        let host = u128::from(self.rng.random::<u64>());
-        Some((u128::from(self.ipv6_block(&request.subnet_id).network()) | host).into())
-    }
-
-    fn random_mac(&mut self) -> Mac {
-        loop {
-            // Locally administered, unicast, and the same first byte for the whole VPC.
-            let [a, b, c, d, e] = self.rng.random();
-            let mac = Mac([0x06, a, b, c, d, e]);
-            if self.index.macs.insert(mac) {
-                return mac;
-            }
-        }
     }
 
     /// `DeleteNetworkInterface`.
@@ -224,7 +158,7 @@ impl Vpc {
         let id = self.interface(id)?.id.clone();
         match attribute {
             Attribute::Groups(groups) => {
-                let groups = self.resolve_groups(groups)?;
+                let groups = resolve_groups(self, groups)?;
                 self.interface_mut(&id).groups = groups;
             }
             Attribute::SourceDestCheck(value) => {
@@ -244,28 +178,95 @@ impl Vpc {
         self.interface_changed(now, &id);
         Ok(())
     }
+}
 
-    /// Group ids that exist and are not too many; the default group for none.
-    pub(super) fn resolve_groups(&self, ids: &[String]) -> Result<Vec<String>, Ec2Error> {
-        if ids.is_empty() {
-            let default = self.groups.values().find(|group| group.name == DEFAULT);
-            return Ok(default.map(|group| group.id.clone()).into_iter().collect());
-        }
-        if let Some(id) = ids.iter().find(|id| !self.groups.contains_key(*id)) {
-            return Err(Kind::Group.unknown(id));
-        }
-        let mut unique: Vec<String> = Vec::new();
-        for id in ids {
-            if !unique.contains(id) {
-                unique.push(id.clone());
-            }
-        }
-        if unique.len() > self.spec.quotas.groups_per_interface {
-            let message = "The maximum number of security groups per interface has been reached.";
-            return Err(Ec2Error::new("SecurityGroupsPerInterfaceLimitExceeded", message));
-        }
-        Ok(unique)
+// EC2, "Ensuring idempotency": the same token with other parameters is an error.
+fn created_before(vpc: &Vpc, request: &CreateInterface) -> Result<Option<EniId>, Ec2Error> {
+    let Some(token) = &request.client_token else { return Ok(None) };
+    if token.len() > TOKEN_LENGTH || !token.is_ascii() {
+        return Err(Ec2Error::invalid("The client token must be at most 64 ASCII characters."));
     }
+    match vpc.created.get(token) {
+        Some(created) if created.request == *request => Ok(Some(created.id.clone())),
+        Some(_) => Err(Ec2Error::new(
+            "IdempotentParameterMismatch",
+            format!("The client token '{token}' was used with other parameters."),
+        )),
+        None => Ok(None),
+    }
+}
+
+fn take_primary(
+    vpc: &mut Vpc,
+    request: &CreateInterface,
+    id: &EniId,
+) -> Result<Option<Ipv4Addr>, Ec2Error> {
+    vpc.subnet(&request.subnet_id)?;
+    if !request.has_ipv4() {
+        return Ok(None);
+    }
+    let subnet = vpc.subnets.get_mut(&request.subnet_id).expect("the line above looked it up");
+    let primary = match request.primary {
+        Some(address) if !subnet.space.is_usable(address) => {
+            return Err(Ec2Error::outside_subnet(address));
+        }
+        Some(address) if subnet.space.owner(address).is_some() => {
+            let message = format!("Address {address} is in use.");
+            return Err(Ec2Error::new("InvalidIPAddress.InUse", message));
+        }
+        Some(address) => address,
+        None => match subnet.space.pick(1, &mut vpc.rng).as_deref() {
+            Some([address]) => *address,
+            _ if request.wanted.is_prefixes() => {
+                return Err(Ec2Error::no_free_addresses_or_prefixes());
+            }
+            _ => return Err(Ec2Error::no_free_addresses()),
+        },
+    };
+    subnet.space.take(primary, id);
+    Ok(Some(primary))
+}
+
+/// An address of the subnet's IPv6 block, for an interface that has no other.
+fn take_ipv6(vpc: &mut Vpc, request: &CreateInterface) -> Option<Ipv6Addr> {
+    if !request.kind.has_addresses() || request.family == Family::Ipv4 {
+        return None;
+    }
+    let host = u128::from(vpc.rng.random::<u64>());
+    Some((u128::from(vpc.ipv6_block(&request.subnet_id).network()) | host).into())
+}
+
+fn random_mac(vpc: &mut Vpc) -> Mac {
+    loop {
+        // Locally administered, unicast, and the same first byte for the whole VPC.
+        let [a, b, c, d, e] = vpc.rng.random();
+        let mac = Mac([0x06, a, b, c, d, e]);
+        if vpc.index.macs.insert(mac) {
+            return mac;
+        }
+    }
+}
+
+/// Group ids that exist and are not too many; the default group for none.
+pub(super) fn resolve_groups(vpc: &Vpc, ids: &[String]) -> Result<Vec<String>, Ec2Error> {
+    if ids.is_empty() {
+        let default = vpc.groups.values().find(|group| group.name == DEFAULT);
+        return Ok(default.map(|group| group.id.clone()).into_iter().collect());
+    }
+    if let Some(id) = ids.iter().find(|id| !vpc.groups.contains_key(*id)) {
+        return Err(Kind::Group.unknown(id));
+    }
+    let mut unique: Vec<String> = Vec::new();
+    for id in ids {
+        if !unique.contains(id) {
+            unique.push(id.clone());
+        }
+    }
+    if unique.len() > vpc.spec.quotas.groups_per_interface {
+        let message = "The maximum number of security groups per interface has been reached.";
+        return Err(Ec2Error::new("SecurityGroupsPerInterfaceLimitExceeded", message));
+    }
+    Ok(unique)
 }
 
 /// What has no IPv4 address cannot be given any.

@@ -11,6 +11,7 @@ use super::{
     spec::Launch,
     state::{Due, Vpc},
     time::Time,
+    views::show_at_once,
 };
 use rand::Rng;
 use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc, time::Duration};
@@ -37,7 +38,7 @@ impl Vpc {
         }
         let subnet = self.subnet(&launch.subnet_id)?;
         let (zone, public_ips) = (subnet.zone.clone(), subnet.public_ips);
-        let public = if public_ips { Some(self.pick_public()?) } else { None };
+        let public = if public_ips { Some(pick_public(self)?) } else { None };
         let eni = self.create_network_interface(now, &primary(launch))?.id.clone();
 
         let id = InstanceId::random(&mut self.rng);
@@ -67,7 +68,7 @@ impl Vpc {
             launched: now,
             life: Life::Running,
             reservation_id: Kind::Reservation.random(&mut self.rng),
-            role: launch.role.clone().map(|name| self.credentials(name)),
+            role: launch.role.clone().map(|name| credentials(self, name)),
             interfaces: BTreeSet::from([eni.clone()]),
             ghosts: Vec::new(),
             history: History::new(now, Arc::new(view)),
@@ -102,7 +103,7 @@ impl Vpc {
             self.remove_interface(now, &eni);
             return Err(error);
         }
-        self.show_at_once(now, instance);
+        show_at_once(self, now, instance);
         Ok(eni)
     }
 
@@ -135,34 +136,34 @@ impl Vpc {
         self.later(now + TERMINATED_SHOWN, Due::Forgotten(id.clone()));
         Ok(())
     }
+}
 
-    pub(super) fn pick_public(&self) -> Result<Ipv4Addr, Ec2Error> {
-        let taken: BTreeSet<_> = self.interfaces.values().filter_map(|eni| eni.public).collect();
-        PUBLIC_BLOCKS
-            .iter()
-            .flat_map(|[a, b, c]| (1..255).map(|host| Ipv4Addr::new(*a, *b, *c, host)))
-            .find(|address| !taken.contains(address))
-            .ok_or_else(|| {
-                let message = "Insufficient capacity to satisfy your public address request.";
-                Ec2Error::new("InsufficientAddressCapacity", message)
-            })
+fn credentials(vpc: &mut Vpc, name: String) -> Role {
+    // The alphabets and lengths of STS's: "ASIA" marks temporary credentials.
+    let mut text = |alphabet: &[u8], length: usize| -> String {
+        let pick = |_| char::from(alphabet[vpc.rng.random_range(0..alphabet.len())]);
+        (0..length).map(pick).collect()
+    };
+    let base32 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let base64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    Role {
+        name,
+        access_key_id: format!("ASIA{}", text(base32, 16)),
+        secret_access_key: text(base64, 40),
+        token: text(base64, 356),
     }
+}
 
-    fn credentials(&mut self, name: String) -> Role {
-        // The alphabets and lengths of STS's: "ASIA" marks temporary credentials.
-        let mut text = |alphabet: &[u8], length: usize| -> String {
-            let pick = |_| char::from(alphabet[self.rng.random_range(0..alphabet.len())]);
-            (0..length).map(pick).collect()
-        };
-        let base32 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-        let base64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        Role {
-            name,
-            access_key_id: format!("ASIA{}", text(base32, 16)),
-            secret_access_key: text(base64, 40),
-            token: text(base64, 356),
-        }
-    }
+pub(super) fn pick_public(vpc: &Vpc) -> Result<Ipv4Addr, Ec2Error> {
+    let taken: BTreeSet<_> = vpc.interfaces.values().filter_map(|eni| eni.public).collect();
+    PUBLIC_BLOCKS
+        .iter()
+        .flat_map(|[a, b, c]| (1..255).map(|host| Ipv4Addr::new(*a, *b, *c, host)))
+        .find(|address| !taken.contains(address))
+        .ok_or_else(|| {
+            let message = "Insufficient capacity to satisfy your public address request.";
+            Ec2Error::new("InsufficientAddressCapacity", message)
+        })
 }
 
 fn primary(launch: &Launch) -> CreateInterface {

@@ -32,6 +32,7 @@ mod launch;
 mod lookup;
 mod modify;
 mod new;
+mod permissions;
 mod state;
 mod stop;
 mod subnet;

@@ -46,7 +46,7 @@ impl Vpc {
             spec,
         };
         for subnet in vpc.spec.subnets.clone() {
-            vpc.add_subnet(subnet);
+            add_subnet(&mut vpc, subnet);
         }
         Ok(vpc)
     }
@@ -63,30 +63,30 @@ impl Vpc {
         self.changed();
         Ok(())
     }
+}
 
-    fn add_subnet(&mut self, spec: SubnetSpec) {
-        let id = spec.id.clone().unwrap_or_else(|| Kind::Subnet.random(&mut self.rng));
-        self.tag(&id, "Name", &spec.name);
-        let reservations: Vec<_> = spec.reservations().collect();
-        let subnet = Subnet {
-            id: id.clone(),
-            name: spec.name,
-            cidr: spec.cidr,
-            zone: spec.zone,
-            public_ips: spec.public_ips,
-            space: Space::new(spec.cidr),
+fn add_subnet(vpc: &mut Vpc, spec: SubnetSpec) {
+    let id = spec.id.clone().unwrap_or_else(|| Kind::Subnet.random(&mut vpc.rng));
+    vpc.tag(&id, "Name", &spec.name);
+    let reservations: Vec<_> = spec.reservations().collect();
+    let subnet = Subnet {
+        id: id.clone(),
+        name: spec.name,
+        cidr: spec.cidr,
+        zone: spec.zone,
+        public_ips: spec.public_ips,
+        space: Space::new(spec.cidr),
+    };
+    vpc.subnets.insert(id.clone(), subnet);
+    for (kind, cidr) in reservations {
+        let request = CreateReservation {
+            subnet_id: id.clone(),
+            cidr,
+            kind,
+            description: String::new(),
+            tags: BTreeMap::new(),
         };
-        self.subnets.insert(id.clone(), subnet);
-        for (kind, cidr) in reservations {
-            let request = CreateReservation {
-                subnet_id: id.clone(),
-                cidr,
-                kind,
-                description: String::new(),
-                tags: BTreeMap::new(),
-            };
-            let made = self.create_subnet_cidr_reservation(&request);
-            made.expect("the specification was checked");
-        }
+        let made = vpc.create_subnet_cidr_reservation(&request);
+        made.expect("the specification was checked");
     }
 }

@@ -4,6 +4,7 @@ pub use super::subnet::{CidrReservation, ReservationType};
 
 use super::{
     action::{Action, actions},
+    describe::page_of,
     error::Ec2Error,
     filter::{Field, Resource, one},
     ids::Kind,
@@ -102,7 +103,7 @@ impl Vpc {
         lookup: &Lookup,
     ) -> Result<Page<'_, CidrReservation>, Ec2Error> {
         let Subnet { id, .. } = self.subnet(subnet_id)?;
-        self.page_of(self.reservations.values().filter(|it| it.subnet_id == *id), lookup)
+        page_of(self, self.reservations.values().filter(|it| it.subnet_id == *id), lookup)
     }
 }
 

@@ -1,15 +1,9 @@
 //! Machines that lose power and get it back: reboot, stop and start. Interfaces stay attached.
 
 use super::{
-    error::Ec2Error,
-    ids::{EniId, InstanceId},
-    instance::Life,
-    interface::AttachmentState,
-    metadata::{History, View},
-    state::Vpc,
-    time::Time,
+    error::Ec2Error, ids::EniId, instance::Life, interface::AttachmentState, launch::pick_public,
+    state::Vpc, time::Time, views::show_at_once,
 };
-use std::sync::Arc;
 
 impl Vpc {
     /// The machine of an instance goes down: its devices are gone, and nothing else.
@@ -17,7 +11,7 @@ impl Vpc {
     /// # Errors
     /// As EC2, when there is no such instance.
     pub fn power_off(&mut self, now: Time, id: &str) -> Result<(), Ec2Error> {
-        for eni in self.interfaces_of(id)? {
+        for eni in interfaces_of(self, id)? {
             if let Some(attachment) = &mut self.interface_mut(&eni).attachment {
                 attachment.device_present = false;
             }
@@ -32,14 +26,14 @@ impl Vpc {
     /// # Errors
     /// As EC2, when there is no such instance.
     pub fn power_on(&mut self, now: Time, id: &str) -> Result<(), Ec2Error> {
-        for eni in self.interfaces_of(id)? {
+        for eni in interfaces_of(self, id)? {
             if let Some(attachment) = &mut self.interface_mut(&eni).attachment {
                 attachment.device_present = attachment.state == AttachmentState::Attached;
             }
             self.interface_changed(now, &eni);
         }
         let id = self.instance(id)?.id.clone();
-        self.show_at_once(now, &id);
+        show_at_once(self, now, &id);
         Ok(())
     }
 
@@ -54,8 +48,8 @@ impl Vpc {
             Life::Terminated => return Err(wrong_state(id, "stopped")),
             Life::Running => {}
         }
-        self.set_life(id, Life::Stopped);
-        for eni in self.interfaces_of(id)? {
+        set_life(self, id, Life::Stopped);
+        for eni in interfaces_of(self, id)? {
             self.interface_mut(&eni).public = None;
         }
         self.power_off(now, id)
@@ -73,9 +67,9 @@ impl Vpc {
             Life::Stopped => {}
         }
         let public_ips = self.subnet(&instance.subnet_id)?.public_ips;
-        let public = if public_ips { Some(self.pick_public()?) } else { None };
-        self.set_life(id, Life::Running);
-        for eni in self.interfaces_of(id)? {
+        let public = if public_ips { Some(pick_public(self)?) } else { None };
+        set_life(self, id, Life::Running);
+        for eni in interfaces_of(self, id)? {
             let interface = self.interface_mut(&eni);
             if interface.attachment.as_ref().is_some_and(super::Attachment::is_primary) {
                 interface.public = public;
@@ -87,25 +81,16 @@ impl Vpc {
         }
         self.power_on(now, id)
     }
+}
 
-    /// Lets the metadata service show what EC2 knows now, as to a machine that has just booted.
-    pub(super) fn show_at_once(&mut self, now: Time, id: &InstanceId) {
-        let view = View { interfaces: self.interfaces_in_order(id) };
-        if let Some(instance) = self.instances.get_mut(id) {
-            instance.history = History::new(now, Arc::new(view));
-            instance.ghosts.clear();
-        }
+fn set_life(vpc: &mut Vpc, id: &str, life: Life) {
+    if let Some(instance) = vpc.instances.get_mut(id) {
+        instance.life = life;
     }
+}
 
-    fn set_life(&mut self, id: &str, life: Life) {
-        if let Some(instance) = self.instances.get_mut(id) {
-            instance.life = life;
-        }
-    }
-
-    fn interfaces_of(&self, id: &str) -> Result<Vec<EniId>, Ec2Error> {
-        Ok(self.instance(id)?.interfaces.iter().cloned().collect())
-    }
+fn interfaces_of(vpc: &Vpc, id: &str) -> Result<Vec<EniId>, Ec2Error> {
+    Ok(vpc.instance(id)?.interfaces.iter().cloned().collect())
 }
 
 fn wrong_state(id: &str, what: &str) -> Ec2Error {

@@ -1,6 +1,8 @@
 //! The one table of actions: the rows of all families, and what is read by their names.
 
-use super::{action::Action, assign, attach, create, describe, groups, modify, reservation, tags};
+use super::{
+    action::Action, assign, attach, create, describe, modify, permissions, reservation, tags,
+};
 use serde::{Deserialize, Deserializer, de};
 use std::{str::FromStr, sync::LazyLock};
 
@@ -12,8 +14,8 @@ const FAMILIES: [&[Action]; 10] = [
     describe::instances::ACTIONS,
     describe::interfaces::ACTIONS,
     describe::network::ACTIONS,
-    groups::ACTIONS,
     modify::ACTIONS,
+    permissions::ACTIONS,
     reservation::ACTIONS,
     tags::ACTIONS,
 ];

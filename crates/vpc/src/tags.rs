@@ -33,7 +33,7 @@ impl Vpc {
         tags: &BTreeMap<String, String>,
     ) -> Result<(), Ec2Error> {
         for id in resources {
-            self.check_resource(id)?;
+            check_resource(self, id)?;
             let kept = |key: &&String| !tags.contains_key(*key);
             let others = self.tags(id).map_or(0, |there| there.keys().filter(kept).count());
             check(tags, others)?;
@@ -43,22 +43,22 @@ impl Vpc {
         }
         Ok(())
     }
+}
 
-    fn check_resource(&self, id: &str) -> Result<(), Ec2Error> {
-        let known = self.interfaces.contains_key(id)
-            || self.instances.contains_key(id)
-            || self.subnets.contains_key(id)
-            || self.groups.contains_key(id)
-            || self.reservations.contains_key(id)
-            || self.id() == id;
-        if known {
-            return Ok(());
-        }
-        let kinds = [Kind::Interface, Kind::Instance, Kind::Subnet, Kind::Group, Kind::Vpc];
-        match kinds.into_iter().find(|kind| id.starts_with(kind.prefix())) {
-            Some(kind) => Err(kind.unknown(id)),
-            None => Err(Ec2Error::new("InvalidID", format!("The ID '{id}' is not valid"))),
-        }
+fn check_resource(vpc: &Vpc, id: &str) -> Result<(), Ec2Error> {
+    let known = vpc.interfaces.contains_key(id)
+        || vpc.instances.contains_key(id)
+        || vpc.subnets.contains_key(id)
+        || vpc.groups.contains_key(id)
+        || vpc.reservations.contains_key(id)
+        || vpc.id() == id;
+    if known {
+        return Ok(());
+    }
+    let kinds = [Kind::Interface, Kind::Instance, Kind::Subnet, Kind::Group, Kind::Vpc];
+    match kinds.into_iter().find(|kind| id.starts_with(kind.prefix())) {
+        Some(kind) => Err(kind.unknown(id)),
+        None => Err(Ec2Error::new("InvalidID", format!("The ID '{id}' is not valid"))),
     }
 }
 

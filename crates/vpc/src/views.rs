@@ -4,7 +4,7 @@ use super::{
     ids::{EniId, InstanceId},
     interface::Interface,
     lag::Lagging,
-    metadata::{Ghost, View},
+    metadata::{Ghost, History, View},
     state::Vpc,
     time::Time,
 };
@@ -40,15 +40,6 @@ impl Vpc {
         Some(lagging.at(Time(now.0.saturating_sub(lag))))
     }
 
-    // Only while something can lag is the past kept.
-    pub(super) fn watch_for_lag(&mut self, now: Time) {
-        match (self.faults.longest_lag(now), &self.lagging) {
-            (Some(_), None) => self.lagging = Some(Lagging::new(self.interfaces.clone())),
-            (None, Some(_)) => self.lagging = None,
-            (Some(_), Some(_)) | (None, None) => {}
-        }
-    }
-
     /// What the metadata service of an instance shows now.
     #[must_use]
     pub fn metadata(&self, now: Time, instance: &InstanceId) -> Option<Arc<View>> {
@@ -64,20 +55,9 @@ impl Vpc {
         listed.map(|ghost| ghost.mac).collect()
     }
 
-    /// The interfaces of an instance, in the order of cards and devices.
-    pub(super) fn interfaces_in_order(&self, id: &InstanceId) -> Vec<Interface> {
-        let ids = self.instances.get(id).into_iter().flat_map(|instance| &instance.interfaces);
-        let mut interfaces: Vec<Interface> =
-            ids.filter_map(|eni| self.interfaces.get(eni)).cloned().collect();
-        interfaces.sort_by_key(|interface| {
-            interface.attachment.as_ref().map(|at| (at.card_index, at.device_index))
-        });
-        interfaces
-    }
-
     /// Lets the metadata service know, after its lag, what EC2 knows now.
     pub(super) fn show(&mut self, now: Time, id: &InstanceId) {
-        let interfaces = self.interfaces_in_order(id);
+        let interfaces = interfaces_in_order(self, id);
         let Some(instance) = self.instances.get_mut(id) else { return };
         let shown = instance.history.newest();
         if shown.interfaces == interfaces {
@@ -92,5 +72,34 @@ impl Vpc {
         instance.ghosts.retain(|ghost| ghost.until > now);
         instance.ghosts.extend(gone.into_iter().map(|mac| Ghost { mac, until }));
         instance.history.record(now, shown_from, View { interfaces });
+    }
+}
+
+/// The interfaces of an instance, in the order of cards and devices.
+pub(super) fn interfaces_in_order(vpc: &Vpc, id: &InstanceId) -> Vec<Interface> {
+    let ids = vpc.instances.get(id).into_iter().flat_map(|instance| &instance.interfaces);
+    let mut interfaces: Vec<Interface> =
+        ids.filter_map(|eni| vpc.interfaces.get(eni)).cloned().collect();
+    interfaces.sort_by_key(|interface| {
+        interface.attachment.as_ref().map(|at| (at.card_index, at.device_index))
+    });
+    interfaces
+}
+
+// Only while something can lag is the past kept.
+pub(super) fn watch_for_lag(vpc: &mut Vpc, now: Time) {
+    match (vpc.faults.longest_lag(now), &vpc.lagging) {
+        (Some(_), None) => vpc.lagging = Some(Lagging::new(vpc.interfaces.clone())),
+        (None, Some(_)) => vpc.lagging = None,
+        (Some(_), Some(_)) | (None, None) => {}
+    }
+}
+
+/// Lets the metadata service show what EC2 knows now, as to a machine that has just booted.
+pub(super) fn show_at_once(vpc: &mut Vpc, now: Time, id: &InstanceId) {
+    let view = View { interfaces: interfaces_in_order(vpc, id) };
+    if let Some(instance) = vpc.instances.get_mut(id) {
+        instance.history = History::new(now, Arc::new(view));
+        instance.ghosts.clear();
     }
 }

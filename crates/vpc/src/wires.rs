@@ -14,7 +14,7 @@ impl Vpc {
             ingress: group.ingress.clone(),
             egress: group.egress.clone(),
         };
-        let wired = || self.interfaces.values().filter_map(|eni| Some((eni, self.wire(eni)?)));
+        let wired = || self.interfaces.values().filter_map(|eni| Some((eni, wire(self, eni)?)));
         Topology {
             vpc_cidrs: self.spec.cidrs.clone(),
             subnets: self.subnets.values().map(|subnet| subnet.cidr).collect(),
@@ -26,25 +26,25 @@ impl Vpc {
             link_local_packets: self.spec.link_local_packets,
         }
     }
+}
 
-    fn wire(&self, interface: &Interface) -> Option<Eni> {
-        if !interface.kind.has_addresses() {
-            return None;
-        }
-        let attachment = interface.attachment.as_ref().filter(|at| at.device_present)?;
-        let instance = self.instances.get(&attachment.instance_id)?;
-        let slot = FIRST_SLOT + attachment.card_index * DEVICE_INDEXES + attachment.device_index;
-        Some(Eni {
-            node: instance.node.clone(),
-            device: format!("ens{slot}"),
-            boot: attachment.is_primary(),
-            mac: interface.mac,
-            subnet: self.subnets.get(&interface.subnet_id)?.cidr,
-            primary: interface.primary,
-            secondary: interface.secondary.clone(),
-            prefixes: interface.prefixes.clone(),
-            groups: interface.groups.clone(),
-            source_dest_check: interface.source_dest_check,
-        })
+fn wire(vpc: &Vpc, interface: &Interface) -> Option<Eni> {
+    if !interface.kind.has_addresses() {
+        return None;
     }
+    let attachment = interface.attachment.as_ref().filter(|at| at.device_present)?;
+    let instance = vpc.instances.get(&attachment.instance_id)?;
+    let slot = FIRST_SLOT + attachment.card_index * DEVICE_INDEXES + attachment.device_index;
+    Some(Eni {
+        node: instance.node.clone(),
+        device: format!("ens{slot}"),
+        boot: attachment.is_primary(),
+        mac: interface.mac,
+        subnet: vpc.subnets.get(&interface.subnet_id)?.cidr,
+        primary: interface.primary,
+        secondary: interface.secondary.clone(),
+        prefixes: interface.prefixes.clone(),
+        groups: interface.groups.clone(),
+        source_dest_check: interface.source_dest_check,
+    })
 }

@@ -53,7 +53,7 @@ impl World {
     /// # Errors
     /// The filter names a node or an action that does not exist.
     pub fn calls_like(&self, filter: &CallFilter) -> Result<Vec<Call>> {
-        self.check(filter)?;
+        check(self, filter)?;
         let calls = |log: &mut vpc::calls::CallLog, now| {
             log.calls(now, filter).cloned().map(Call::from).collect()
         };
@@ -65,7 +65,7 @@ impl World {
     /// # Errors
     /// The filter names a node or an action that does not exist.
     pub fn call_counts(&self, filter: &CallFilter) -> Result<Counts> {
-        self.check(filter)?;
+        check(self, filter)?;
         let is_wanted = |node: &str| filter.node.as_deref().is_none_or(|wanted| wanted == node);
         let is_about_all = *filter == CallFilter::default();
         let kubernetes = if is_about_all { self.kubernetes().asked() } else { vec![] };
@@ -78,23 +78,23 @@ impl World {
             Counts { ec2: log.counts(now, filter), imds, kubernetes }
         }))
     }
+}
 
-    fn check(&self, filter: &CallFilter) -> Result<()> {
-        if let Some(action) = &filter.action {
-            action.parse::<Action>()?;
-        }
-        let node = filter.node.as_deref();
-        // A node that is gone has called.
-        let has_called = |node: &str| {
-            self.cloud().with_calls(|log, now| {
-                let filter = CallFilter { node: Some(node.into()), ..CallFilter::default() };
-                !log.counts(now, &filter).is_empty() || log.metadata_reads().contains_key(node)
-            })
-        };
-        match node.filter(|node| *node != OUTSIDE && !has_called(node)) {
-            Some(node) => self.node(node).map(|_| ()),
-            None => Ok(()),
-        }
+fn check(world: &World, filter: &CallFilter) -> Result<()> {
+    if let Some(action) = &filter.action {
+        action.parse::<Action>()?;
+    }
+    let node = filter.node.as_deref();
+    // A node that is gone has called.
+    let has_called = |node: &str| {
+        world.cloud().with_calls(|log, now| {
+            let filter = CallFilter { node: Some(node.into()), ..CallFilter::default() };
+            !log.counts(now, &filter).is_empty() || log.metadata_reads().contains_key(node)
+        })
+    };
+    match node.filter(|node| *node != OUTSIDE && !has_called(node)) {
+        Some(node) => world.node(node).map(|_| ()),
+        None => Ok(()),
     }
 }
 

@@ -1,26 +1,15 @@
 //! The daemon of a node: a process in the node's network, as its DaemonSet would run it.
 
-use super::{World, node::Node, running::Daemon};
+use super::{
+    World,
+    node::Node,
+    running::{Daemon, DaemonRequest},
+};
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
 /// The daemon's program beside our own.
 const DAEMON: &str = "ipamd";
-
-/// How to start a daemon.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DaemonRequest {
-    /// On which node.
-    pub node: String,
-    /// More environment, which wins.
-    pub env: BTreeMap<String, String>,
-    /// Variables that it does not get, though every daemon here does.
-    #[serde(default)]
-    pub unset: Vec<String>,
-    /// The program; ours beside this one when not given.
-    pub bin: Option<PathBuf>,
-}
 
 impl World {
     /// Starts the daemon of a node and returns its process id.

@@ -123,7 +123,7 @@ impl World {
                 request.attach(vpc, now, &instance)
             })
             .with_context(|| format!("attach an interface to {node}"))?;
-        self.until(|vpc| {
+        until(self, |vpc| {
             let attachment = vpc.interface(id.as_str()).ok()?.attachment.as_ref()?;
             let is_there =
                 attachment.state == AttachmentState::Attached && attachment.device_present;
@@ -153,7 +153,7 @@ impl World {
                 Some(_) | None => Ok(()),
             }
         })?;
-        self.until(|vpc| match vpc.interface(id) {
+        until(self, |vpc| match vpc.interface(id) {
             Ok(interface) => interface.attachment.is_none().then_some(()),
             Err(_) => Some(()),
         })
@@ -162,19 +162,19 @@ impl World {
         self.cloud.with(|vpc, now| vpc.delete_network_interface(now, id))?;
         self.wires.settled(&self.cloud).await
     }
+}
 
-    /// Waits until the VPC shows something.
-    async fn until<T>(&self, look: impl Fn(&Vpc) -> Option<T>) -> Result<T> {
-        let deadline = Instant::now() + MOVE_LIMIT;
-        loop {
-            if let Some(found) = self.cloud.with(|vpc, _| look(vpc)) {
-                return Ok(found);
-            }
-            if Instant::now() > deadline {
-                bail!("not done within {MOVE_LIMIT:?}; see `vpc-sim fault list`");
-            }
-            sleep(LOOK_EVERY).await;
+/// Waits until the VPC shows something.
+async fn until<T>(world: &World, look: impl Fn(&Vpc) -> Option<T>) -> Result<T> {
+    let deadline = Instant::now() + MOVE_LIMIT;
+    loop {
+        if let Some(found) = world.cloud.with(|vpc, _| look(vpc)) {
+            return Ok(found);
         }
+        if Instant::now() > deadline {
+            bail!("not done within {MOVE_LIMIT:?}; see `vpc-sim fault list`");
+        }
+        sleep(LOOK_EVERY).await;
     }
 }
 

@@ -26,13 +26,13 @@ pub mod kubernetes;
 pub mod process;
 pub mod status;
 
-pub use daemon::DaemonRequest;
 pub use file::WorldFile;
 pub use folder::{Folder, NodeFolder};
 pub use group::{PermissionChange, PermissionRequest};
 pub use interface::InterfaceRequest;
 pub use node::NodeRequest;
 pub use pod::{PodAdded, PodRequest};
+pub use running::DaemonRequest;
 
 use crate::{
     api::{cloud::Cloud, ec2, imds, kube},

@@ -67,9 +67,9 @@ impl World {
         if self.lock_nodes().contains_key(&name) {
             bail!("add node {name}: it exists");
         }
-        let launch = self.cloud.with(|vpc, _| self.launch(vpc, &request))?;
-        if let Err(error) = self.boot(&request, &launch).await {
-            self.remove_machine(&name).await.unwrap_or_else(|left| {
+        let launch = self.cloud.with(|vpc, _| launch(self, vpc, &request))?;
+        if let Err(error) = boot(self, &request, &launch).await {
+            remove_machine(self, &name).await.unwrap_or_else(|left| {
                 tracing::warn!("remove what was made of node {name}: {left:#}");
             });
             return Err(error.context(format!("add node {name}")));
@@ -84,77 +84,7 @@ impl World {
     pub async fn remove_node(&self, name: &str) -> Result<()> {
         let _one_at_a_time = self.machines.lock().await;
         self.node(name)?;
-        self.remove_machine(name).await.with_context(|| format!("remove node {name}"))
-    }
-
-    async fn boot(&self, request: &NodeRequest, launch: &Launch) -> Result<()> {
-        let name = &request.name;
-        let (fabric_name, folder) = (name.clone(), self.folder().node(name));
-        let namespace = self
-            .wires
-            .with(move |fabric| {
-                fabric.add_node(&fabric_name)?;
-                Ok(fabric.namespace(crate::fabric::Place::Node(&fabric_name)))
-            })
-            .await?;
-        folder.create()?;
-        let of_file = self.defaults.interfaces.iter().map(toml::Spanned::get_ref);
-        let interfaces: Vec<_> = of_file.chain(&request.interfaces).collect();
-        let mut tags = self.defaults.tags.clone();
-        tags.extend(request.tags.clone());
-        // All before anything boots: one look at the VPC sees the whole instance, or none.
-        let instance_id = self.cloud.with(|vpc, now| -> Result<_> {
-            let id = vpc.run_instance(now, launch)?;
-            vpc.create_tags(std::slice::from_ref(&id.0), &tags)?;
-            for interface in interfaces {
-                let instance = vpc.instance(id.as_str())?.clone();
-                interface.launch(vpc, now, &instance).context("launch with an interface")?;
-            }
-            Ok(id)
-        })?;
-        self.wires.settled(&self.cloud).await?;
-        let object = self.cloud.with(|vpc, _| node_object(vpc, &instance_id, request))?;
-        self.store.create(Kind::Node, None, object)?;
-        let node = Node {
-            name: name.clone(),
-            instance_id,
-            folder,
-            namespace,
-            daemon: tokio::sync::Mutex::default(),
-            daemon_request: Mutex::default(),
-            starts_daemon: AtomicBool::new(false),
-            pods: Mutex::default(),
-        };
-        self.lock_nodes().insert(name.clone(), Arc::new(node));
-        Ok(())
-    }
-
-    /// Removes whatever there is of a node.
-    async fn remove_machine(&self, name: &str) -> Result<()> {
-        let node = self.lock_nodes().remove(name);
-        if let Some(node) = node {
-            node.halt().await;
-        }
-        self.cloud.with(|vpc, now| match vpc.instance_by_node(name).map(|it| it.id.clone()) {
-            Some(id) => vpc.terminate_instance(now, &id),
-            None => Ok(()),
-        })?;
-        self.wires.settled(&self.cloud).await?;
-        let fabric_name = name.to_owned();
-        self.wires.with(move |fabric| fabric.remove_node(&fabric_name)).await?;
-        self.delete_objects(name)?;
-        self.folder().node(name).remove()
-    }
-
-    fn delete_objects(&self, node: &str) -> Result<()> {
-        for pod in self.store.list(Kind::Pod, None) {
-            if pod["spec"]["nodeName"] == *node {
-                let text = |key: &str| pod["metadata"][key].as_str();
-                let name = text("name").unwrap_or_default();
-                already_gone(self.store.delete(Kind::Pod, text("namespace"), name))?;
-            }
-        }
-        already_gone(self.store.delete(Kind::Node, None, node))
+        remove_machine(self, name).await.with_context(|| format!("remove node {name}"))
     }
 
     /// The node of a name, which must run.
@@ -167,51 +97,117 @@ impl World {
         }
         Ok(node)
     }
+}
 
-    fn launch(&self, vpc: &Vpc, request: &NodeRequest) -> Result<Launch> {
-        let defaults = &self.defaults;
-        let zone = request.zone.as_deref();
-        let fits = |it: &&vpc::Subnet| zone.is_none_or(|zone| it.zone == zone);
-        let of_nodes = |it: &&vpc::Subnet| {
-            let listed = |name: &toml::Spanned<String>| {
-                *name.get_ref() == it.name || *name.get_ref() == it.id
-            };
-            defaults.subnets.is_empty() || defaults.subnets.iter().any(listed)
-        };
-        let subnet = match &request.subnet {
-            Some(wanted) => {
-                let named = |it: &&vpc::Subnet| it.name == *wanted || it.id == *wanted;
-                let names: Vec<_> = vpc.subnets().values().map(|it| it.name.as_str()).collect();
-                let found = vpc.subnets().values().find(named).filter(fits);
-                found.with_context(|| {
-                    let zone = zone.map(|zone| format!(" in zone {zone}")).unwrap_or_default();
-                    format!("no subnet {wanted}{zone}: there are {}", names.join(", "))
-                })?
-            }
-            None => vpc.subnets().values().filter(of_nodes).find(fits).with_context(|| {
-                let zones: Vec<_> =
-                    vpc.subnets().values().filter(of_nodes).map(|it| it.zone.as_str()).collect();
-                let wanted = zone.unwrap_or_default();
-                format!(
-                    "no subnet for nodes in zone {wanted}: there are some in {}",
-                    zones.join(", ")
-                )
-            })?,
-        };
-        let group = |wanted: &toml::Spanned<String>| {
-            let wanted = wanted.get_ref();
-            let found = vpc.groups().values().find(|it| it.name == *wanted || it.id == *wanted);
-            found.map(|it| it.id.clone()).with_context(|| format!("no security group {wanted}"))
-        };
-        let default_type = defaults.instance_type.get_ref();
-        Ok(Launch {
-            node: request.name.clone(),
-            instance_type: request.instance_type.as_ref().unwrap_or(default_type).clone(),
-            subnet_id: subnet.id.clone(),
-            groups: defaults.groups.iter().map(group).collect::<Result<_>>()?,
-            role: defaults.role.clone(),
+async fn boot(world: &World, request: &NodeRequest, launch: &Launch) -> Result<()> {
+    let name = &request.name;
+    let (fabric_name, folder) = (name.clone(), world.folder().node(name));
+    let namespace = world
+        .wires
+        .with(move |fabric| {
+            fabric.add_node(&fabric_name)?;
+            Ok(fabric.namespace(crate::fabric::Place::Node(&fabric_name)))
         })
+        .await?;
+    folder.create()?;
+    let of_file = world.defaults.interfaces.iter().map(toml::Spanned::get_ref);
+    let interfaces: Vec<_> = of_file.chain(&request.interfaces).collect();
+    let mut tags = world.defaults.tags.clone();
+    tags.extend(request.tags.clone());
+    // All before anything boots: one look at the VPC sees the whole instance, or none.
+    let instance_id = world.cloud.with(|vpc, now| -> Result<_> {
+        let id = vpc.run_instance(now, launch)?;
+        vpc.create_tags(std::slice::from_ref(&id.0), &tags)?;
+        for interface in interfaces {
+            let instance = vpc.instance(id.as_str())?.clone();
+            interface.launch(vpc, now, &instance).context("launch with an interface")?;
+        }
+        Ok(id)
+    })?;
+    world.wires.settled(&world.cloud).await?;
+    let object = world.cloud.with(|vpc, _| node_object(vpc, &instance_id, request))?;
+    world.store.create(Kind::Node, None, object)?;
+    let node = Node {
+        name: name.clone(),
+        instance_id,
+        folder,
+        namespace,
+        daemon: tokio::sync::Mutex::default(),
+        daemon_request: Mutex::default(),
+        starts_daemon: AtomicBool::new(false),
+        pods: Mutex::default(),
+    };
+    world.lock_nodes().insert(name.clone(), Arc::new(node));
+    Ok(())
+}
+
+/// Removes whatever there is of a node.
+async fn remove_machine(world: &World, name: &str) -> Result<()> {
+    let node = world.lock_nodes().remove(name);
+    if let Some(node) = node {
+        node.halt().await;
     }
+    world.cloud.with(|vpc, now| match vpc.instance_by_node(name).map(|it| it.id.clone()) {
+        Some(id) => vpc.terminate_instance(now, &id),
+        None => Ok(()),
+    })?;
+    world.wires.settled(&world.cloud).await?;
+    let fabric_name = name.to_owned();
+    world.wires.with(move |fabric| fabric.remove_node(&fabric_name)).await?;
+    delete_objects(world, name)?;
+    world.folder().node(name).remove()
+}
+
+fn delete_objects(world: &World, node: &str) -> Result<()> {
+    for pod in world.store.list(Kind::Pod, None) {
+        if pod["spec"]["nodeName"] == *node {
+            let text = |key: &str| pod["metadata"][key].as_str();
+            let name = text("name").unwrap_or_default();
+            already_gone(world.store.delete(Kind::Pod, text("namespace"), name))?;
+        }
+    }
+    already_gone(world.store.delete(Kind::Node, None, node))
+}
+
+fn launch(world: &World, vpc: &Vpc, request: &NodeRequest) -> Result<Launch> {
+    let defaults = &world.defaults;
+    let zone = request.zone.as_deref();
+    let fits = |it: &&vpc::Subnet| zone.is_none_or(|zone| it.zone == zone);
+    let of_nodes = |it: &&vpc::Subnet| {
+        let listed =
+            |name: &toml::Spanned<String>| *name.get_ref() == it.name || *name.get_ref() == it.id;
+        defaults.subnets.is_empty() || defaults.subnets.iter().any(listed)
+    };
+    let subnet = match &request.subnet {
+        Some(wanted) => {
+            let named = |it: &&vpc::Subnet| it.name == *wanted || it.id == *wanted;
+            let names: Vec<_> = vpc.subnets().values().map(|it| it.name.as_str()).collect();
+            let found = vpc.subnets().values().find(named).filter(fits);
+            found.with_context(|| {
+                let zone = zone.map(|zone| format!(" in zone {zone}")).unwrap_or_default();
+                format!("no subnet {wanted}{zone}: there are {}", names.join(", "))
+            })?
+        }
+        None => vpc.subnets().values().filter(of_nodes).find(fits).with_context(|| {
+            let zones: Vec<_> =
+                vpc.subnets().values().filter(of_nodes).map(|it| it.zone.as_str()).collect();
+            let wanted = zone.unwrap_or_default();
+            format!("no subnet for nodes in zone {wanted}: there are some in {}", zones.join(", "))
+        })?,
+    };
+    let group = |wanted: &toml::Spanned<String>| {
+        let wanted = wanted.get_ref();
+        let found = vpc.groups().values().find(|it| it.name == *wanted || it.id == *wanted);
+        found.map(|it| it.id.clone()).with_context(|| format!("no security group {wanted}"))
+    };
+    let default_type = defaults.instance_type.get_ref();
+    Ok(Launch {
+        node: request.name.clone(),
+        instance_type: request.instance_type.as_ref().unwrap_or(default_type).clone(),
+        subnet_id: subnet.id.clone(),
+        groups: defaults.groups.iter().map(group).collect::<Result<_>>()?,
+        role: defaults.role.clone(),
+    })
 }
 
 impl Node {

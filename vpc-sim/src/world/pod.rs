@@ -72,7 +72,7 @@ impl World {
         if node.lock_pods().contains_key(&sandbox) {
             bail!("add pod {namespace}/{name}: it is on {}", node.name);
         }
-        let uid = self.pod_object(&node, &namespace, &name, (&annotations, &host_ports))?;
+        let uid = pod_object(self, &node, &namespace, &name, (&annotations, &host_ports))?;
         let (fabric_node, fabric_pod) = (node.name.clone(), sandbox.clone());
         let netns = self.wires.with(move |it| it.add_pod(&fabric_node, &fabric_pod)).await?;
         let attachment = Attachment {
@@ -87,10 +87,10 @@ impl World {
         };
         let pod = Pod { attachment: attachment.clone(), result: None, _server: JoinSet::new() };
         node.lock_pods().insert(sandbox.clone(), pod);
-        let connected = self.connect(&node, &sandbox, &attachment, serve).await;
+        let connected = connect(self, &node, &sandbox, &attachment, serve).await;
         if let Err(error) = &connected {
-            self.record_failure(&node, &attachment, &format!("{error:#}"));
-            self.remove_sandbox(&node, &sandbox).await?;
+            record_failure(self, &node, &attachment, &format!("{error:#}"));
+            remove_sandbox(self, &node, &sandbox).await?;
         }
         connected
     }
@@ -107,7 +107,7 @@ impl World {
             let paths = node_paths(&node);
             let (first, second) = ((paths.clone(), attachment.clone()), (paths, attachment));
             spawn_blocking(move || runtime::delete(&first.0, &first.1)).await??;
-            self.remove_sandbox(&node, &sandbox).await?;
+            remove_sandbox(self, &node, &sandbox).await?;
             spawn_blocking(move || runtime::forget(&second.0, &second.1)).await??;
         } else {
             let found = self.store.get(Kind::Pod, Some(namespace), name);
@@ -117,123 +117,123 @@ impl World {
         }
         already_gone(self.store.delete(Kind::Pod, Some(namespace), name))
     }
+}
 
-    /// The object of a pod that starts: a new one, or that of an attempt that failed.
-    fn pod_object(
-        &self,
-        node: &Node,
-        namespace: &str,
-        name: &str,
-        (annotations, host_ports): (&BTreeMap<String, String>, &[HostPort]),
-    ) -> Result<String> {
-        let ports: Vec<_> = host_ports.iter().map(HostPort::in_pod_spec).collect();
-        let object = json!({
-            "metadata": { "name": name, "annotations": annotations },
-            "spec": {
-                "nodeName": node.name,
-                "containers": [{ "name": "main", "image": "none", "ports": ports }],
-            },
-        });
-        let object = match self.store.create(Kind::Pod, Some(namespace), object) {
-            Err(ApiError::AlreadyExists { .. }) => {
-                let found = self.store.get(Kind::Pod, Some(namespace), name)?;
-                if found["spec"]["nodeName"] != *node.name {
-                    bail!(
-                        "add pod {namespace}/{name}: its object is for {}",
-                        found["spec"]["nodeName"]
-                    );
-                }
-                found
+/// The object of a pod that starts: a new one, or that of an attempt that failed.
+fn pod_object(
+    world: &World,
+    node: &Node,
+    namespace: &str,
+    name: &str,
+    (annotations, host_ports): (&BTreeMap<String, String>, &[HostPort]),
+) -> Result<String> {
+    let ports: Vec<_> = host_ports.iter().map(HostPort::in_pod_spec).collect();
+    let object = json!({
+        "metadata": { "name": name, "annotations": annotations },
+        "spec": {
+            "nodeName": node.name,
+            "containers": [{ "name": "main", "image": "none", "ports": ports }],
+        },
+    });
+    let object = match world.store.create(Kind::Pod, Some(namespace), object) {
+        Err(ApiError::AlreadyExists { .. }) => {
+            let found = world.store.get(Kind::Pod, Some(namespace), name)?;
+            if found["spec"]["nodeName"] != *node.name {
+                bail!(
+                    "add pod {namespace}/{name}: its object is for {}",
+                    found["spec"]["nodeName"]
+                );
             }
-            created => created?,
-        };
-        Ok(object["metadata"]["uid"].as_str().unwrap_or_default().into())
-    }
+            found
+        }
+        created => created?,
+    };
+    Ok(object["metadata"]["uid"].as_str().unwrap_or_default().into())
+}
 
-    async fn connect(
-        &self,
-        node: &Arc<Node>,
-        sandbox: &str,
-        attachment: &Attachment,
-        serve: bool,
-    ) -> Result<PodAdded> {
-        let (paths, of) = (node_paths(node), attachment.clone());
-        let result = spawn_blocking(move || runtime::add(&paths, &of)).await??;
-        let run = async {
-            let server =
-                if serve { pod_server(node, attachment, &result).await? } else { JoinSet::new() };
-            self.tell_running(node, attachment, &result)?;
-            anyhow::Ok(server)
-        };
-        match run.await {
-            Ok(server) => {
-                let Attachment { container_id, .. } = attachment.clone();
-                if let Some(pod) = node.lock_pods().get_mut(sandbox) {
-                    pod.result = Some(result.clone());
-                    pod._server = server;
-                }
-                Ok(PodAdded { address: address(&result), container_id, result })
+async fn connect(
+    world: &World,
+    node: &Arc<Node>,
+    sandbox: &str,
+    attachment: &Attachment,
+    serve: bool,
+) -> Result<PodAdded> {
+    let (paths, of) = (node_paths(node), attachment.clone());
+    let result = spawn_blocking(move || runtime::add(&paths, &of)).await??;
+    let run = async {
+        let server =
+            if serve { pod_server(node, attachment, &result).await? } else { JoinSet::new() };
+        tell_running(world, node, attachment, &result)?;
+        anyhow::Ok(server)
+    };
+    match run.await {
+        Ok(server) => {
+            let Attachment { container_id, .. } = attachment.clone();
+            if let Some(pod) = node.lock_pods().get_mut(sandbox) {
+                pod.result = Some(result.clone());
+                pod._server = server;
             }
-            Err(error) => {
-                let (paths, of) = (node_paths(node), attachment.clone());
-                if let Err(error) = spawn_blocking(move || runtime::delete(&paths, &of)).await? {
-                    tracing::warn!("disconnect a pod that did not start: {error}");
-                }
-                Err(error)
+            Ok(PodAdded { address: address(&result), container_id, result })
+        }
+        Err(error) => {
+            let (paths, of) = (node_paths(node), attachment.clone());
+            if let Err(error) = spawn_blocking(move || runtime::delete(&paths, &of)).await? {
+                tracing::warn!("disconnect a pod that did not start: {error}");
             }
+            Err(error)
         }
     }
+}
 
-    /// What kubelet writes when the pod runs.
-    fn tell_running(&self, node: &Node, attachment: &Attachment, result: &Value) -> Result<()> {
-        let host = self.cloud.with(|vpc, _| {
-            vpc.instance(node.instance_id.as_str()).map(|instance| instance.private_ip)
-        })?;
-        let Attachment { namespace, pod, .. } = attachment;
-        self.store.edit(Kind::Pod, Some(namespace), pod, |object| {
-            object["status"] = json!({ "phase": "Running", "hostIP": host });
-            if let Some(address) = address(result) {
-                object["status"]["podIP"] = json!(address);
-                object["status"]["podIPs"] = json!([{ "ip": address }]);
-            }
-        })?;
-        Ok(())
-    }
-
-    async fn remove_sandbox(&self, node: &Node, sandbox: &str) -> Result<()> {
-        node.lock_pods().remove(sandbox);
-        let (node, pod) = (node.name.clone(), sandbox.to_owned());
-        self.wires.with(move |fabric| fabric.remove_pod(&node, &pod)).await
-    }
-
-    /// The event by which people learn of it, in kubelet's words.
-    fn record_failure(&self, node: &Node, attachment: &Attachment, error: &str) {
-        let Attachment { container_id, namespace, pod, uid, .. } = attachment;
-        let message = format!(
-            "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup \
-             network for sandbox \"{container_id}\": {error}"
-        );
-        let now = jiff::Timestamp::now();
-        let seconds = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let event = json!({
-            "metadata": { "name": format!("{pod}.{:x}", now.as_nanosecond()) },
-            "involvedObject": {
-                "kind": "Pod", "apiVersion": "v1",
-                "namespace": namespace, "name": pod, "uid": uid,
-            },
-            "type": "Warning",
-            "reason": "FailedCreatePodSandBox",
-            "message": message,
-            "source": { "component": "kubelet", "host": node.name },
-            "reportingComponent": "kubelet",
-            "reportingInstance": node.name,
-            "firstTimestamp": seconds,
-            "lastTimestamp": seconds,
-            "count": 1,
-        });
-        if let Err(error) = self.store.create(Kind::Event, Some(namespace), event) {
-            tracing::warn!("record the failure of pod {namespace}/{pod}: {error}");
+/// What kubelet writes when the pod runs.
+fn tell_running(world: &World, node: &Node, attachment: &Attachment, result: &Value) -> Result<()> {
+    let host = world.cloud.with(|vpc, _| {
+        vpc.instance(node.instance_id.as_str()).map(|instance| instance.private_ip)
+    })?;
+    let Attachment { namespace, pod, .. } = attachment;
+    world.store.edit(Kind::Pod, Some(namespace), pod, |object| {
+        object["status"] = json!({ "phase": "Running", "hostIP": host });
+        if let Some(address) = address(result) {
+            object["status"]["podIP"] = json!(address);
+            object["status"]["podIPs"] = json!([{ "ip": address }]);
         }
+    })?;
+    Ok(())
+}
+
+async fn remove_sandbox(world: &World, node: &Node, sandbox: &str) -> Result<()> {
+    node.lock_pods().remove(sandbox);
+    let (node, pod) = (node.name.clone(), sandbox.to_owned());
+    world.wires.with(move |fabric| fabric.remove_pod(&node, &pod)).await
+}
+
+/// The event by which people learn of it, in kubelet's words.
+fn record_failure(world: &World, node: &Node, attachment: &Attachment, error: &str) {
+    let Attachment { container_id, namespace, pod, uid, .. } = attachment;
+    let message = format!(
+        "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup \
+         network for sandbox \"{container_id}\": {error}"
+    );
+    let now = jiff::Timestamp::now();
+    let seconds = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let event = json!({
+        "metadata": { "name": format!("{pod}.{:x}", now.as_nanosecond()) },
+        "involvedObject": {
+            "kind": "Pod", "apiVersion": "v1",
+            "namespace": namespace, "name": pod, "uid": uid,
+        },
+        "type": "Warning",
+        "reason": "FailedCreatePodSandBox",
+        "message": message,
+        "source": { "component": "kubelet", "host": node.name },
+        "reportingComponent": "kubelet",
+        "reportingInstance": node.name,
+        "firstTimestamp": seconds,
+        "lastTimestamp": seconds,
+        "count": 1,
+    });
+    if let Err(error) = world.store.create(Kind::Event, Some(namespace), event) {
+        tracing::warn!("record the failure of pod {namespace}/{pod}: {error}");
     }
 }
 

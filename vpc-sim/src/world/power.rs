@@ -22,12 +22,12 @@ impl World {
         let _one_at_a_time = self.machines.lock().await;
         let node = self.node(name)?;
         let reboot = async {
-            if self.life(&node)? != Life::Running {
+            if life(self, &node)? != Life::Running {
                 bail!("it does not run: `vpc-sim node start {name}`");
             }
             let restart = node.runs_daemon().await;
-            self.lose_power(&node, |vpc, now, id| vpc.power_off(now, id)).await?;
-            self.boot_again(&node, restart, |vpc, now, id| vpc.power_on(now, id)).await
+            lose_power(self, &node, |vpc, now, id| vpc.power_off(now, id)).await?;
+            boot_again(self, &node, restart, |vpc, now, id| vpc.power_on(now, id)).await
         };
         reboot.await.with_context(|| format!("reboot node {name}"))?;
         self.node_status(name).await
@@ -43,7 +43,7 @@ impl World {
         if node.runs_daemon().await {
             node.starts_daemon.store(true, std::sync::atomic::Ordering::Relaxed);
         }
-        self.lose_power(&node, |vpc, now, id| vpc.stop_instance(now, id))
+        lose_power(self, &node, |vpc, now, id| vpc.stop_instance(now, id))
             .await
             .with_context(|| format!("stop node {name}"))
     }
@@ -61,7 +61,7 @@ impl World {
         let _one_at_a_time = self.machines.lock().await;
         let node = self.node(name)?;
         let start = async {
-            if self.life(&node)? == Life::Running {
+            if life(self, &node)? == Life::Running {
                 bail!("it runs: `vpc-sim node stop {name}`");
             }
             if let Some(kind) = instance_type {
@@ -71,69 +71,70 @@ impl World {
                 })?;
             }
             let restart = node.starts_daemon.swap(false, std::sync::atomic::Ordering::Relaxed);
-            self.boot_again(&node, restart, |vpc, now, id| vpc.start_instance(now, id)).await
+            boot_again(self, &node, restart, |vpc, now, id| vpc.start_instance(now, id)).await
         };
         start.await.with_context(|| format!("start node {name}"))?;
         self.node_status(name).await
     }
+}
 
-    fn life(&self, node: &Node) -> Result<Life> {
-        Ok(self.cloud.with(|vpc, _| vpc.instance(node.instance_id.as_str()).map(|it| it.life))?)
+fn life(world: &World, node: &Node) -> Result<Life> {
+    Ok(world.cloud.with(|vpc, _| vpc.instance(node.instance_id.as_str()).map(|it| it.life))?)
+}
+
+/// Takes everything of a machine that is in memory.
+async fn lose_power(
+    world: &World,
+    node: &Arc<Node>,
+    go_down: impl FnOnce(&mut vpc::Vpc, vpc::Time, &str) -> Result<(), vpc::Ec2Error>,
+) -> Result<()> {
+    node.halt().await;
+    world.cloud.with(|vpc, now| go_down(vpc, now, node.instance_id.as_str()))?;
+    world.wires.settled(&world.cloud).await?;
+    let name = node.name.clone();
+    world
+        .wires
+        .with(move |fabric| {
+            fabric.remove_node(&name)?;
+            fabric.add_node(&name)
+        })
+        .await?;
+    // Of /run nothing outlives a machine's memory.
+    node.folder.forget_run()
+}
+
+async fn boot_again(
+    world: &World,
+    node: &Arc<Node>,
+    restart: bool,
+    come_up: impl FnOnce(&mut vpc::Vpc, vpc::Time, &str) -> Result<(), vpc::Ec2Error>,
+) -> Result<()> {
+    world.cloud.with(|vpc, now| come_up(vpc, now, node.instance_id.as_str()))?;
+    world.wires.settled(&world.cloud).await?;
+    tell_node(world, node)?;
+    let request = node.daemon_request();
+    if let (true, Some(request)) = (restart, request) {
+        world.start_daemon(request).await?;
     }
+    Ok(())
+}
 
-    /// Takes everything of a machine that is in memory.
-    async fn lose_power(
-        &self,
-        node: &Arc<Node>,
-        go_down: impl FnOnce(&mut vpc::Vpc, vpc::Time, &str) -> Result<(), vpc::Ec2Error>,
-    ) -> Result<()> {
-        node.halt().await;
-        self.cloud.with(|vpc, now| go_down(vpc, now, node.instance_id.as_str()))?;
-        self.wires.settled(&self.cloud).await?;
-        let name = node.name.clone();
-        self.wires
-            .with(move |fabric| {
-                fabric.remove_node(&name)?;
-                fabric.add_node(&name)
-            })
-            .await?;
-        // Of /run nothing outlives a machine's memory.
-        node.folder.forget_run()
-    }
-
-    async fn boot_again(
-        &self,
-        node: &Arc<Node>,
-        restart: bool,
-        come_up: impl FnOnce(&mut vpc::Vpc, vpc::Time, &str) -> Result<(), vpc::Ec2Error>,
-    ) -> Result<()> {
-        self.cloud.with(|vpc, now| come_up(vpc, now, node.instance_id.as_str()))?;
-        self.wires.settled(&self.cloud).await?;
-        self.tell_node(node)?;
-        let request = node.daemon_request();
-        if let (true, Some(request)) = (restart, request) {
-            self.start_daemon(request).await?;
+/// What a kubelet that starts writes into the object of its node.
+fn tell_node(world: &World, node: &Node) -> Result<()> {
+    let (labels, status) = world.cloud.with(|vpc, _| {
+        let instance = vpc.instance(node.instance_id.as_str())?;
+        let name = &node.name;
+        Ok::<_, vpc::Ec2Error>((labels(vpc, instance, name), status(vpc, instance, name)))
+    })?;
+    world.store.edit(Kind::Node, None, &node.name, |object| {
+        for (key, value) in labels {
+            object["metadata"]["labels"][key] = value.into();
         }
-        Ok(())
-    }
-
-    /// What a kubelet that starts writes into the object of its node.
-    fn tell_node(&self, node: &Node) -> Result<()> {
-        let (labels, status) = self.cloud.with(|vpc, _| {
-            let instance = vpc.instance(node.instance_id.as_str())?;
-            let name = &node.name;
-            Ok::<_, vpc::Ec2Error>((labels(vpc, instance, name), status(vpc, instance, name)))
-        })?;
-        self.store.edit(Kind::Node, None, &node.name, |object| {
-            for (key, value) in labels {
-                object["metadata"]["labels"][key] = value.into();
+        if let Value::Object(status) = status {
+            for (key, value) in status {
+                object["status"][key] = value;
             }
-            if let Value::Object(status) = status {
-                for (key, value) in status {
-                    object["status"][key] = value;
-                }
-            }
-        })?;
-        Ok(())
-    }
+        }
+    })?;
+    Ok(())
 }

@@ -6,10 +6,11 @@ use super::{
 };
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     fs::OpenOptions,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -22,6 +23,20 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// How often a process is looked at that is about to end.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// How to start a daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonRequest {
+    /// On which node.
+    pub node: String,
+    /// More environment, which wins.
+    pub env: BTreeMap<String, String>,
+    /// Variables that it does not get, though every daemon here does.
+    #[serde(default)]
+    pub unset: Vec<String>,
+    /// The program; ours beside this one when not given.
+    pub bin: Option<PathBuf>,
+}
 
 /// A daemon that was started, whether it runs still or not.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! `DescribeInstances` and `DescribeInstanceTypes`.
 
-use super::{find, paginate};
+use super::{find, look_up, paginate};
 use crate::{
     action::{Action, actions},
     error::Ec2Error,
@@ -29,7 +29,7 @@ impl Vpc {
     /// # Errors
     /// As EC2.
     pub fn describe_instances(&self, lookup: &Lookup) -> Result<Page<'_, Instance>, Ec2Error> {
-        self.look_up(lookup, &self.instances, Kind::Instance)
+        look_up(self, lookup, &self.instances, Kind::Instance)
     }
 
     /// `DescribeInstanceTypes`.

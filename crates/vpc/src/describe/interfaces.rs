@@ -1,6 +1,6 @@
 //! `DescribeNetworkInterfaces`.
 
-use super::{PAGE_SIZES, paginate};
+use super::{PAGE_SIZES, look_up, paginate};
 use crate::{
     action::{Action, actions},
     error::Ec2Error,
@@ -26,7 +26,7 @@ impl Vpc {
         &self,
         lookup: &Lookup,
     ) -> Result<Page<'_, Interface>, Ec2Error> {
-        let Some(ids) = self.on_instances(lookup) else {
+        let Some(ids) = on_instances(self, lookup) else {
             return self.describe_interfaces_among(&self.interfaces, lookup);
         };
         let some = ids.into_iter().filter_map(|id| self.interfaces.get(id));
@@ -43,18 +43,18 @@ impl Vpc {
         shown: &'a BTreeMap<EniId, Interface>,
         lookup: &Lookup,
     ) -> Result<Page<'a, Interface>, Ec2Error> {
-        self.look_up(lookup, shown, Kind::Interface)
+        look_up(self, lookup, shown, Kind::Interface)
     }
+}
 
-    // What nodes ask most, without a look at every interface of the region.
-    fn on_instances(&self, lookup: &Lookup) -> Option<BTreeSet<&EniId>> {
-        let by_instance = |filter: &&Filter| {
-            filter.name == "attachment.instance-id" && filter.values.iter().all(|id| is_plain(id))
-        };
-        let filter = lookup.filters.iter().find(by_instance).filter(|_| lookup.ids.is_empty())?;
-        let instances = filter.values.iter().filter_map(|id| self.instances.get(id.as_str()));
-        Some(instances.flat_map(|instance| &instance.interfaces).collect())
-    }
+// What nodes ask most, without a look at every interface of the region.
+fn on_instances<'a>(vpc: &'a Vpc, lookup: &Lookup) -> Option<BTreeSet<&'a EniId>> {
+    let by_instance = |filter: &&Filter| {
+        filter.name == "attachment.instance-id" && filter.values.iter().all(|id| is_plain(id))
+    };
+    let filter = lookup.filters.iter().find(by_instance).filter(|_| lookup.ids.is_empty())?;
+    let instances = filter.values.iter().filter_map(|id| vpc.instances.get(id.as_str()));
+    Some(instances.flat_map(|instance| &instance.interfaces).collect())
 }
 
 impl Resource for Interface {

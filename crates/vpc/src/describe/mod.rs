@@ -16,25 +16,23 @@ use std::{borrow::Borrow, collections::BTreeMap, ops::RangeInclusive};
 /// Page sizes that EC2 allows for most things.
 const PAGE_SIZES: RangeInclusive<u32> = 5..=1000;
 
-impl Vpc {
-    /// A page of what matches the filters.
-    pub(super) fn page_of<'a, T: Resource>(
-        &self,
-        all: impl Iterator<Item = &'a T>,
-        lookup: &Lookup,
-    ) -> Result<Page<'a, T>, Ec2Error> {
-        paginate(select(self, all, &lookup.filters)?, lookup, None, &PAGE_SIZES)
-    }
+fn look_up<'a, K: Ord + Borrow<str>, T: Resource>(
+    vpc: &Vpc,
+    lookup: &Lookup,
+    all: &'a BTreeMap<K, T>,
+    kind: Kind,
+) -> Result<Page<'a, T>, Ec2Error> {
+    let found = find(vpc, lookup, |id| all.get(id), all.values(), |id| kind.unknown(id))?;
+    paginate(found, lookup, None, &PAGE_SIZES)
+}
 
-    fn look_up<'a, K: Ord + Borrow<str>, T: Resource>(
-        &self,
-        lookup: &Lookup,
-        all: &'a BTreeMap<K, T>,
-        kind: Kind,
-    ) -> Result<Page<'a, T>, Ec2Error> {
-        let found = find(self, lookup, |id| all.get(id), all.values(), |id| kind.unknown(id))?;
-        paginate(found, lookup, None, &PAGE_SIZES)
-    }
+/// A page of what matches the filters.
+pub(super) fn page_of<'a, T: Resource>(
+    vpc: &Vpc,
+    all: impl Iterator<Item = &'a T>,
+    lookup: &Lookup,
+) -> Result<Page<'a, T>, Ec2Error> {
+    paginate(select(vpc, all, &lookup.filters)?, lookup, None, &PAGE_SIZES)
 }
 
 /// What is looked up, in the order of ids.

@@ -1,6 +1,6 @@
 //! `DescribeSubnets`, `DescribeSecurityGroups` and `DescribeVpcs`.
 
-use super::{PAGE_SIZES, find, paginate};
+use super::{PAGE_SIZES, find, look_up, paginate};
 use crate::{
     action::{Action, actions},
     error::Ec2Error,
@@ -27,7 +27,7 @@ impl Vpc {
     /// # Errors
     /// As EC2.
     pub fn describe_subnets(&self, lookup: &Lookup) -> Result<Page<'_, Subnet>, Ec2Error> {
-        self.look_up(lookup, &self.subnets, Kind::Subnet)
+        look_up(self, lookup, &self.subnets, Kind::Subnet)
     }
 
     /// `DescribeSecurityGroups`.
@@ -35,7 +35,7 @@ impl Vpc {
     /// # Errors
     /// As EC2.
     pub fn describe_security_groups(&self, lookup: &Lookup) -> Result<Page<'_, Group>, Ec2Error> {
-        self.look_up(lookup, &self.groups, Kind::Group)
+        look_up(self, lookup, &self.groups, Kind::Group)
     }
 
     /// `DescribeVpcs`: there is one.
