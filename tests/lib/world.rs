@@ -78,28 +78,14 @@ impl World {
         let process = start(&name, file);
         // From here on it is ended in any case.
         let mut world = Self { name, process, folder, description };
-        world.wait_until_ready();
+        wait_until_ready(&mut world);
         world
     }
 
     /// Makes the world again under its name, after it was killed.
     pub fn restart(&mut self) {
         self.process = start(&self.name, self.description.as_deref());
-        self.wait_until_ready();
-    }
-
-    fn wait_until_ready(&mut self) {
-        let stdout = self.process.stdout.take().unwrap();
-        let (sender, ready) = mpsc::channel();
-        thread::spawn(move || {
-            let mut line = String::new();
-            let _ = BufReader::new(stdout).read_line(&mut line);
-            sender.send(line)
-        });
-        let line = ready.recv_timeout(UP_LIMIT).expect("a world is ready within a minute");
-        let said: Value = serde_json::from_str(&line)
-            .unwrap_or_else(|error| panic!("vpc-sim up: {error}: {line:?}"));
-        assert_eq!(said["name"], self.name.as_str());
+        wait_until_ready(self);
     }
 
     /// A world with this node and its daemon, which serves.
@@ -152,7 +138,7 @@ impl World {
 
     /// Terminates a node.
     pub fn node_rm(&self, node: &str) {
-        assert_eq!(self.logged_error(node), None);
+        assert_eq!(logged_error(self, node), None);
         self.sim(&["node", "rm", node]);
     }
 
@@ -290,40 +276,52 @@ impl World {
     }
 }
 
-impl World {
-    /// What a daemon logged that nobody expects.
-    fn logged_error(&self, node: &str) -> Option<String> {
-        let log = self.log(node);
-        let wrong = |line: &&str| line.contains(" ERROR ") || line.contains("panicked at");
-        log.lines().find(wrong).map(|line| format!("{node}: {line}"))
-    }
+fn wait_until_ready(world: &mut World) {
+    let stdout = world.process.stdout.take().unwrap();
+    let (sender, ready) = mpsc::channel();
+    thread::spawn(move || {
+        let mut line = String::new();
+        let _ = BufReader::new(stdout).read_line(&mut line);
+        sender.send(line)
+    });
+    let line = ready.recv_timeout(UP_LIMIT).expect("a world is ready within a minute");
+    let said: Value =
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("vpc-sim up: {error}: {line:?}"));
+    assert_eq!(said["name"], world.name.as_str());
+}
 
-    #[expect(clippy::print_stderr, reason = "whoever reads why a test failed needs it")]
-    fn tell(&self) {
-        eprintln!("── world {}\n{}", self.name, read(&log_path(&self.name)));
-        match self.try_sim(&["status"]) {
-            Ok(status) => eprintln!("{status}"),
-            Err(error) => eprintln!("{error}"),
-        }
-        eprintln!("{}", self.try_sim(&["calls"]).unwrap_or_default());
-        for node in self.nodes() {
-            eprintln!("── ipamd on {node}\n{}", self.log(&node));
-        }
-    }
+/// What a daemon logged that nobody expects.
+fn logged_error(world: &World, node: &str) -> Option<String> {
+    let log = world.log(node);
+    let wrong = |line: &&str| line.contains(" ERROR ") || line.contains("panicked at");
+    log.lines().find(wrong).map(|line| format!("{node}: {line}"))
+}
 
-    /// Names of nodes that have a folder, also after the world was killed.
-    fn nodes(&self) -> Vec<String> {
-        let folders = fs::read_dir(self.folder().join("nodes")).into_iter().flatten().flatten();
-        folders.map(|it| it.file_name().to_string_lossy().into_owned()).collect()
+#[expect(clippy::print_stderr, reason = "whoever reads why a test failed needs it")]
+fn tell(world: &World) {
+    eprintln!("── world {}\n{}", world.name, read(&log_path(&world.name)));
+    match world.try_sim(&["status"]) {
+        Ok(status) => eprintln!("{status}"),
+        Err(error) => eprintln!("{error}"),
     }
+    eprintln!("{}", world.try_sim(&["calls"]).unwrap_or_default());
+    for node in nodes(world) {
+        eprintln!("── ipamd on {node}\n{}", world.log(&node));
+    }
+}
+
+/// Names of nodes that have a folder, also after the world was killed.
+fn nodes(world: &World) -> Vec<String> {
+    let folders = fs::read_dir(world.folder().join("nodes")).into_iter().flatten().flatten();
+    folders.map(|it| it.file_name().to_string_lossy().into_owned()).collect()
 }
 
 impl Drop for World {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.tell();
+            tell(self);
         }
-        let logged = self.nodes().into_iter().find_map(|node| self.logged_error(&node));
+        let logged = nodes(self).into_iter().find_map(|node| logged_error(self, &node));
         let down = self.try_sim(&["down"]);
         let _ = self.process.kill();
         let _ = self.process.wait();

@@ -13,9 +13,9 @@ const LARGEST: &[(&str, &str, usize)] = &[
     ("pool", "Pool", 41),
     ("tests", "Node", 63),
     ("tests", "PeerNode", 27),
-    ("tests", "World", 51),
-    ("vpc", "Vpc", 89),
-    ("vpc-sim", "World", 40),
+    ("tests", "World", 50),
+    ("vpc", "Vpc", 83),
+    ("vpc-sim", "World", 39),
 ];
 
 #[test]

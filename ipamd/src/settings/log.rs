@@ -112,19 +112,19 @@ impl Reader<'_> {
         self.parse(name, "text or json", parse).unwrap_or(LogFormat::Text)
     }
 
-    fn small(&mut self, name: &'static str) -> Option<u16> {
-        u16::try_from(self.number(name, 0, u16::MAX.into())?).ok()
-    }
-
     pub(super) fn log_limits(&mut self) -> LogLimits {
         let LogLimits { size, files, age } = LogLimits::PEERS;
         let legal = "a size of 4k or more, such as 100M";
         let size = self.parse("ENI_CNI_LOG_SIZE", legal, bytes).unwrap_or(size);
-        let files = self.small("ENI_CNI_LOG_FILES").map_or(files, usize::from);
-        let days = self.small("ENI_CNI_LOG_DAYS");
+        let files = small(self, "ENI_CNI_LOG_FILES").map_or(files, usize::from);
+        let days = small(self, "ENI_CNI_LOG_DAYS");
         let age = days.map_or(age, |days| Duration::from_secs(u64::from(days) * DAY));
         LogLimits { size, files, age }
     }
+}
+
+fn small(reader: &mut Reader, name: &'static str) -> Option<u16> {
+    u16::try_from(reader.number(name, 0, u16::MAX.into())?).ok()
 }
 
 /// A number with `k`, `M` or `G` behind it: powers of 1,024.

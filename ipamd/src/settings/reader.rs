@@ -184,10 +184,10 @@ impl<'a> Reader<'a> {
     pub(super) fn servers(&mut self) -> Servers {
         // The SDK's own come first, unless they are to be ignored.
         let ignored = self.flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", false);
-        let of_ec2 = self.address("AWS_ENDPOINT_URL_EC2").filter(|_| !ignored);
-        let of_peer = self.address("AWS_EC2_ENDPOINT");
-        let of_all = self.address("AWS_ENDPOINT_URL").filter(|_| !ignored);
-        let metadata = self.address("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+        let of_ec2 = address(self, "AWS_ENDPOINT_URL_EC2").filter(|_| !ignored);
+        let of_peer = address(self, "AWS_EC2_ENDPOINT");
+        let of_all = address(self, "AWS_ENDPOINT_URL").filter(|_| !ignored);
+        let metadata = address(self, "AWS_EC2_METADATA_SERVICE_ENDPOINT");
         let seconds = self.number("HTTP_TIMEOUT", i64::MIN, i64::MAX).unwrap_or(CALL_SECONDS);
         let seconds = u64::try_from(seconds.max(CALL_SECONDS)).unwrap_or_default();
         Servers {
@@ -198,31 +198,33 @@ impl<'a> Reader<'a> {
                 servers::address(&servers::with_scheme("https", value))
             }),
             proxies: Proxies::new(
-                self.proxy("HTTP_PROXY"),
-                self.proxy("HTTPS_PROXY"),
-                self.either_case("NO_PROXY").and_then(|name| self.value(&name)).unwrap_or_default(),
+                proxy(self, "HTTP_PROXY"),
+                proxy(self, "HTTPS_PROXY"),
+                either_case(self, "NO_PROXY")
+                    .and_then(|name| self.value(&name))
+                    .unwrap_or_default(),
                 metadata.as_ref(),
             ),
         }
     }
+}
 
-    fn address(&mut self, name: &'static str) -> Option<Address> {
-        self.parse(name, servers::ADDRESS, servers::address)
-    }
+fn address(reader: &mut Reader, name: &'static str) -> Option<Address> {
+    reader.parse(name, servers::ADDRESS, servers::address)
+}
 
-    /// A proxy, of which the scheme can be left out.
-    fn proxy(&mut self, name: &'static str) -> Option<Address> {
-        let name = self.either_case(name)?;
-        self.parse(&name, servers::PROXY, |value| {
-            servers::address(&servers::with_scheme("http", value))
-        })
-    }
+/// A proxy, of which the scheme can be left out.
+fn proxy(reader: &mut Reader, name: &'static str) -> Option<Address> {
+    let name = either_case(reader, name)?;
+    reader.parse(&name, servers::PROXY, |value| {
+        servers::address(&servers::with_scheme("http", value))
+    })
+}
 
-    /// The name in capitals, or in small letters if that alone is set.
-    fn either_case(&self, name: &str) -> Option<String> {
-        let names = [name.to_owned(), name.to_ascii_lowercase()];
-        names.into_iter().find(|name| self.value(name).is_some())
-    }
+/// The name in capitals, or in small letters if that alone is set.
+fn either_case(reader: &Reader, name: &str) -> Option<String> {
+    let names = [name.to_owned(), name.to_ascii_lowercase()];
+    names.into_iter().find(|name| reader.value(name).is_some())
 }
 
 pub(super) const FLAG: &str = "true or false";

@@ -123,7 +123,7 @@ impl Netlink {
 
     /// Every IPv4 route of a table that a [`Route`] can say.
     pub fn routes(&mut self, table: u32) -> io::Result<Vec<Route>> {
-        let all = self.routes_of(Some(table))?;
+        let all = routes_of(self, Some(table))?;
         Ok(all.into_iter().filter(|route| route.table == table).collect())
     }
 
@@ -147,44 +147,44 @@ impl Netlink {
 
     /// Every IPv4 route that a [`Route`] can say.
     pub fn all_routes(&mut self) -> io::Result<Vec<Route>> {
-        self.routes_of(None)
-    }
-
-    fn routes_of(&mut self, table: Option<u32>) -> io::Result<Vec<Route>> {
-        let mut request = RouteMessage::default();
-        request.header.address_family = AddressFamily::Inet;
-        request.attributes.extend(table.map(RouteAttribute::Table));
-        let found = self.channel.dump(Message::GetRoute(request))?;
-        let route = |message| match message {
-            Message::NewRoute(message) => route(&message),
-            _ => None,
-        };
-        Ok(found.into_iter().filter_map(route).collect())
+        routes_of(self, None)
     }
 
     /// The IPv4 addresses of a link.
     pub fn addresses(&mut self, link: u32) -> io::Result<Vec<Ipv4Network>> {
-        let all = self.addresses_of(link)?.into_iter();
+        let all = addresses_of(self, link)?.into_iter();
         Ok(all.filter(|(of, _)| *of == link).map(|(_, address)| address).collect())
     }
 
     /// All IPv4 addresses, with the index of their link.
     pub fn all_addresses(&mut self) -> io::Result<Vec<(u32, Ipv4Network)>> {
         const ALL: u32 = 0;
-        self.addresses_of(ALL)
+        addresses_of(self, ALL)
     }
+}
 
-    fn addresses_of(&mut self, link: u32) -> io::Result<Vec<(u32, Ipv4Network)>> {
-        let mut request = AddressMessage::default();
-        request.header.family = AddressFamily::Inet;
-        request.header.index = link;
-        let found = self.channel.dump(Message::GetAddress(request))?;
-        let address = |message| match message {
-            Message::NewAddress(message) => Some((message.header.index, address(&message)?)),
-            _ => None,
-        };
-        Ok(found.into_iter().filter_map(address).collect())
-    }
+fn routes_of(netlink: &mut Netlink, table: Option<u32>) -> io::Result<Vec<Route>> {
+    let mut request = RouteMessage::default();
+    request.header.address_family = AddressFamily::Inet;
+    request.attributes.extend(table.map(RouteAttribute::Table));
+    let found = netlink.channel.dump(Message::GetRoute(request))?;
+    let route = |message| match message {
+        Message::NewRoute(message) => route(&message),
+        _ => None,
+    };
+    Ok(found.into_iter().filter_map(route).collect())
+}
+
+fn addresses_of(netlink: &mut Netlink, link: u32) -> io::Result<Vec<(u32, Ipv4Network)>> {
+    let mut request = AddressMessage::default();
+    request.header.family = AddressFamily::Inet;
+    request.header.index = link;
+    let found = netlink.channel.dump(Message::GetAddress(request))?;
+    let address = |message| match message {
+        Message::NewAddress(message) => Some((message.header.index, address(&message)?)),
+        _ => None,
+    };
+    Ok(found.into_iter().filter_map(address).collect())
 }
 
 fn states(found: &[Message]) -> BTreeMap<u32, LinkState> {
