@@ -68,8 +68,7 @@ soak: ## randomised simulation for SECONDS=600; a failing history is minimised a
 	SIM_SECONDS=$(SECONDS) cargo test --quiet --package tests --test sim
 
 image: ## build the container image with docker or podman
-	@scripts/need engine
-	$$(command -v docker || command -v podman) build --tag $(IMAGE) .
+	@engine=$$(scripts/engine) && set -x && "$$engine" build --tag $(IMAGE) .
 
 clean: ## remove what was built
 	@scripts/need cargo

@@ -1,8 +1,14 @@
-//! The plugin as it is shipped: built for it, and looked at.
+//! What is shipped: the plugin, built for it and looked at, and what builds the image.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
+};
 use tests::repository;
 
 /// The most that the plugin may have on disk, in bytes: it is read for every verb of every pod.
@@ -43,6 +49,50 @@ fn a_program_with_a_loader_is_not_static() {
     let test = fs::read("/proc/self/exe").unwrap();
 
     assert!(!is_static(&test));
+}
+
+#[test]
+fn the_image_is_built_by_an_engine_that_works() {
+    let (works, fails) =
+        ("exit 0", "[ \"$1\" != info ] || { echo no daemon of \"$0\" >&2; exit 1; }");
+
+    for (docker, podman, builds) in
+        [(works, works, "docker"), (works, fails, "docker"), (fails, works, "podman")]
+    {
+        let (output, said) = make_image(docker, podman);
+
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains(&format!("{builds} does build --tag eni-cni:latest .")), "{said}");
+    }
+    let (output, said) = make_image(fails, fails);
+    assert!(!output.status.success(), "{said}");
+    for engine in ["docker", "podman"] {
+        assert!(said.contains(&format!("`{engine} info` fails: no daemon of ")), "{said}");
+    }
+    assert!(!said.contains("does build"), "{said}");
+}
+
+/// `make image` where docker and podman are these scripts, and all that it said.
+fn make_image(docker: &str, podman: &str) -> (Output, String) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("engines-{}-{count}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    for (engine, script) in [("docker", docker), ("podman", podman)] {
+        let path = folder.join(engine);
+        fs::write(&path, format!("#!/bin/sh\necho {engine} does \"$@\"\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let output = Command::new("make")
+        .args(["--no-print-directory", "image", "IMAGE=eni-cni:latest"])
+        .current_dir(repository())
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    fs::remove_dir_all(folder).unwrap();
+    let said = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
+    (output, said)
 }
 
 /// Builds it, and returns where it is. What it must be built with is said on standard error.
