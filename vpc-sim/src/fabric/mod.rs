@@ -101,17 +101,15 @@ impl Fabric {
     /// # Errors
     /// The kernel refuses.
     pub fn remove_node(&mut self, node: &str) -> Result<()> {
-        let ids: Vec<String> = self.plugs_of(node).map(String::from).collect();
-        for id in ids {
-            self.detach(&id)?;
-        }
-        let Some(machine) = self.nodes.remove(node) else { return Ok(()) };
-        let pods = machine.pods.iter().map(|pod| Place::Pod(node, pod));
         // What cannot be removed keeps nothing else from going.
-        let removed: Vec<Result<()>> = pods
-            .chain([Place::Node(node)])
-            .map(|place| space::remove(&names::namespace(&self.world, place)))
-            .collect();
+        let ids: Vec<String> = self.plugs_of(node).map(String::from).collect();
+        let mut removed: Vec<Result<()>> = ids.iter().map(|id| self.detach(id)).collect();
+        if let Some(machine) = self.nodes.remove(node) {
+            let pods = machine.pods.iter().map(|pod| Place::Pod(node, pod));
+            let places = pods.chain([Place::Node(node)]);
+            let world = &self.world;
+            removed.extend(places.map(|place| space::remove(&names::namespace(world, place))));
+        }
         removed.into_iter().collect()
     }
 
@@ -136,9 +134,11 @@ impl Fabric {
     /// # Errors
     /// The kernel refuses.
     pub fn remove_pod(&mut self, node: &str, pod: &str) -> Result<()> {
-        let known = self.nodes.get_mut(node).is_some_and(|machine| machine.pods.remove(pod));
-        if known {
+        let Some(machine) = self.nodes.get_mut(node) else { return Ok(()) };
+        if machine.pods.contains(pod) {
             space::remove(&names::namespace(&self.world, Place::Pod(node, pod)))?;
+            // One that could not be removed is known, so that another attempt finds it.
+            machine.pods.remove(pod);
         }
         Ok(())
     }

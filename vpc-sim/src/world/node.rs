@@ -141,32 +141,38 @@ async fn boot(world: &World, request: &NodeRequest, launch: &Launch) -> Result<(
     Ok(())
 }
 
-/// Removes whatever there is of a node.
+/// Removes whatever there is of a node. What cannot be removed keeps nothing else from going; the first
+/// error is the one worth telling.
 async fn remove_machine(world: &World, name: &str) -> Result<()> {
     let node = world.lock_nodes().remove(name);
     if let Some(node) = node {
         node.halt().await;
     }
-    world.cloud.with(|vpc, now| match vpc.instance_by_node(name).map(|it| it.id.clone()) {
-        Some(id) => vpc.terminate_instance(now, &id),
-        None => Ok(()),
-    })?;
-    world.wires.settled(&world.cloud).await?;
+    let terminated =
+        world.cloud.with(|vpc, now| match vpc.instance_by_node(name).map(|it| it.id.clone()) {
+            Some(id) => vpc.terminate_instance(now, &id),
+            None => Ok(()),
+        });
+    let settled = world.wires.settled(&world.cloud).await;
     let fabric_name = name.to_owned();
-    world.wires.with(move |fabric| fabric.remove_node(&fabric_name)).await?;
-    delete_objects(world, name)?;
-    world.folder().node(name).remove()
+    let unwired = world.wires.with(move |fabric| fabric.remove_node(&fabric_name)).await;
+    let deleted = delete_objects(world, name);
+    let folder = world.folder().node(name).remove();
+    terminated?;
+    settled.and(unwired).and(deleted).and(folder)
 }
 
 fn delete_objects(world: &World, node: &str) -> Result<()> {
+    let mut deleted = Ok(());
     for pod in world.store.list(Kind::Pod, None) {
         if pod["spec"]["nodeName"] == *node {
             let text = |key: &str| pod["metadata"][key].as_str();
             let name = text("name").unwrap_or_default();
-            already_gone(world.store.delete(Kind::Pod, text("namespace"), name))?;
+            let gone = already_gone(world.store.delete(Kind::Pod, text("namespace"), name));
+            deleted = deleted.and(gone);
         }
     }
-    already_gone(world.store.delete(Kind::Node, None, node))
+    deleted.and(already_gone(world.store.delete(Kind::Node, None, node)))
 }
 
 fn launch(world: &World, vpc: &Vpc, request: &NodeRequest) -> Result<Launch> {

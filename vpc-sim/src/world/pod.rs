@@ -90,7 +90,10 @@ impl World {
         let connected = connect(self, &node, &sandbox, &attachment, serve).await;
         if let Err(error) = &connected {
             record_failure(self, &node, &attachment, &format!("{error:#}"));
-            remove_sandbox(self, &node, &sandbox).await?;
+            // The first error is the one worth telling.
+            if let Err(left) = remove_sandbox(self, &node, &sandbox).await {
+                tracing::warn!("remove the sandbox of a pod that did not start: {left:#}");
+            }
         }
         connected
     }
@@ -98,24 +101,34 @@ impl World {
     /// Stops a pod: DEL, the sandbox, the second DEL, the object.
     ///
     /// # Errors
-    /// There is no such pod, or a plugin fails: then the pod is as it was, but for its server.
+    /// There is no such node, or the first DEL fails: then the pod is as it was, but for its server.
+    /// Or something of it cannot be removed; the rest is.
     pub async fn remove_pod(&self, node: &str, namespace: &str, name: &str) -> Result<()> {
         let node = self.node(node)?;
         let sandbox = sandbox(namespace, name);
         let attachment = node.lock_pods().get(&sandbox).map(|pod| pod.attachment.clone());
-        if let Some(attachment) = attachment {
+        let forget = if let Some(attachment) = attachment {
             let paths = node_paths(&node);
-            let (first, second) = ((paths.clone(), attachment.clone()), (paths, attachment));
-            spawn_blocking(move || runtime::delete(&first.0, &first.1)).await??;
-            remove_sandbox(self, &node, &sandbox).await?;
-            spawn_blocking(move || runtime::forget(&second.0, &second.1)).await??;
+            let second = (paths.clone(), attachment.clone());
+            spawn_blocking(move || runtime::delete(&paths, &attachment)).await??;
+            Some(second)
         } else {
             let found = self.store.get(Kind::Pod, Some(namespace), name);
             if found.is_ok_and(|it| it["spec"]["nodeName"] != *node.name) {
                 bail!("remove pod {namespace}/{name}: it is not on {}", node.name);
             }
-        }
-        already_gone(self.store.delete(Kind::Pod, Some(namespace), name))
+            None
+        };
+        // From here on, what cannot be removed keeps nothing else from going.
+        let emptied = remove_sandbox(self, &node, &sandbox).await;
+        let forgotten = match forget {
+            Some((paths, of)) => spawn_blocking(move || runtime::forget(&paths, &of)).await?,
+            None => Ok(()),
+        };
+        let deleted = already_gone(self.store.delete(Kind::Pod, Some(namespace), name));
+        emptied?;
+        forgotten?;
+        deleted
     }
 }
 
@@ -253,7 +266,8 @@ async fn pod_server(node: &Node, attachment: &Attachment, result: &Value) -> Res
     Ok(server)
 }
 
-fn node_paths(node: &Node) -> NodePaths {
+/// The runtime's places on a node.
+pub(super) fn node_paths(node: &Node) -> NodePaths {
     let folder: &NodeFolder = &node.folder;
     let path = folder.run().to_string_lossy().into_owned();
     NodePaths {

@@ -2,7 +2,7 @@
 
 use crate::setup::{Name, add_node, default_world, http, http_briefly, up};
 use serde_json::Value;
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 use vpc_sim::{
     api::kube::Kind,
     fabric::Place,
@@ -127,6 +127,55 @@ async fn a_terminated_node_takes_its_pods_with_it_and_asks_nobody() {
     assert!(!world.namespace(Place::Pod("n1", "p")).await.unwrap().exists());
     assert_eq!(world.status().await.unwrap().nodes, []);
     world.down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_of_a_pod_cannot_be_removed_keeps_nothing_else_from_going() {
+    let name = Name::new();
+    let world = up(&name).await;
+    add_node(&world, "n1", "us-west-2a").await;
+    install(&world, PLUGIN);
+    world.add_pod(pod()).await.unwrap();
+    let namespace = world.namespace(Place::Pod("n1", "p")).await.unwrap();
+    keep(&namespace);
+
+    let failed = world.remove_pod("n1", "default", "p").await.unwrap_err();
+    let object = world.kubernetes().get(Kind::Pod, Some("default"), "p");
+    let again = world.remove_pod("n1", "default", "p").await;
+
+    assert!(format!("{failed:#}").contains("remove namespace"), "{failed:#}");
+    assert!(object.is_err(), "{object:?}");
+    assert_eq!(verbs(&world), ["ADD", "DEL", "DEL"]);
+    assert!(again.is_ok(), "{again:?}");
+    assert!(!namespace.exists());
+    world.down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_of_a_node_cannot_be_removed_keeps_nothing_else_from_going() {
+    let name = Name::new();
+    let world = up(&name).await;
+    add_node(&world, "n1", "us-west-2a").await;
+    install(&world, PLUGIN);
+    world.add_pod(pod()).await.unwrap();
+    keep(&world.namespace(Place::Node("n1")).await.unwrap());
+
+    let failed = world.remove_node("n1").await.unwrap_err();
+
+    assert!(format!("{failed:#}").contains("remove namespace"), "{failed:#}");
+    assert!(world.kubernetes().get(Kind::Pod, Some("default"), "p").is_err());
+    assert!(world.kubernetes().get(Kind::Node, None, "n1").is_err());
+    assert!(!world.namespace(Place::Pod("n1", "p")).await.unwrap().exists());
+    assert!(!world.folder().node("n1").log().exists());
+    assert_eq!(world.status().await.unwrap().nodes, []);
+    world.down().await.unwrap();
+    assert_eq!(name.traces(), Vec::<std::path::PathBuf>::new());
+}
+
+/// Keeps a namespace from being removed once: somebody has mounted it a second time.
+fn keep(namespace: &Path) {
+    let mounted = Command::new("mount").arg("--bind").args([namespace, namespace]).status();
+    assert!(mounted.unwrap().success());
 }
 
 fn pod() -> PodRequest {
