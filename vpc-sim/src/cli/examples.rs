@@ -2,9 +2,9 @@
 
 pub(super) const PROGRAM: &str = "\
 First steps, as root:
-  vpc-sim up &                                   a world: VPC, EC2, metadata, Kubernetes
+  vpc-sim up --wait                              a world: VPC, EC2, metadata, Kubernetes
   vpc-sim node add n1 --zone us-west-2a          a machine in it
-  vpc-sim daemon start n1                        the daemon of its CNI plugin
+  vpc-sim daemon start n1 --wait                 the daemon of its CNI plugin
   vpc-sim pod add n1 web --serve                 a pod, as kubelet and containerd start it
   vpc-sim exec n1/web -- ip addr                 what the pod has
   vpc-sim calls                                  what that asked of EC2
@@ -15,7 +15,10 @@ pub(super) const UP: &str = "\
 Examples:
   vpc-sim up
   vpc-sim up --world world.toml --name second
+  vpc-sim up --wait          in the background: returns when it is ready
+  vpc-sim up --wait=10s      or fails after 10 seconds, and nothing is left
 
+In the background a world logs to /run/vpc-sim/NAME.log, which `vpc-sim down` removes.
 A commented file with everything that can be said about a world is conf/world.toml of the sources.
 The line that is printed names the folder with kubeconfig and sockets, and the endpoints.";
 
@@ -103,7 +106,12 @@ pub(super) const DAEMON_START: &str = "\
 Examples:
   vpc-sim daemon start n1
   vpc-sim daemon start n1 --bin ./ipamd --env ENABLE_PREFIX_DELEGATION=true
-  vpc-sim daemon start n1 --unset MY_NODE_NAME";
+  vpc-sim daemon start n1 --unset MY_NODE_NAME
+  vpc-sim daemon start n1 --wait         returns when pods can be started
+  vpc-sim daemon start n1 --wait=5m      at the latest after five minutes
+
+Until its network list is installed and STATUS succeeds, `vpc-sim pod add` fails as kubelet does. A
+plugin that does not know STATUS is taken to be ready. A daemon that is not ready in time goes on.";
 
 pub(super) const DAEMON_STOP: &str = "\
 Examples:

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod background;
 mod examples;
 mod exec;
 mod fault;
@@ -34,6 +35,10 @@ use vpc::{Action, calls::CallFilter, fault::Span};
 /// The world that is meant when none is named.
 const DEFAULT_NAME: &str = "default";
 
+/// How long a daemon may take until it is ready, if nothing else is said: as long as one may wait for
+/// a node's first interface on a bad day.
+const DAEMON_READY_LIMIT: &str = "1m";
+
 /// A VPC on one Linux machine: EC2, instance metadata, a Kubernetes API, and real packets.
 #[derive(Debug, Parser)]
 #[command(version, name = "vpc-sim", after_help = examples::PROGRAM)]
@@ -47,15 +52,20 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a world in the foreground; print one line of JSON when it is ready
+    /// Run a world in the foreground, or with --wait in the background; print one line of JSON when
+    /// it is ready
     #[command(after_help = examples::UP)]
     Up {
         /// Description of the world; without one, the default world
         #[arg(long)]
         world: Option<PathBuf>,
         /// End it when standard input ends, as it does when who started it is gone
-        #[arg(long)]
+        #[arg(long, conflicts_with = "wait")]
         until_eof: bool,
+        /// Run it in the background and return when it is ready, at the latest after TIME
+        #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true)]
+        #[arg(default_missing_value = up::READY_LIMIT)]
+        wait: Option<Span>,
     },
     /// End a world and remove what it left
     #[command(after_help = examples::DOWN)]
@@ -152,6 +162,11 @@ enum DaemonCommand {
         node: String,
         #[command(flatten)]
         how: DaemonArgs,
+        /// Return when pods can be started, at the latest after TIME: when its network list is
+        /// installed, and its plugins that know the CNI verb STATUS are ready
+        #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true)]
+        #[arg(default_missing_value = DAEMON_READY_LIMIT)]
+        wait: Option<Span>,
     },
     /// Stop it with SIGTERM
     #[command(after_help = examples::DAEMON_STOP)]
@@ -196,7 +211,10 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     let folder = Folder::of(&cli.name)?;
     match cli.command {
-        Command::Up { world, until_eof } => {
+        Command::Up { world, wait: Some(Span(limit)), .. } => {
+            background::up(&folder, world.as_deref(), limit)
+        }
+        Command::Up { world, until_eof, wait: None } => {
             let end = if until_eof { End::WithStdin } else { End::WhenTold };
             up::up(&cli.name, world.as_deref(), end)
         }
@@ -224,7 +242,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Group(command) => group::run(&folder, command),
         Command::Policy(command) => policy::run(&folder, command),
         Command::Interface(command) => interface::run(&folder, command),
-        Command::Daemon(command) => print::answer(&control::ask(&folder, &daemon(command))?),
+        Command::Daemon(command) => daemon(&folder, command),
         Command::Pod(command) => pod::run(&folder, command),
         Command::Exec { place, command } => exec::exec(&folder, &place, &command),
     }
@@ -243,17 +261,23 @@ fn calls(folder: &Folder, args: CallsArgs) -> Result<()> {
     }
 }
 
-fn daemon(command: DaemonCommand) -> Request {
-    match command {
-        DaemonCommand::Start { node, how: DaemonArgs { env, unset, bin } } => {
+fn daemon(folder: &Folder, command: DaemonCommand) -> Result<()> {
+    let (request, ready) = match command {
+        DaemonCommand::Start { node, how: DaemonArgs { env, unset, bin }, wait } => {
             // The world's process has a folder of its own.
             let bin = bin.map(|bin| std::path::absolute(&bin).unwrap_or(bin));
             let env = env.into_iter().collect();
-            Request::DaemonStart(DaemonRequest { node, env, unset, bin })
+            let ready = wait.map(|limit| Request::DaemonReady { node: node.clone(), limit });
+            (Request::DaemonStart(DaemonRequest { node, env, unset, bin }), ready)
         }
-        DaemonCommand::Stop { node } => Request::DaemonStop { node },
-        DaemonCommand::Kill { node } => Request::DaemonKill { node },
+        DaemonCommand::Stop { node } => (Request::DaemonStop { node }, None),
+        DaemonCommand::Kill { node } => (Request::DaemonKill { node }, None),
+    };
+    let answer = control::ask(folder, &request)?;
+    if let Some(ready) = ready {
+        control::ask(folder, &ready)?;
     }
+    print::answer(&answer)
 }
 
 fn pair(text: &str) -> Result<(String, String)> {

@@ -10,6 +10,11 @@ use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Write as _, io::Write as _};
 use vpc::{InterfaceKind, calls::CallCount, fault::FaultStatus};
 
+/// Words as they are.
+pub(super) fn text(text: &str) -> Result<()> {
+    write(text)
+}
+
 /// A document on one line.
 pub(super) fn line(value: &Value) -> Result<()> {
     write(&format!("{value}\n"))

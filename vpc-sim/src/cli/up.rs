@@ -4,6 +4,7 @@ use super::print;
 use crate::world::{
     Folder, World, WorldFile,
     control::{self, Request},
+    process::Process,
 };
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
@@ -28,6 +29,9 @@ pub(super) enum End {
     /// The end of standard input as well.
     WithStdin,
 }
+
+/// How long a world may take until it answers, if nothing else is said; it takes a second.
+pub(super) const READY_LIMIT: &str = "1m";
 
 /// Runs a world until its end.
 pub(super) fn up(name: &str, world: Option<&Path>, end: End) -> Result<()> {
@@ -75,13 +79,25 @@ pub(super) fn down(folder: &Folder) -> Result<()> {
             process.signal(Signal::SIGTERM);
         }
     }
-    if let Some(process) = process
-        && !process.ends_within(DOWN_LIMIT)
-    {
-        process.signal(Signal::SIGKILL);
-        if !process.ends_within(DOWN_LIMIT) {
-            bail!("end world {}: process {} cannot be killed", folder.world(), process.pid);
-        }
+    if let Some(process) = process {
+        ends(folder.world(), process)?;
     }
     folder.remove()
+}
+
+/// Ends the process of a world, which removes what it made.
+pub(super) fn end(world: &str, process: Process) -> Result<()> {
+    process.signal(Signal::SIGTERM);
+    ends(world, process)
+}
+
+/// Waits for the end of a process that was asked to end, and kills it if it must.
+fn ends(world: &str, process: Process) -> Result<()> {
+    if !process.ends_within(DOWN_LIMIT) {
+        process.signal(Signal::SIGKILL);
+        if !process.ends_within(DOWN_LIMIT) {
+            bail!("end world {world}: process {} cannot be killed", process.pid);
+        }
+    }
+    Ok(())
 }

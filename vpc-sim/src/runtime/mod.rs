@@ -10,7 +10,7 @@ mod ports;
 pub use ports::HostPort;
 
 use cni::{
-    AddResult, Command,
+    AddResult, Code, Command, Version,
     runtime::{CachedResult, Call, NetworkList, PluginConf, parse_output},
 };
 use serde_json::{Value, json};
@@ -30,6 +30,13 @@ const DEL: Duration = Duration::from_secs(120);
 
 /// containerd gives the DEL after a failed ADD a minute of its own.
 const CLEANUP: Duration = Duration::from_secs(60);
+
+/// A plugin answers at once, or it is not ready.
+const STATUS: Duration = Duration::from_secs(10);
+
+/// How plugins say that they do not know a verb: an incompatible version, or an invalid environment
+/// variable, which is `CNI_COMMAND`.
+const UNKNOWN_VERB: [Code; 2] = [Code::IncompatibleVersion, Code::InvalidEnvironment];
 
 /// The capability by which plugins get the pod's annotations.
 const POD_ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
@@ -154,6 +161,34 @@ pub fn delete(node: &NodePaths, attachment: &Attachment) -> Result<(), RuntimeEr
 pub fn forget(node: &NodePaths, attachment: &Attachment) -> Result<(), RuntimeError> {
     let call = Call { netns: String::new(), ..call(node, attachment) };
     del(node, &call, &capabilities(attachment))
+}
+
+/// Asks whether the network takes pods. A plugin that does not know STATUS is taken to be ready, and
+/// one of an older list is asked all the same: what it can do is not in the list.
+///
+/// # Errors
+/// There is no network, or the first plugin that is not ready.
+pub fn status(node: &NodePaths) -> Result<(), RuntimeError> {
+    let mut list = network(&node.conf_dir)?;
+    list.version = Version::V1_1_0;
+    let call = Call {
+        container_id: String::new(),
+        netns: String::new(),
+        ifname: String::new(),
+        args: vec![],
+        path: node.bin_dir.display().to_string(),
+    };
+    let knows_not = |failed: &PluginFailure| UNKNOWN_VERB.map(Code::number).contains(&failed.code);
+    for plugin in list.chain(Command::Status) {
+        let stdin = list
+            .stdin(plugin, None, &BTreeMap::new())
+            .map_err(|error| failure(plugin, Command::Status, &error))?;
+        match exec::plugin(node, plugin, Command::Status, &call, &stdin, STATUS) {
+            Err(failed) if !knows_not(&failed) => return Err(failed.into()),
+            Err(_) | Ok(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// The first valid network list of the folder, by name.

@@ -23,7 +23,10 @@ use tokio::{
     sync::Notify,
     time::timeout,
 };
-use vpc::{calls::CallFilter, fault::FaultSpec};
+use vpc::{
+    calls::CallFilter,
+    fault::{FaultSpec, Span},
+};
 
 /// The longest request that is read; real ones have some hundred bytes.
 const MAX_REQUEST: u64 = 1 << 20;
@@ -91,6 +94,13 @@ pub enum Request {
     },
     /// Start a node's daemon.
     DaemonStart(DaemonRequest),
+    /// Wait until a node's daemon is ready.
+    DaemonReady {
+        /// Name of the node.
+        node: String,
+        /// How long at most.
+        limit: Span,
+    },
     /// Ask a node's daemon to end.
     DaemonStop {
         /// Name of the node.
@@ -257,6 +267,9 @@ async fn execute(world: &World, request: Request) -> Result<Value> {
         }
         Request::InterfaceRemove { id } => world.remove_interface(&id).await.map(|()| Value::Null),
         Request::DaemonStart(request) => Ok(world.start_daemon(request).await?.into()),
+        Request::DaemonReady { node, limit: Span(limit) } => {
+            world.daemon_ready(&node, limit).await.map(|()| Value::Null)
+        }
         Request::DaemonStop { node } => world.stop_daemon(&node).await.map(|()| Value::Null),
         Request::DaemonKill { node } => world.kill_daemon(&node).await.map(|()| Value::Null),
         Request::PodAdd(request) => Ok(serde_json::to_value(world.add_pod(request).await?)?),

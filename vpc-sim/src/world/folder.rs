@@ -12,7 +12,7 @@ use nix::{
 };
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::ErrorKind,
+    io::{self, ErrorKind},
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -89,6 +89,20 @@ impl Folder {
         self.path.join("status.json")
     }
 
+    /// What a world in the background logs; beside the folder, so that it tells also why none came.
+    pub fn log(&self) -> PathBuf {
+        Path::new(BASE).join(format!("{}.log", self.name))
+    }
+
+    /// Opens the log; what is in it stays.
+    pub(crate) fn open_log(&self) -> Result<File> {
+        self.only_root()?;
+        make_private(Path::new(BASE))?;
+        let path = self.log();
+        let opened = OpenOptions::new().create(true).append(true).open(&path);
+        opened.with_context(|| format!("open {}", path.display()))
+    }
+
     /// The folder of a node.
     pub fn node(&self, node: &str) -> NodeFolder {
         NodeFolder(self.path.join("nodes").join(node))
@@ -104,7 +118,15 @@ impl Folder {
     /// # Errors
     /// It runs, or something cannot be removed.
     pub fn remove(&self) -> Result<()> {
-        self.claim()?.remove()
+        self.claim()?.remove()?;
+        gone(&self.log(), fs::remove_file(self.log()))
+    }
+
+    fn only_root(&self) -> Result<()> {
+        if !nix::unistd::geteuid().is_root() {
+            bail!("make world {}: only root can make network namespaces", self.name);
+        }
+        Ok(())
     }
 
     fn read_summary(&self) -> Option<Summary> {
@@ -116,9 +138,7 @@ impl Folder {
     /// # Errors
     /// A world of this name runs, or something cannot be removed.
     pub(crate) fn claim(&self) -> Result<Claimed> {
-        if !nix::unistd::geteuid().is_root() {
-            bail!("make world {}: only root can make network namespaces", self.name);
-        }
+        self.only_root()?;
         let lock = self.lock()?;
         self.clean_up().with_context(|| format!("remove what world {} left", self.name))?;
         make_private(&self.path)?;
@@ -267,7 +287,12 @@ fn make_private(path: &Path) -> Result<()> {
 }
 
 fn remove_tree(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
+    gone(path, fs::remove_dir_all(path))
+}
+
+/// What was not there is removed as well.
+fn gone(path: &Path, removed: io::Result<()>) -> Result<()> {
+    match removed {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", path.display()))
         }

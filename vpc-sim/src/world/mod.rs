@@ -13,6 +13,7 @@ mod place;
 mod pod;
 mod policy;
 mod power;
+mod ready;
 mod running;
 mod sandbox;
 mod serve;

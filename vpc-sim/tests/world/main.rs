@@ -6,9 +6,11 @@
 mod faults;
 mod interfaces;
 mod life;
+mod machine;
 mod packets;
 mod pods;
 mod power;
 mod program;
 mod services;
 mod setup;
+mod waits;

@@ -40,7 +40,7 @@ impl Name {
                 .is_some_and(|it| it.to_string_lossy().starts_with(&format!("{}.", self.0)))
         };
         let folders =
-            ["", ".lock"].map(|end| PathBuf::from(format!("/run/vpc-sim/{}{end}", self.0)));
+            ["", ".lock", ".log"].map(|end| PathBuf::from(format!("/run/vpc-sim/{}{end}", self.0)));
         namespaces.filter(of_world).chain(folders.into_iter().filter(|it| it.exists())).collect()
     }
 }
@@ -50,7 +50,9 @@ impl Drop for Name {
         if std::thread::panicking() {
             let _ = Fabric::clean_up(&self.0);
             let _ = fs::remove_dir_all(format!("/run/vpc-sim/{}", self.0));
-            let _ = fs::remove_file(format!("/run/vpc-sim/{}.lock", self.0));
+            for end in ["lock", "log"] {
+                let _ = fs::remove_file(format!("/run/vpc-sim/{}.{end}", self.0));
+            }
         }
     }
 }
