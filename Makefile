@@ -34,7 +34,7 @@ demo: ## enable custom networking in a simulated cluster with running pods, with
 	@"$${CARGO_TARGET_DIR:-target}"/debug/demo
 
 test: ## run all tests, in network namespaces and with foreign clients (needs root)
-	@scripts/need root cargo cc nextest nft ip venv iptables plugins cnitool runtimes
+	@scripts/need root cargo cc nextest nft ip jq curl venv iptables plugins cnitool runtimes
 	@$(WAIT)
 	$(BUILD)
 	@scripts/plugin >/dev/null
