@@ -34,9 +34,10 @@ const CLEANUP: Duration = Duration::from_secs(60);
 /// A plugin answers at once, or it is not ready.
 const STATUS: Duration = Duration::from_secs(10);
 
-/// How plugins say that they do not know a verb: an incompatible version, or an invalid environment
-/// variable, which is `CNI_COMMAND`.
-const UNKNOWN_VERB: [Code; 2] = [Code::IncompatibleVersion, Code::InvalidEnvironment];
+/// How plugins say that they do not know STATUS: an incompatible version, an invalid variable, which is
+/// `CNI_COMMAND`, or a container that is missing, as every verb of theirs has one.
+const KNOWS_NO_STATUS: [Code; 3] =
+    [Code::IncompatibleVersion, Code::InvalidEnvironment, Code::UnknownContainer];
 
 /// The capability by which plugins get the pod's annotations.
 const POD_ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
@@ -178,13 +179,14 @@ pub fn status(node: &NodePaths) -> Result<(), RuntimeError> {
         args: vec![],
         path: node.bin_dir.display().to_string(),
     };
-    let knows_not = |failed: &PluginFailure| UNKNOWN_VERB.map(Code::number).contains(&failed.code);
+    let knows_none =
+        |failed: &PluginFailure| KNOWS_NO_STATUS.map(Code::number).contains(&failed.code);
     for plugin in list.chain(Command::Status) {
         let stdin = list
             .stdin(plugin, None, &BTreeMap::new())
             .map_err(|error| failure(plugin, Command::Status, &error))?;
         match exec::plugin(node, plugin, Command::Status, &call, &stdin, STATUS) {
-            Err(failed) if !knows_not(&failed) => return Err(failed.into()),
+            Err(failed) if !knows_none(&failed) => return Err(failed.into()),
             Err(_) | Ok(_) => {}
         }
     }
