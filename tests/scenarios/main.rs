@@ -34,6 +34,7 @@ mod lost_record;
 mod metrics;
 mod migration;
 mod node_itself;
+mod pasted;
 mod peer_filters;
 mod repair;
 mod restart;
