@@ -1,6 +1,6 @@
 //! The APIs of a world, as a client outside of the VPC uses them.
 
-use crate::{http, world::World};
+use crate::{command::until, http, world::World};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -39,8 +39,18 @@ impl World {
         body
     }
 
-    /// A daemon's metrics: values by name and labels.
-    pub fn metrics(&self, node: &str) -> io::Result<BTreeMap<String, String>> {
+    /// A daemon's metrics: values by name and labels. Waits until it shows them.
+    pub fn metrics(&self, node: &str) -> BTreeMap<String, String> {
+        until("the daemon shows its metrics", || {
+            self.try_metrics(node).map_err(|error| error.to_string())
+        })
+    }
+
+    /// The same at once.
+    ///
+    /// # Errors
+    /// Nobody shows any.
+    pub fn try_metrics(&self, node: &str) -> io::Result<BTreeMap<String, String>> {
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT));
         let (status, page) = net::netns::within(&self.namespace(node, None), || {
             http::send(at, "GET /metrics", "", "")

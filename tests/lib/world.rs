@@ -198,7 +198,7 @@ impl World {
 
     /// Whether every target is met and nothing is under way, as things are now.
     pub fn is_satisfied(&self, node: &str) -> bool {
-        let shown = self.metrics(node);
+        let shown = self.try_metrics(node);
         let reason = shown.as_ref().ok().and_then(|it| it.get(SATISFIED));
         reason.is_some_and(|value| value == "1")
     }

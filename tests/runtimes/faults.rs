@@ -27,8 +27,7 @@ fn the_event_of_a_pod_without_an_address_says_why() {
     let message = &refused.message;
     let begin = "failed to setup network for sandbox \"";
     let end = "plugin type=\"aws-cni\" name=\"aws-cni\" failed (add): no free address (1 in use, 0 cooling): \
-               all 2 interfaces of this instance type are attached: 1 full, \
-               1 the primary one, which serves no pods with custom networking";
+               this instance type allows 2 interfaces: 2 attached, 1 full, 1 the primary one, which serves no pods with custom networking";
     assert!(message.contains(begin) && message.ends_with(end), "{message}");
     // The attempt that failed took nothing from anybody.
     assert!(world.ask(&world.namespace("n1", None), &first.1).is_ok());

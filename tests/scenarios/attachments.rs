@@ -51,7 +51,7 @@ fn an_add_of_an_interface_that_exists_fails_and_gives_its_address_back() {
     assert!(world.exec("n1", &veth, &[], "").status.success());
 
     let refused = world.plugin("n1", "ADD", &taken, "1.0.0");
-    let assigned = || world.metrics("n1").unwrap()["awscni_assigned_ip_addresses"].clone();
+    let assigned = || world.metrics("n1")["awscni_assigned_ip_addresses"].clone();
     let held = assigned();
     world.daemon_kill("n1");
     world.daemon_start("n1", &tight);

@@ -72,7 +72,7 @@ fn addresses_whose_assignment_was_not_answered_are_found_again() {
     until("the daemon knows of every address that EC2 gave it", || {
         let interfaces = world.more_interfaces("n1");
         let held: usize = interfaces.iter().map(|interface| interface.secondary.len()).sum();
-        let shown = world.metrics("n1").map_err(|error| error.to_string())?;
+        let shown = world.metrics("n1");
         let known = &shown["awscni_total_ip_addresses"];
         if *known == held.to_string() { Ok(()) } else { Err(format!("{known} of {held}")) }
     });

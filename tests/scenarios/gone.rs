@@ -117,7 +117,7 @@ fn one_address() -> World {
 #[track_caller]
 fn has_ended(world: &World, pods: usize) {
     until("the daemon has seen the end of the pod", || {
-        let metrics = world.metrics("n1").map_err(|error| error.to_string())?;
+        let metrics = world.metrics("n1");
         let seen = metrics.get("eni_cni_gone_pods_total").map_or("0", String::as_str);
         if seen == pods.to_string() { Ok(()) } else { Err(seen.to_owned()) }
     });
@@ -125,7 +125,7 @@ fn has_ended(world: &World, pods: usize) {
 
 /// Addresses that pods have.
 fn assigned(world: &World) -> String {
-    world.metrics("n1").unwrap()["awscni_assigned_ip_addresses"].clone()
+    world.metrics("n1")["awscni_assigned_ip_addresses"].clone()
 }
 
 /// Runs `ip` on the node.

@@ -130,7 +130,7 @@ fn have_groups(world: &World, node: &str, group: &str) {
 #[track_caller]
 fn has_limits(world: &World, enis: usize, addresses: usize) {
     until("the limits of its type", || {
-        let shown = world.metrics("n1").map_err(|error| error.to_string())?;
+        let shown = world.metrics("n1");
         let value = |name: &str| shown.get(name).cloned().unwrap_or_default();
         let limits = (value("awscni_eni_max"), value("awscni_ip_max"));
         let wanted = (enis.to_string(), addresses.to_string());

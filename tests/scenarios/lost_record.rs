@@ -106,7 +106,7 @@ fn with_the_whole_run_folder_gone_no_address_of_a_pod_that_runs_is_given_to_anot
         }
         bed.take_over(TIGHT);
         until("each pod's address is shown as held", || {
-            let shown = world.metrics("n1").map_err(|error| error.to_string())?;
+            let shown = world.metrics("n1");
             let held = |address| {
                 let of_address = format!("eni_cni_held_address{{address=\"{address}\",eni=\"eni-");
                 shown.keys().any(|metric| metric.starts_with(&of_address))

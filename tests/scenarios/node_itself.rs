@@ -157,7 +157,7 @@ fn a_running_pod_whose_address_somebody_gives_to_the_node_is_told_and_keeps_it()
 
     let metric = "eni_cni_addresses_taken_by_node_total";
     until("it is counted", || {
-        let count = world.metrics("n1").unwrap()[metric].clone();
+        let count = world.metrics("n1")[metric].clone();
         if count == "1" { Ok(()) } else { Err(count) }
     });
     until("there is an event", || {
@@ -200,7 +200,7 @@ fn a_rule_of_others_before_the_pods_is_told_and_left_alone() {
         let told = said.contains("RuleBeforePods") && said.contains("600: from 10.0.0.0/16");
         if told { Ok(()) } else { Err(said) }
     });
-    assert_eq!(world.metrics("n1").unwrap()["eni_cni_rules_before_pods_total"], "1");
+    assert_eq!(world.metrics("n1")["eni_cni_rules_before_pods_total"], "1");
     let during = check(&world, &container, &added);
     rule("del");
     let after = check(&world, &container, &added);

@@ -441,13 +441,13 @@ fn told(world: &World) -> usize {
 
 /// Things that were put back.
 fn repaired(world: &World) -> usize {
-    let all = world.metrics("n1").unwrap();
+    let all = world.metrics("n1");
     let of = all.iter().filter(|(name, _)| name.starts_with("eni_cni_repaired_total"));
     of.map(|(_, value)| value.parse::<usize>().unwrap()).sum()
 }
 
 fn number(world: &World, metric: &str) -> usize {
-    world.metrics("n1").unwrap()[metric].parse().unwrap()
+    world.metrics("n1")[metric].parse().unwrap()
 }
 
 /// How often the thread that repairs went to sleep.

@@ -36,6 +36,7 @@ fn the_peers_layout_has_exactly_the_peers_rules_and_routes() {
 
     // What the peer makes: `docs/references.md#peer-pod-rules`, `docs/references.md#peer-eni-rules`.
     let (one, two) = (first.address, second.address);
+    let node = world.node("n1").address;
     let head = "0:\tfrom all lookup local";
     let tail = [
         format!("32765:\tfrom {eni} lookup 2"),
@@ -51,7 +52,9 @@ fn the_peers_layout_has_exactly_the_peers_rules_and_routes() {
     assert_eq!(rules, want);
     assert_eq!(of_eni, "default via 100.64.0.1 dev ens6 \n100.64.0.1 dev ens6 scope link \n");
     for (pod, name) in [&first, &second].into_iter().zip(names) {
-        assert!(main.contains(&format!("{} dev {name} scope link \n", pod.address)), "{main}");
+        // Without the source the node would be seen as whatever address the kernel finds first.
+        let route = format!("{} dev {name} scope link src {node} \n", pod.address);
+        assert!(main.contains(&route), "{main}");
     }
     assert_eq!(inside, "default via 169.254.1.1 dev eth0 \n169.254.1.1 dev eth0 scope link \n");
     let want = format!(

@@ -104,7 +104,7 @@ fn told(world: &World, check: &str, words: &str) {
 fn shown(world: &World, check: &str, value: &str) {
     let name = format!("eni_cni_surroundings_wrong{{check=\"{check}\"}}");
     until(&name, || {
-        let metrics = world.metrics("n1").map_err(|error| error.to_string())?;
+        let metrics = world.metrics("n1");
         match metrics.get(&name) {
             Some(shown) if shown == value => Ok(()),
             other => Err(format!("{other:?}, not {value}")),
