@@ -40,25 +40,11 @@ impl World {
     }
 
     /// A daemon's metrics: values by name and labels. Waits until it shows them.
+    #[track_caller]
     pub fn metrics(&self, node: &str) -> BTreeMap<String, String> {
         until("the daemon shows its metrics", || {
-            self.try_metrics(node).map_err(|error| error.to_string())
+            try_metrics(self, node).map_err(|error| error.to_string())
         })
-    }
-
-    /// The same at once.
-    ///
-    /// # Errors
-    /// Nobody shows any.
-    pub fn try_metrics(&self, node: &str) -> io::Result<BTreeMap<String, String>> {
-        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT));
-        let (status, page) = net::netns::within(&self.namespace(node, None), || {
-            http::send(at, "GET /metrics", "", "")
-        })?;
-        assert_eq!(status, 200, "{page}");
-        let lines = page.lines().filter(|line| !line.starts_with('#'));
-        let lines = lines.filter_map(|line| line.rsplit_once(' '));
-        Ok(lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
     /// A request to the Kubernetes API.
@@ -107,6 +93,21 @@ impl World {
     pub fn subnet_id(&self, name: &str) -> String {
         self.status().subnets.get(name).map_or(name.to_owned(), |subnet| subnet.id.clone())
     }
+}
+
+/// What [`World::metrics`] gives, at once.
+///
+/// # Errors
+/// Nobody shows any.
+pub fn try_metrics(world: &World, node: &str) -> io::Result<BTreeMap<String, String>> {
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT));
+    let (status, page) = net::netns::within(&world.namespace(node, None), || {
+        http::send(at, "GET /metrics", "", "")
+    })?;
+    assert_eq!(status, 200, "{page}");
+    let lines = page.lines().filter(|line| !line.starts_with('#'));
+    let lines = lines.filter_map(|line| line.rsplit_once(' '));
+    Ok(lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
 fn host(url: &str) -> SocketAddr {

@@ -1,6 +1,9 @@
 //! A simulated VPC of one test: `vpc-sim` and its commands, ended in any case.
 
-use crate::command::{outcome, run, until};
+use crate::{
+    apis,
+    command::{outcome, run, until},
+};
 use nix::libc;
 use serde_json::Value;
 use std::{
@@ -198,7 +201,7 @@ impl World {
 
     /// Whether every target is met and nothing is under way, as things are now.
     pub fn is_satisfied(&self, node: &str) -> bool {
-        let shown = self.try_metrics(node);
+        let shown = apis::try_metrics(self, node);
         let reason = shown.as_ref().ok().and_then(|it| it.get(SATISFIED));
         reason.is_some_and(|value| value == "1")
     }

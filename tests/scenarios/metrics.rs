@@ -1,7 +1,10 @@
 //! What a daemon shows to Prometheus.
 
 use std::io;
-use tests::world::{CUSTOM, World, ZONES};
+use tests::{
+    apis::try_metrics,
+    world::{CUSTOM, World, ZONES},
+};
 
 #[test]
 fn metrics_say_what_there_is_who_uses_it_why_and_what_it_cost() {
@@ -94,7 +97,7 @@ fn without_metrics_the_port_stays_free() {
     let world = World::with_node("n1", &["DISABLE_METRICS=true"]);
     world.pod_add("n1", "p");
 
-    let refused = world.try_metrics("n1").unwrap_err();
+    let refused = try_metrics(&world, "n1").unwrap_err();
 
     assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "{refused}");
 }
