@@ -1,21 +1,13 @@
 //! The APIs of a world, as a client outside of the VPC uses them.
 
-use crate::{command::until, http, world::World};
+use crate::{http, world::World};
 use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    io,
-    net::{Ipv4Addr, SocketAddr},
-    time::SystemTime,
-};
+use std::{net::SocketAddr, time::SystemTime};
 use vpc::access::{AccessKey, AccessSpec};
 use vpc_sim::{api::sigv4::sign_form, world::calls::Call};
 
 /// Where ENIConfigs are.
 const ENICONFIGS: &str = "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs";
-
-/// Where daemons show their metrics.
-const METRICS_PORT: u16 = 61_678;
 
 impl World {
     /// The calls of EC2 with a node's credentials: action and outcome.
@@ -37,14 +29,6 @@ impl World {
                 .unwrap();
         assert_eq!(status, 200, "{body}");
         body
-    }
-
-    /// A daemon's metrics: values by name and labels. Waits until it shows them.
-    #[track_caller]
-    pub fn metrics(&self, node: &str) -> BTreeMap<String, String> {
-        until("the daemon shows its metrics", || {
-            try_metrics(self, node).map_err(|error| error.to_string())
-        })
     }
 
     /// A request to the Kubernetes API.
@@ -93,21 +77,6 @@ impl World {
     pub fn subnet_id(&self, name: &str) -> String {
         self.status().subnets.get(name).map_or(name.to_owned(), |subnet| subnet.id.clone())
     }
-}
-
-/// What [`World::metrics`] gives, at once.
-///
-/// # Errors
-/// Nobody shows any.
-pub fn try_metrics(world: &World, node: &str) -> io::Result<BTreeMap<String, String>> {
-    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT));
-    let (status, page) = net::netns::within(&world.namespace(node, None), || {
-        http::send(at, "GET /metrics", "", "")
-    })?;
-    assert_eq!(status, 200, "{page}");
-    let lines = page.lines().filter(|line| !line.starts_with('#'));
-    let lines = lines.filter_map(|line| line.rsplit_once(' '));
-    Ok(lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
 fn host(url: &str) -> SocketAddr {

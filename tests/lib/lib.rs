@@ -5,6 +5,7 @@ pub mod apis;
 pub mod by_hand;
 pub mod command;
 pub mod http;
+pub mod metrics;
 pub mod peer;
 pub mod prober;
 pub mod traces;

@@ -1,9 +1,6 @@
 //! A simulated VPC of one test: `vpc-sim` and its commands, ended in any case.
 
-use crate::{
-    apis,
-    command::{outcome, run, until},
-};
+use crate::command::{outcome, run, until};
 use nix::libc;
 use serde_json::Value;
 use std::{
@@ -40,9 +37,6 @@ pub const CUSTOM: &[&str] = &[
 
 /// The log line of a daemon that serves.
 const SERVES: &str = ": serving interfaces=";
-
-/// The metric that says that the daemon's targets are met.
-const SATISFIED: &str = r#"eni_cni_pool_reason{reason="satisfied"}"#;
 
 /// A world. Dropping it ends it, and fails the test when a daemon logged an error.
 pub struct World {
@@ -197,24 +191,6 @@ impl World {
     /// What the daemons of a node have logged.
     pub fn log(&self, node: &str) -> String {
         read(&self.node_folder(node).log().join("ipamd.log"))
-    }
-
-    /// Whether every target is met and nothing is under way, as things are now.
-    pub fn is_satisfied(&self, node: &str) -> bool {
-        let shown = apis::try_metrics(self, node);
-        let reason = shown.as_ref().ok().and_then(|it| it.get(SATISFIED));
-        reason.is_some_and(|value| value == "1")
-    }
-
-    /// Waits until every target is met and every interface is there.
-    #[track_caller]
-    pub fn settled(&self, node: &str) {
-        until("the daemon has what it wants", || {
-            let interfaces = self.node(node).interfaces;
-            let ready = interfaces.iter().all(|eni| eni.state == "attached");
-            let satisfied = self.is_satisfied(node);
-            if ready && satisfied { Ok(()) } else { Err(format!("{satisfied} {interfaces:?}")) }
-        });
     }
 
     /// Starts a pod that serves; or what its event says.

@@ -2,7 +2,7 @@
 
 use std::io;
 use tests::{
-    apis::try_metrics,
+    metrics::try_metrics,
     world::{CUSTOM, World, ZONES},
 };
 
