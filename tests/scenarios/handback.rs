@@ -116,6 +116,44 @@ fn a_hand_back_that_is_killed_at_any_point_costs_no_pod_a_request_and_can_be_rep
 }
 
 #[test]
+fn where_the_peers_rules_cannot_be_made_ours_stay_and_pods_with_them() {
+    let world = peer::world(Mode::Default);
+    let bed = served_by_us(&world, Mode::Default);
+    let chain = "iptables-nft -t nat";
+    bed.node.shell(&format!("{chain} -N AWS-SNAT-CHAIN-0 || true"));
+    bed.node.shell(&format!("{chain} -A AWS-SNAT-CHAIN-0 -s 192.0.2.1 -j RETURN"));
+
+    let prober = Prober::start(&bed.all());
+    let refused = ipamd(&bed, "hand-back").unwrap_err();
+    prober.round();
+    translated_and_marked(&bed);
+    bed.node.shell(&format!("{chain} -D AWS-SNAT-CHAIN-0 -s 192.0.2.1 -j RETURN"));
+    ipamd(&bed, "hand-back").unwrap();
+    prober.round();
+
+    prober.end().check();
+    assert!(refused.contains("remove that first"), "{refused}");
+    translated_and_marked(&bed);
+    nothing_of_ours_is_there(&bed);
+}
+
+#[test]
+fn of_two_hand_backs_at_once_one_waits_for_the_other() {
+    let world = peer::world(Mode::Default);
+    let bed = served_by_us(&world, Mode::Default);
+    let program = binary("ipamd").display().to_string();
+    let both = format!("{program} hand-back & first=$!; {program} hand-back && wait $first");
+    // The daemon lets go first: then it is the other hand-back that is found at work.
+    ipamd(&bed, "hand-back").unwrap();
+
+    outcome(&world.exec("n1", &["sh", "-c", &both], &env(&bed), "")).unwrap();
+
+    nothing_of_ours_is_there(&bed);
+    routed_as_by_the_peer(&bed);
+    bed.checkpoint_lists(&bed.pods);
+}
+
+#[test]
 fn without_a_record_pods_are_handed_back_all_the_same() {
     let world = peer::world(Mode::Default);
     let bed = served_by_us(&world, Mode::Default);

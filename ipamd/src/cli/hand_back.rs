@@ -30,6 +30,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
 /// The socket of the peer's daemon in the run folder.
@@ -57,9 +58,15 @@ pub(super) fn run() -> Result<()> {
             settings.run_dir.display()
         );
     }
-    let alone = serve_no_more(&settings.run_dir)?;
     let runtime = daemon::runtime()?;
+    // Another hand-back takes this one for the daemon, and asks it: without a listener that would end it.
+    let asked = {
+        let _within = runtime.enter();
+        signal(SignalKind::from_raw(daemon::LET_GO as i32))?
+    };
+    let alone = serve_no_more(&settings.run_dir)?;
     let ended = runtime.block_on(hand_back(settings));
+    drop(asked);
     std::mem::forget(runtime);
     drop(alone);
     ended.context(
@@ -148,10 +155,10 @@ async fn hand_back(settings: Settings) -> Result<()> {
         say("an interface is not there yet: the log says which, and the peer sets it up");
     }
     let pods = route_as_peer(&node)?;
+    make_peers_filters(&node)?;
     sync::finish(&node)?;
     remove_ours_alone(&node)?;
     tell_rules(&node, &found, pods)?;
-    make_peers_filters(&node);
     remove_tables()?;
     ungroup(&node)?;
     checkpoint::write(&node)?;
@@ -247,9 +254,9 @@ fn tell_rules(node: &Node, before: &[Rule], pods: usize) -> Result<()> {
     Ok(())
 }
 
-/// Translates and marks as the peer will. Ours are there until this is done; the peer's of before go
-/// first, so that each of its rules is there once.
-fn make_peers_filters(node: &Node) {
+/// Translates and marks as the peer will. The peer's rules of before go first, so that each is there
+/// once. Ours do the same work until this is done; without it they stay.
+fn make_peers_filters(node: &Node) -> Result<()> {
     let firewall = node.host_network().firewall;
     let prefix = &node.settings.veth_prefix;
     let before = PeerFilters {
@@ -257,21 +264,18 @@ fn make_peers_filters(node: &Node) {
         done: [Work::Translation, Work::OutboundMarks, Work::Answers].into(),
     };
     let removed: io::Result<Vec<_>> = iptables::remove(&before).into_iter().collect();
-    let made = removed
-        .and_then(|removed| match removed.iter().find_map(|it| it.kept.first()) {
-            // To make the chain anew would take away what somebody else has in it.
-            Some(kept) => Err(io::Error::other(kept.clone())),
-            None => iptables::make(&firewall.as_peers_iptables(prefix)),
-        })
-        .and_then(|()| net::nft::apply(&firewall.as_peers_table(prefix)));
-    say(&match made {
-        Ok(()) => {
-            "made the peer's rules of iptables and nftables: translation and marks go on".into()
-        }
-        Err(error) => format!(
-            "failed to make the peer's rules of iptables: {error}. Until the peer serves, pods open no connections to outside of the VPC"
-        ),
-    });
+    let removed = removed.context("remove the peer's filter rules of before")?;
+    if let Some(kept) = removed.iter().find_map(|it| it.kept.first()) {
+        // To make the chain anew would take away what somebody else has in it.
+        bail!(
+            "make the peer's filter rules: {kept}; remove that first. Ours stay, and pods with them"
+        );
+    }
+    iptables::make(&firewall.as_peers_iptables(prefix))
+        .and_then(|()| net::nft::apply(&firewall.as_peers_table(prefix)))
+        .context("make the peer's filter rules; ours stay, and pods with them")?;
+    say("made the peer's rules of iptables and nftables: translation and marks go on");
+    Ok(())
 }
 
 fn remove_tables() -> Result<()> {
