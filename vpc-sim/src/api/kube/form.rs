@@ -106,7 +106,7 @@ fn columns(kind: Kind) -> &'static [(&'static str, &'static str)] {
         ],
         Kind::EniConfig => &[("Subnet", "/spec/subnet")],
         Kind::Lease => &[("Holder", "/spec/holderIdentity")],
-        Kind::ConfigMap | Kind::ServiceAccount => &[],
+        Kind::ConfigMap | Kind::ServiceAccount | Kind::Definition => &[],
     }
 }
 

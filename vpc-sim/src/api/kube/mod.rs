@@ -6,18 +6,25 @@
 
 mod access;
 mod admission;
+mod body;
+mod decode;
+mod definition;
 mod discovery;
 mod error;
 mod event_form;
+mod fields;
 mod form;
 mod handle;
 mod kind;
 mod kubeconfig;
 mod patch;
 mod path;
+mod protobuf;
 mod query;
+mod schema;
 mod select;
 mod store;
+mod typed;
 mod watch;
 
 use access::Access;

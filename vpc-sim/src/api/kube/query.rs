@@ -1,6 +1,9 @@
 //! The parameters of a request's URL.
 
-use super::{error::ApiError, kind::Resource, select::Selection, watch::Start};
+use super::{
+    body::is_dry_run, decode::Validation, error::ApiError, kind::Resource, select::Selection,
+    watch::Start,
+};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Parameters by name; of one given twice the last counts.
@@ -60,6 +63,27 @@ impl Query {
             0 if self.text("sendInitialEvents").is_some() => Ok(Start::Now),
             0 => Ok(Start::Existing),
             _ => Ok(Start::After(revision)),
+        }
+    }
+
+    /// Whether nothing is to be written; `options` names what the parameters belong to.
+    pub(crate) fn dry_run(&self, options: &str) -> Result<bool, ApiError> {
+        let said: Vec<&str> = self.text("dryRun").into_iter().collect();
+        is_dry_run(options, &said)
+    }
+
+    /// What is done about unknown fields; the server's default is to warn.
+    pub(crate) fn validation(&self) -> Result<Validation, ApiError> {
+        match self.text("fieldValidation") {
+            None | Some("Warn") => Ok(Validation::Warn),
+            Some("Ignore") => Ok(Validation::Ignore),
+            Some("Strict") => Ok(Validation::Strict),
+            Some(other) => {
+                let why = format!(
+                    "Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
+                );
+                Err(ApiError::invalid_options("CreateOptions", "fieldValidation", why))
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{
     Access, Asked, Verb,
     admission::{self, Part},
+    definition::{self, Definition},
     error::ApiError,
     kind::{Kind, RESOURCES, Resource},
     select::Selection,
@@ -64,9 +65,20 @@ pub(crate) struct Snapshot {
 /// What a deletion must find, from `DeleteOptions.preconditions`.
 pub(crate) type Preconditions = serde_json::Map<String, Value>;
 
+/// Whether a write is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Write {
+    /// It is done.
+    Real,
+    /// It is only tried (`dryRun=All`).
+    Dry,
+}
+
 #[derive(Debug, Default)]
 struct State {
     revision: u64,
+    /// What ENIConfigs look like, while there is a definition of them.
+    definition: Option<Arc<Definition>>,
     objects: BTreeMap<Key, Arc<Value>>,
     history: VecDeque<Change>,
 }
@@ -83,6 +95,7 @@ impl Store {
             });
             store.create(Kind::Namespace, None, namespace).expect("nothing is there yet");
         }
+        store.set_crd(true);
         Arc::new(store)
     }
 
@@ -93,7 +106,19 @@ impl Store {
         namespace: Option<&str>,
         object: Value,
     ) -> Result<Value, ApiError> {
-        let object = admission::created(kind.resource(), namespace, object)?;
+        self.try_create(kind, namespace, object, Write::Real)
+    }
+
+    /// As [`Store::create`], or only whether that would succeed.
+    pub(crate) fn try_create(
+        &self,
+        kind: Kind,
+        namespace: Option<&str>,
+        object: Value,
+        write: Write,
+    ) -> Result<Value, ApiError> {
+        let definition = self.definition();
+        let object = admission::created(kind.resource(), definition.as_deref(), namespace, object)?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let key = Key::new(kind, namespace, name);
         let mut state = self.lock();
@@ -103,6 +128,10 @@ impl Store {
         if state.objects.contains_key(&key) {
             return Err(ApiError::already_exists(kind.resource(), name));
         }
+        if write == Write::Dry {
+            return Ok(object);
+        }
+        self.defined(kind, &object, &mut state)?;
         let stored = state.put(key, object);
         self.publish(&state);
         Ok(Value::clone(&stored))
@@ -140,19 +169,21 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the definition of ENIConfigs, and with it all of them; or brings it back.
+    /// Removes the definition of ENIConfigs, and with it all of them; or installs `conf/eniconfig-crd.yaml`
+    /// where there is none.
     pub fn set_crd(&self, has_crd: bool) {
-        let mut state = self.lock();
-        if !has_crd {
-            let all = state.objects.iter().filter(|(key, _)| key.kind == Kind::EniConfig);
-            let all: Vec<_> = all.map(|(key, last)| (key.clone(), Arc::clone(last))).collect();
-            for (key, last) in all {
-                state.remove(&key, &last);
-            }
-        }
-        self.access.set_crd(has_crd);
-        // Also when nothing was removed: watches end with the definition.
-        self.revision.send_replace(state.revision);
+        let name = definition::name();
+        // In both cases the outcome is the wanted one when nothing is to be done.
+        let _ = if has_crd {
+            self.create(Kind::Definition, None, definition::installed())
+        } else {
+            self.delete(Kind::Definition, None, &name)
+        };
+    }
+
+    /// What ENIConfigs look like, while there is a definition of them.
+    pub(crate) fn definition(&self) -> Option<Arc<Definition>> {
+        self.lock().definition.clone()
     }
 
     /// Refuses nodes a resource from now on, with 403.
@@ -194,7 +225,7 @@ impl Store {
         name: &str,
         edit: impl FnOnce(&mut Value),
     ) -> Result<Value, ApiError> {
-        self.modify(kind, namespace, name, Part::Whole, |old| {
+        self.modify(kind, namespace, name, (Part::Whole, Write::Real), |old| {
             let mut new = old.clone();
             edit(&mut new);
             Ok(new)
@@ -209,7 +240,7 @@ impl Store {
         namespace: Option<&str>,
         name: &str,
     ) -> Result<Value, ApiError> {
-        self.delete_if(kind, namespace, name, &Preconditions::new())
+        self.delete_if(kind, namespace, name, &Preconditions::new(), Write::Real)
     }
 
     /// The revision of the newest write, and a way to wait for the next one.
@@ -224,15 +255,24 @@ impl Store {
         namespace: Option<&str>,
         name: &str,
         preconditions: &Preconditions,
+        write: Write,
     ) -> Result<Value, ApiError> {
         let key = Key::new(kind, namespace, name);
         let mut state = self.lock();
         let old = state.object(&key)?;
-        admission::check_versions(kind.resource(), name, &old, preconditions)?;
+        admission::check_preconditions(kind.resource(), name, &old, preconditions)?;
+        if write == Write::Dry {
+            let last = if has_finalizers(&old) { marked(&old) } else { Value::clone(&old) };
+            return Ok(last);
+        }
         let gone = if has_finalizers(&old) {
             state.mark_deleted(key, &old)
         } else {
-            state.remove(&key, &old)
+            let gone = state.remove(&key, &old);
+            if kind == Kind::Definition {
+                self.undefined(&mut state);
+            }
+            gone
         };
         self.publish(&state);
         Ok(Value::clone(&gone))
@@ -245,13 +285,19 @@ impl Store {
         kind: Kind,
         namespace: Option<&str>,
         name: &str,
-        part: Part,
+        (part, write): (Part, Write),
         change: impl FnOnce(&Value) -> Result<Value, ApiError>,
     ) -> Result<Value, ApiError> {
         let key = Key::new(kind, namespace, name);
         let mut state = self.lock();
         let old = state.object(&key)?;
-        let new = admission::updated(kind.resource(), &old, change(&old)?, part)?;
+        let definition = state.definition.clone();
+        let new = change(&old)?;
+        let new = admission::updated(kind.resource(), definition.as_deref(), &old, new, part)?;
+        if write == Write::Dry {
+            return Ok(new);
+        }
+        self.defined(kind, &new, &mut state)?;
         let stored = if new == *old {
             old
         } else if !has_finalizers(&new) && new["metadata"].get("deletionTimestamp").is_some() {
@@ -261,6 +307,27 @@ impl Store {
         };
         self.publish(&state);
         Ok(Value::clone(&stored))
+    }
+
+    /// From here on ENIConfigs look as a definition that is written says.
+    fn defined(&self, kind: Kind, object: &Value, state: &mut State) -> Result<(), ApiError> {
+        if kind == Kind::Definition {
+            state.definition = Some(Arc::new(definition::parse(object)?));
+            self.access.set_crd(true);
+        }
+        Ok(())
+    }
+
+    /// Without their definition there are no ENIConfigs.
+    fn undefined(&self, state: &mut State) {
+        let all = state.objects.iter().filter(|(key, _)| key.kind == Kind::EniConfig);
+        let all: Vec<_> = all.map(|(key, last)| (key.clone(), Arc::clone(last))).collect();
+        for (key, last) in all {
+            state.remove(&key, &last);
+        }
+        state.definition = None;
+        // Before the change is published, which ends watches of them.
+        self.access.set_crd(false);
     }
 
     /// The selected objects of a kind as they are now.
@@ -350,9 +417,7 @@ impl State {
         if old["metadata"].get("deletionTimestamp").is_some() {
             return Arc::clone(old);
         }
-        let mut marked = Value::clone(old);
-        marked["metadata"]["deletionTimestamp"] = admission::timestamp().into();
-        self.put(key, marked)
+        self.put(key, marked(old))
     }
 
     fn versioned(&mut self, mut object: Value) -> Arc<Value> {
@@ -390,6 +455,15 @@ fn selected(
         .map(|(key, object)| (key.clone(), Arc::clone(object)))
         .collect();
     Snapshot { revision, objects }
+}
+
+/// An object that waits for its finalizers.
+fn marked(object: &Value) -> Value {
+    let mut marked = object.clone();
+    if marked["metadata"].get("deletionTimestamp").is_none() {
+        marked["metadata"]["deletionTimestamp"] = admission::timestamp().into();
+    }
+    marked
 }
 
 fn has_finalizers(object: &Value) -> bool {
