@@ -170,6 +170,9 @@ fn describe(status: &Status) -> Result<String, std::fmt::Error> {
 fn describe_node(text: &mut String, node: &NodeStatus) -> std::fmt::Result {
     let NodeStatus { name, instance_id, instance_type, zone, address, .. } = node;
     let daemon = match node.daemon {
+        _ if node.state == "running" && node.condition.is_some() => {
+            node.condition.clone().unwrap_or_default()
+        }
         Some(pid) => format!("daemon {pid}"),
         None if node.state != "running" => node.state.clone(),
         None => "no daemon".into(),

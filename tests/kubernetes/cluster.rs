@@ -1,0 +1,206 @@
+//! A real Kubernetes in a world, and what a user does with it.
+
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tests::{
+    command::{outcome, run, until},
+    http, repository,
+    world::{Pod, World},
+};
+use vpc_sim::world::control::{self, Location, Request};
+
+/// The image of a pod that serves, which the folder of programs brings.
+pub(crate) const IMAGE: &str = "localhost/pod:test";
+
+/// How kube-proxy works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proxy {
+    Iptables,
+    Nftables,
+}
+
+/// Two nodes with the DaemonSet of `conf/`, which work. Dropping it ends it, and tells what Kubernetes
+/// complained about when the test failed.
+pub(crate) struct Cluster {
+    pub(crate) world: World,
+    programs: PathBuf,
+}
+
+/// The folder of the programs, beside those of this workspace.
+///
+/// Without a Go toolchain there is none, and nothing of this is tested: the Makefile says so, and
+/// `KUBERNETES=required`, as in CI, makes it a failure.
+pub(crate) fn programs() -> Option<PathBuf> {
+    let folder = tests::binary("vpc-sim").parent().and_then(Path::parent)?.join("kubernetes");
+    let there = folder.join("kubelet").exists();
+    let required = std::env::var_os("KUBERNETES").is_some_and(|it| it == "required");
+    assert!(there || !required, "{} has no kubelet: run scripts/kubernetes", folder.display());
+    there.then_some(folder)
+}
+
+impl Cluster {
+    /// Makes one, as `make cluster` does; `settings` are more of the daemon's.
+    pub(crate) fn up(proxy: Proxy, settings: &str) -> Option<Self> {
+        let programs = programs()?;
+        let mode = match proxy {
+            Proxy::Iptables => "iptables",
+            Proxy::Nftables => "nftables",
+        };
+        let file = std::env::temp_dir().join(format!("kubernetes-{}.toml", std::process::id()));
+        let default = fs::read_to_string(repository().join("conf/world.toml")).unwrap();
+        let said = format!("[kubernetes]\nprograms = {programs:?}\nproxy = \"{mode}\"\n");
+        fs::write(&file, default.replacen("[kubernetes]\n", &said, 1)).unwrap();
+        let cluster = Self { world: World::described_by(Some(&file)), programs };
+        let mut fill = Command::new(repository().join("scripts/cluster"));
+        fill.arg("fill").env("VPC_SIM_NAME", cluster.world.name()).env("SETTINGS", settings);
+        // Where this test's own programs are.
+        fill.env("CARGO_TARGET_DIR", cluster.programs.parent()?);
+        outcome(&run(&mut fill, "")).unwrap_or_else(|error| panic!("fill the cluster: {error}"));
+        Some(cluster)
+    }
+
+    /// kubectl of somebody who may do everything; what it said went wrong.
+    pub(crate) fn try_kubectl(&self, arguments: &[&str], stdin: &str) -> Result<String, String> {
+        let config = self.world.folder().join("kubeconfig");
+        let mut command = Command::new(self.programs.join("kubectl"));
+        command.arg("--kubeconfig").arg(config).args(arguments);
+        outcome(&run(&mut command, stdin))
+    }
+
+    /// The same, when it must succeed.
+    #[track_caller]
+    pub(crate) fn kubectl(&self, line: &str) -> String {
+        let arguments: Vec<&str> = line.split_whitespace().collect();
+        self.try_kubectl(&arguments, "").unwrap_or_else(|error| panic!("kubectl {line}: {error}"))
+    }
+
+    /// Applies objects.
+    #[track_caller]
+    pub(crate) fn apply(&self, yaml: &str) {
+        self.try_kubectl(&["apply", "--filename", "-"], yaml)
+            .unwrap_or_else(|error| panic!("apply {yaml}: {error}"));
+    }
+
+    /// An object or a list.
+    #[track_caller]
+    pub(crate) fn get(&self, line: &str) -> Value {
+        serde_json::from_str(&self.kubectl(&format!("get {line} --output json"))).unwrap()
+    }
+
+    /// Runs a Deployment of pods that serve, spread over the nodes, and waits until all are ready.
+    pub(crate) fn deploy(&self, name: &str, replicas: usize) {
+        self.apply(&format!(
+            "apiVersion: apps/v1
+kind: Deployment
+metadata: {{ name: {name} }}
+spec:
+  replicas: {replicas}
+  selector: {{ matchLabels: {{ app: {name} }} }}
+  template:
+    metadata: {{ labels: {{ app: {name} }} }}
+    spec:
+      terminationGracePeriodSeconds: 1
+      automountServiceAccountToken: false
+      topologySpreadConstraints:
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector: {{ matchLabels: {{ app: {name} }} }}
+      containers:
+        - {{ name: web, image: {IMAGE}, imagePullPolicy: Never, ports: [{{ containerPort: 80 }}] }}
+"
+        ));
+        self.rolled_out(&format!("deployment/{name}"));
+    }
+
+    /// Waits until every pod of a workload is as it should be.
+    #[track_caller]
+    pub(crate) fn rolled_out(&self, workload: &str) {
+        self.kubectl(&format!("rollout status {workload} --timeout 100s"));
+    }
+
+    /// The pods of an app that are ready, with their namespaces.
+    #[track_caller]
+    pub(crate) fn pods(&self, app: &str) -> Vec<Pod> {
+        let list = self.get(&format!("pods --selector app={app}"));
+        let pods = list["items"].as_array().unwrap().iter();
+        let pods = pods.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+        pods.map(|pod| {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let (name, node) = (text(&pod["metadata"]["name"]), text(&pod["spec"]["nodeName"]));
+            let address = text(&pod["status"]["podIP"]);
+            let address = address.parse().unwrap_or_else(|error| panic!("{name}: {error}"));
+            let namespace = self.namespace(&node, &name);
+            Pod { node, name, address, namespace }
+        })
+        .collect()
+    }
+
+    /// The network namespace in which the server of a pod says that it is that pod.
+    fn namespace(&self, node: &str, pod: &str) -> PathBuf {
+        let folder = self.path(node, "/run/netns");
+        until("the pod serves in a namespace of the node", || {
+            let entries = fs::read_dir(&folder).map_err(|error| error.to_string())?;
+            let here = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 80));
+            let mut others = Vec::new();
+            for path in entries.flatten().map(|entry| entry.path()) {
+                match http::get_within(&path, here) {
+                    Ok(said) if said.contains(&format!("\"{pod}\"")) => return Ok(path),
+                    other => others.push(format!("{other:?}")),
+                }
+            }
+            Err(format!("{pod} on {node}: {others:?}"))
+        })
+    }
+
+    /// A path of a node, as seen from here.
+    pub(crate) fn path(&self, node: &str, within: &str) -> PathBuf {
+        let request = Request::Locate { node: node.into(), namespace: None, pod: None };
+        let folder = vpc_sim::world::Folder::of(self.world.name()).unwrap();
+        let said = control::ask(&folder, &request).unwrap();
+        let location: Location = serde_json::from_value(said).unwrap();
+        let pid = location.enclosure.expect("a node of a cluster has programs of its own");
+        Path::new("/proc").join(pid.to_string()).join("root").join(within.trim_start_matches('/'))
+    }
+
+    /// What a shell on a node says.
+    #[track_caller]
+    pub(crate) fn shell(&self, node: &str, script: &str) -> String {
+        let output = self.world.exec(node, &["sh", "-c", script], &[], "");
+        outcome(&output).unwrap_or_else(|error| panic!("{script} on {node}: {error}"))
+    }
+
+    /// Warnings of Kubernetes, but those that are about this machine and not about us.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let events = self.get("events --all-namespaces --field-selector type=Warning");
+        let events = events["items"].as_array().unwrap().clone();
+        let ours = events.into_iter().filter(|event| event["reason"] != "CgroupV1");
+        ours.map(|event| {
+            let (about, reason) = (&event["involvedObject"]["name"], &event["reason"]);
+            format!("{about} {reason} {}: {}", event["count"], event["message"])
+        })
+        .collect()
+    }
+}
+
+impl Drop for Cluster {
+    #[expect(clippy::print_stderr, reason = "whoever reads why a test failed needs it")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let said =
+                |arguments: &[&str]| self.try_kubectl(arguments, "").unwrap_or_else(|error| error);
+            eprintln!("── events\n{}", said(&["get", "events", "--all-namespaces"]));
+            eprintln!(
+                "── pods\n{}",
+                said(&["get", "pods", "--all-namespaces", "--output", "wide"])
+            );
+            let logs =
+                "logs --namespace kube-system --selector k8s-app=aws-node --tail 40 --prefix";
+            eprintln!("── daemons\n{}", said(&logs.split(' ').collect::<Vec<_>>()));
+        }
+    }
+}

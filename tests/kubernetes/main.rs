@@ -1,0 +1,64 @@
+//! A real Kubernetes judges us: etcd, the control plane, kubelet, kube-proxy and containerd in a
+//! simulated VPC, with the manifests of `conf/`.
+//!
+//! Needs root and the programs that `scripts/kubernetes` builds. Without them nothing is tested here,
+//! and `make test` says so.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod cluster;
+
+mod leftovers;
+mod manifests;
+mod outages;
+mod traffic;
+
+use cluster::{Cluster, Proxy};
+use std::time::Instant;
+
+/// What is done on one cluster, one after the other: to make one takes as long as most of them.
+#[test]
+fn a_cluster_with_kube_proxy_by_iptables_passes_every_turn() {
+    turns(
+        Proxy::Iptables,
+        "",
+        &[
+            ("manifests are taken without a warning", manifests::are_taken_without_a_warning),
+            ("every way of Kubernetes leads to its pod", traffic::every_way_leads_to_its_pod),
+            ("a restarted Deployment", traffic::a_deployment_is_restarted_and_leaves_nothing),
+            ("programs of a node are killed", outages::kubelet_and_containerd_are_killed),
+            ("the API server is away", outages::the_api_server_is_away_and_comes_back),
+            ("a node reboots", outages::a_node_reboots),
+            ("without the DaemonSet", leftovers::pods_that_end_without_a_daemon_leave_nothing),
+        ],
+    );
+}
+
+#[test]
+fn a_cluster_with_kube_proxy_by_nftables_and_prefixes_passes_its_turns() {
+    turns(
+        Proxy::Nftables,
+        "ENABLE_PREFIX_DELEGATION=true",
+        &[("every way of Kubernetes leads to its pod", traffic::every_way_leads_to_its_pod)],
+    );
+}
+
+/// A turn, and what it is called where it fails.
+type Turn = (&'static str, fn(&Cluster));
+
+#[expect(clippy::print_stderr, reason = "which turn it was, and how long each took")]
+fn turns(proxy: Proxy, settings: &str, turns: &[Turn]) {
+    let began = Instant::now();
+    let Some(cluster) = Cluster::up(proxy, settings) else {
+        eprintln!(
+            "NOT TESTED: there is no Kubernetes to test with; `scripts/kubernetes` builds one"
+        );
+        return;
+    };
+    eprintln!("the cluster: {} s", began.elapsed().as_secs());
+    for (name, turn) in turns {
+        let began = Instant::now();
+        let _row = tests::Row(name);
+        turn(&cluster);
+        eprintln!("{name}: {} s", began.elapsed().as_secs());
+    }
+}

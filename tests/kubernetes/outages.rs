@@ -1,0 +1,70 @@
+//! Programs of a cluster that end, and come back.
+
+use crate::cluster::Cluster;
+use std::thread;
+use tests::{command::until, prober::Prober};
+
+/// It is started again each time; half a minute without it is what an update of a control plane takes.
+const KEEP_AWAY: &str =
+    "for _ in $(seq 60); do pkill -KILL -x kube-apiserver; sleep 0.5; done; true";
+
+pub(crate) fn kubelet_and_containerd_are_killed(cluster: &Cluster) {
+    cluster.deploy("steady", 6);
+    let pods = cluster.pods("steady");
+    let prober = Prober::start(&pods);
+    for program in ["kubelet", "containerd"] {
+        for node in ["n1", "n2"] {
+            cluster.shell(node, &format!("pkill -KILL -x {program}"));
+        }
+        prober.round();
+    }
+    // It works again: a new pod starts.
+    cluster.kubectl("scale deployment steady --replicas 8");
+    cluster.rolled_out("deployment/steady");
+    prober.round();
+    prober.end().check();
+    let restarts = cluster.get("pods --selector app=steady");
+    for pod in restarts["items"].as_array().unwrap() {
+        assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0, "{pod}");
+    }
+}
+
+/// The daemon starts meanwhile, pods that run go on, and new ones start as soon as it is back.
+pub(crate) fn the_api_server_is_away_and_comes_back(cluster: &Cluster) {
+    let pods = cluster.pods("steady");
+    let prober = Prober::start(&pods[..4]);
+    thread::scope(|scope| {
+        let away = scope.spawn(|| cluster.shell("control-plane", KEEP_AWAY));
+        for node in ["n1", "n2"] {
+            cluster.shell(node, "pkill -KILL -x aws-k8s-agent");
+        }
+        prober.round();
+        away.join().unwrap();
+    });
+    until("the API server is back", || {
+        cluster.try_kubectl(&["get", "--raw", "/readyz"], "").map(drop)
+    });
+    prober.round();
+    prober.end().check();
+    cluster.kubectl("rollout restart deployment/steady");
+    cluster.rolled_out("deployment/steady");
+}
+
+/// Nothing of what the kernel and /run had is there; the record is gone, and every pod has a network again.
+pub(crate) fn a_node_reboots(cluster: &Cluster) {
+    cluster.world.node_reboot("n1");
+    until("the node and its pods are ready again", || {
+        let nodes = cluster.world.status().nodes;
+        let node = nodes.into_iter().find(|node| node.name == "n1").unwrap();
+        match node.condition.as_deref() {
+            Some("Ready") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    cluster.kubectl("rollout restart deployment/steady");
+    cluster.rolled_out("deployment/steady");
+    let pods = cluster.pods("steady");
+    assert!(pods.iter().any(|pod| pod.node == "n1"), "{pods:?}");
+    cluster.world.everybody_reaches_everybody(&pods);
+    cluster.kubectl("delete deployment steady");
+}
