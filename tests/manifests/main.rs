@@ -109,6 +109,17 @@ fn the_daemonset_mounts_where_the_settings_point() {
     }
 }
 
+/// Where the time is over that the DaemonSet gives, a kubelet kills.
+#[test]
+fn what_is_in_hand_finishes_within_half_of_the_grace_period() {
+    let source = read("ipamd/src/pods/wire.rs");
+
+    let finish = between(&source, "const FINISH: Duration = Duration::from_secs(", ")");
+
+    let grace = daemonset()["terminationGracePeriodSeconds"].as_u64().unwrap();
+    assert!(finish.parse::<u64>().unwrap() * 2 <= grace, "{finish} s of {grace}");
+}
+
 /// The daemon writes the plugin's log, whose path is the node's, through the folder below `/host`.
 #[test]
 fn the_folder_of_each_log_is_the_nodes_and_below_host() {

@@ -27,6 +27,8 @@ pub(crate) enum AllocateError {
     },
     /// The caller is gone: nobody waits for the answer.
     CallerLeft,
+    /// This daemon ends: the next one is to be asked.
+    Ending,
     /// It could not be put on record.
     Journal(anyhow::Error),
 }
@@ -107,6 +109,9 @@ impl Node {
         loop {
             if (patience.caller_gone)() {
                 return (state, Err(AllocateError::CallerLeft));
+            }
+            if state.ending {
+                return (state, Err(AllocateError::Ending));
             }
             if Instant::now() >= patience.deadline {
                 let late = self.no_address(&state.pool, none);

@@ -3,7 +3,7 @@
 use super::{
     LOCK_WAIT, account::Account, busy, internal, no_address, owner, result::result, teardown,
 };
-use crate::node::{Node, Patience, now};
+use crate::node::{AllocateError, Node, Patience, now};
 use cni::{AddResult, Code, Error};
 use net::{
     ApplyError, EgressSelector, Link, Netlink, Op,
@@ -43,6 +43,7 @@ pub(super) fn add(
         Attachment { role, ..attachment(node, request, allocation, (table, egress)) }
     });
     account.waited = waited;
+    account.is_for_the_next = matches!(allocated, Err(AllocateError::Ending));
     let attachment = account.attachment.insert(allocated.map_err(no_address)?);
     let mut wired = wire(node, &mut inside, &attachment.pod(), netns.as_raw_fd());
     if matches!(wired, Err(WireError::NameTaken)) {
