@@ -38,7 +38,7 @@ pub(super) fn add(
     let _lock = node.store.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
     let known = node.store.attachment(&owner).is_some();
     let role = role(request, &mut inside)?;
-    let patience = Patience { deadline: Instant::now() + node.settings.add_wait, caller_gone };
+    let patience = Patience { wait: node.settings.add_wait, caller_gone };
     let (allocated, waited) = node.allocate(&owner, patience, |allocation, table, egress| {
         Attachment { role, ..attachment(node, request, allocation, (table, egress)) }
     });
