@@ -62,6 +62,32 @@ fn a_subnet_that_does_not_exist_is_named_with_ec2s_words_and_repairing_it_heals(
 }
 
 #[test]
+fn an_eniconfig_that_breaks_while_pods_run_is_told_with_all_pods_of_the_node() {
+    let world = World::up();
+    world.eniconfig_create(ZONES[0], "pods-a", &["pods"]);
+    world.node_add("n1", ZONES[0], &[]);
+    world.daemon_start("n1", &[CUSTOM, IMPATIENT].concat());
+    for pod in 0..6 {
+        world.pod_add("n1", &format!("p{pod}"));
+    }
+
+    world.eniconfig_change(ZONES[0], NOWHERE);
+    let refused =
+        until("an error that names the cause", || match world.try_pod_add("n1", "more") {
+            Err(refused) if refused.contains("InvalidSubnetID.NotFound") => Ok(refused),
+            Err(refused) => Err(refused),
+            Ok(pod) => {
+                world.pod_rm(&pod);
+                Err("a pod started".into())
+            }
+        });
+
+    let want =
+        "no free address (6 in use, 6 of them on interfaces that serve no new pods, 0 cooling)";
+    assert!(refused.contains(want), "{refused}");
+}
+
+#[test]
 fn what_ec2_refuses_is_tried_again_after_pauses_that_grow() {
     let world = impatient_node();
     world.eniconfig_create(ZONES[0], NOWHERE, &["pods"]);

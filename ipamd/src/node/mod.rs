@@ -13,7 +13,7 @@ mod state;
 mod store;
 mod tags;
 
-pub(crate) use allocate::{AllocateError, Patience};
+pub(crate) use allocate::{AllocateError, Patience, outwaits};
 pub(crate) use attached::{Attached, Occupied};
 pub(crate) use desired::Desired;
 pub(crate) use forecast::AddForecast;

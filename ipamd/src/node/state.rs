@@ -36,6 +36,8 @@ pub(crate) struct State {
     pub held: BTreeMap<Ipv4Addr, Unknown>,
     /// Attachments that a verb is working on.
     pub(super) busy: BTreeSet<Owner>,
+    /// This daemon ends: nobody waits for an address any more.
+    pub(super) ending: bool,
 }
 
 /// An address that somebody may use whom nobody knows.

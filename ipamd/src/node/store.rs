@@ -67,6 +67,7 @@ impl Store {
             pending: BTreeSet::new(),
             held: BTreeMap::new(),
             busy: BTreeSet::new(),
+            ending: false,
         };
         state.observe();
         Self {
@@ -111,6 +112,12 @@ impl Store {
         let (state, _) =
             self.changed.wait_timeout(state, left).unwrap_or_else(|_| process::abort());
         state
+    }
+
+    /// Has those who wait for an address wait no more: this daemon ends.
+    pub(crate) fn end_waits(&self) {
+        self.state().ending = true;
+        self.changed.notify_all();
     }
 
     /// Wakes those who wait for an address.

@@ -3,7 +3,7 @@
 use super::{
     LOCK_WAIT, account::Account, busy, internal, no_address, owner, result::result, teardown,
 };
-use crate::node::{Node, Patience, now};
+use crate::node::{AllocateError, Node, Patience, now};
 use cni::{AddResult, Code, Error};
 use net::{
     ApplyError, EgressSelector, Link, Netlink, Op,
@@ -38,11 +38,12 @@ pub(super) fn add(
     let _lock = node.store.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
     let known = node.store.attachment(&owner).is_some();
     let role = role(request, &mut inside)?;
-    let patience = Patience { deadline: Instant::now() + node.settings.add_wait, caller_gone };
+    let patience = Patience { wait: node.settings.add_wait, caller_gone };
     let (allocated, waited) = node.allocate(&owner, patience, |allocation, table, egress| {
         Attachment { role, ..attachment(node, request, allocation, (table, egress)) }
     });
     account.waited = waited;
+    account.is_for_the_next = matches!(allocated, Err(AllocateError::Ending));
     let attachment = account.attachment.insert(allocated.map_err(no_address)?);
     let mut wired = wire(node, &mut inside, &attachment.pod(), netns.as_raw_fd());
     if matches!(wired, Err(WireError::NameTaken)) {

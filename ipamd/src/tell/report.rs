@@ -39,7 +39,9 @@ impl Report {
 pub(crate) fn no_address(none: &NoAddress, reason: &Reason, now: Time) -> String {
     let next_try = reason.retry_at().map(|at| at.0.saturating_sub(now.0).as_secs() + 1);
     let next_try = next_try.map(|seconds| format!("; next try in {seconds} s")).unwrap_or_default();
-    format!("{none}: {reason}{next_try}")
+    let cools = none.next_cooled.map(|at| at.0.saturating_sub(now.0).as_secs() + 1);
+    let cools = cools.map(|seconds| format!("; the next address has cooled in {seconds} s"));
+    format!("{none}: {reason}{next_try}{}", cools.unwrap_or_default())
 }
 
 /// The peer's name for the step in which an action fails.
@@ -146,7 +148,8 @@ mod tests {
 
     #[test]
     fn a_pod_without_address_is_told_why_and_when_the_next_try_is() {
-        let none = NoAddress { in_use: 28, elsewhere: 0, cooling: 2 };
+        let none = NoAddress { in_use: 28, cooling: 2, ..NoAddress::default() };
+        let rests = NoAddress { next_cooled: Some(at(71)), ..none };
         let refusal = Refusal { cause: Cause::NoAddresses, message: "subnet-0c is full".into() };
         let reason = Reason::BackingOff { refusal, until: at(70) };
         let limits = Limits { enis: 3, max_enis: None, blocks_per_eni: 9, max_pods: None };
@@ -157,8 +160,13 @@ mod tests {
             "no free address (28 in use, 2 cooling): subnet-0c is full; next try in 11 s"
         );
         assert_eq!(
-            no_address(&none, &Reason::Full(slots), at(60)),
+            no_address(&none, &Reason::Full(slots.clone()), at(60)),
             "no free address (28 in use, 2 cooling): all 3 interfaces of this instance type are full"
+        );
+        assert_eq!(
+            no_address(&rests, &Reason::Full(slots), at(60)),
+            "no free address (28 in use, 2 cooling): all 3 interfaces of this instance type are \
+             full; the next address has cooled in 12 s"
         );
     }
 

@@ -237,6 +237,7 @@ mod tests {
                 status: 403,
                 total: 9,
             }],
+            kubernetes_agents: BTreeMap::new(),
         };
 
         let table = table(&counts).unwrap();
