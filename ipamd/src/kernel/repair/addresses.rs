@@ -30,6 +30,8 @@ pub(super) fn have_changed(changes: &[Change]) -> bool {
         Event::AddressAdded { .. } | Event::AddressGone { .. } | Event::Overrun => true,
         Event::RuleAdded(_)
         | Event::RuleGone(_)
+        | Event::OtherRule
+        | Event::RouteAdded { .. }
         | Event::RouteGone(_)
         | Event::RouteReplaced { .. }
         | Event::Link(_)
