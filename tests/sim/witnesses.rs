@@ -150,6 +150,7 @@ impl Node {
         cloud.meet("record lost");
         self.journal.assigned.clear();
         self.journal.cooling.clear();
+        self.tagging.forget();
         let file = self.witnesses.file(now);
         if left == Left::Nothing {
             *file = Written::default();

@@ -14,6 +14,7 @@ pub use kernel::{
     query::{Link, LinkState},
     trace::{PodLink, Traces},
     watch,
+    way::{FixedNeighbour, Packet, Way},
 };
 pub use plan::{
     device::{self, Devices, PrimaryLink},

@@ -127,6 +127,7 @@ impl Node {
         }
         state.observe();
         drop(state);
+        self.store.interfaces.notify_one();
         self.store.wake_waiting();
     }
 

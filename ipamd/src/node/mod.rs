@@ -12,6 +12,7 @@ mod reaper;
 mod state;
 mod store;
 mod tags;
+mod unclear;
 
 pub(crate) use allocate::{AllocateError, Patience, outwaits};
 pub(crate) use attached::{Attached, Occupied};
@@ -23,6 +24,7 @@ pub(crate) use reaper::{EndedLink, Queue as ReaperQueue, Reaper, queue as reaper
 pub(crate) use state::{State, observation};
 pub(crate) use store::Store;
 pub(crate) use tags::{INSTANCE_TAG, WantedTags};
+pub(crate) use unclear::Unclear;
 
 use crate::{
     settings::Settings,

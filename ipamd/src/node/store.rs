@@ -31,6 +31,8 @@ pub(crate) struct Store {
     pub wake: Notify,
     /// Pods that are on record have changed.
     pub recorded: Notify,
+    /// Interfaces have changed, or what they carry.
+    pub interfaces: Notify,
     /// An address may have become free, or a verb has finished.
     changed: Condvar,
 }
@@ -74,6 +76,7 @@ impl Store {
             state: Mutex::new(state),
             wake: Notify::new(),
             recorded: Notify::new(),
+            interfaces: Notify::new(),
             changed: Condvar::new(),
         }
     }

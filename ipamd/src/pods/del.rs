@@ -1,6 +1,6 @@
 //! DEL: removes the routes and rules of a pod, and releases its address.
 
-use super::{LOCK_WAIT, account::Account, busy, internal, owner, teardown, unrecorded};
+use super::{LOCK_WAIT, account::Account, busy, held, internal, owner, teardown, unrecorded};
 use crate::node::{EndedLink, Node};
 use cni::Error;
 use net::{Netlink, pod::Pod};
@@ -27,9 +27,14 @@ pub(super) fn del(
             }
             remove(node, attachment).map_err(|error| internal("remove the pod's network", error))
         }
-        (None, Some(result)) => unrecorded::clear(node, request, result)
-            .map_err(|error| internal("remove what the pod left", error)),
-        (None, None) => Ok(()),
+        (None, result) => {
+            held::end(node, &owner)
+                .map_err(|error| internal("remove what routes to the pod", error))?;
+            result.as_ref().map_or(Ok(()), |result| {
+                unrecorded::clear(node, request, result)
+                    .map_err(|error| internal("remove what the pod left", error))
+            })
+        }
     }
 }
 

@@ -154,6 +154,8 @@ impl Concern {
             }
             Event::RuleGone(_)
             | Event::RuleAdded(_)
+            | Event::OtherRule
+            | Event::RouteAdded { .. }
             | Event::AddressAdded { .. }
             | Event::RouteGone(_)
             | Event::RouteReplaced { .. }
