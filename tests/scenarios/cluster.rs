@@ -74,6 +74,7 @@ fn what_kubernetes_refuses_is_asked_for_after_pauses_that_grow() {
 fn a_malformed_eniconfig_concerns_the_nodes_that_use_it_and_no_others() {
     let world = world(&["kube", "allow"]);
     world.node_add("n2", ZONES[1], &[]);
+    world.list_from_before("n2");
     world.eniconfig_create(ZONES[0], "pods-a", &["pods"]);
     let objects = [
         (json!({}), "ENIConfig `us-west-2b` has no spec.subnet: name the pods' subnet"),
@@ -237,10 +238,25 @@ fn a_pod_has_the_annotations_and_host_ports_that_it_was_started_with() {
     assert_eq!(pod["spec"]["containers"][0]["ports"], want);
 }
 
+#[test]
+fn a_fresh_node_to_which_kubernetes_says_nothing_gets_its_list_after_a_while() {
+    let world = World::up();
+    world.node_add("n1", ZONES[0], &[]);
+    world.sim(&["kube", "refuse", ENICONFIGS]);
+
+    // It waits for the list.
+    world.daemon_start("n1", &[CUSTOM, IMPATIENT].concat());
+
+    assert!(world.has_list("n1"));
+    refused_with(&world, "n1", "list eniconfigs.crd.k8s.amazonaws.com: 403");
+}
+
 /// A world with a node whose daemon has not been started, after such a command.
 fn world(command: &[&str]) -> World {
     let world = World::up();
     world.node_add("n1", ZONES[0], &[]);
+    // As one that was Ready before: pods come.
+    world.list_from_before("n1");
     world.sim(command);
     world
 }

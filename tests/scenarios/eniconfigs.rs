@@ -1,6 +1,7 @@
 //! ENIConfigs that are missing or wrong: the daemon keeps running, the pod's event says why, and a
 //! corrected object takes effect.
 
+use serde_json::Value;
 use tests::{
     command::until,
     world::{CUSTOM, World, ZONES},
@@ -12,6 +13,45 @@ const IMPATIENT: &[&str] = &["ENI_CNI_ADD_WAIT=1"];
 
 /// The id of no subnet.
 const NOWHERE: &str = "subnet-0123456789abcdef0";
+
+/// Kubernetes would send every pod to it: it has the most room.
+#[test]
+fn a_fresh_node_gets_no_network_list_before_its_eniconfig_is_there_and_taken() {
+    let world = World::up();
+    world.node_add("n1", ZONES[0], &[]);
+    world.daemon_start("n1", CUSTOM);
+
+    // No pod has asked for anything.
+    told_by_event(&world, "ENIConfig `us-west-2a` (named by the node's label");
+    assert!(!world.has_list("n1"));
+    world.eniconfig_create(ZONES[0], NOWHERE, &["pods"]);
+    told_by_event(
+        &world,
+        &format!(
+            "The subnet ID '{NOWHERE}' does not exist: mend the subnet or the security groups"
+        ),
+    );
+    assert!(!world.has_list("n1"));
+    // It is refused with the next daemon as with this one, also from its record.
+    world.daemon_kill("n1");
+    world.daemon_start("n1", CUSTOM);
+    assert!(!world.has_list("n1"));
+
+    world.eniconfig_change(ZONES[0], "pods-a");
+    let pod = until("pods can come", || world.try_pod_add("n1", "p"));
+
+    assert_eq!(pod.address.octets()[..3], [100, 64, 0]);
+}
+
+#[test]
+fn a_node_with_its_list_keeps_it_while_its_eniconfig_is_refused() {
+    let world = impatient_node();
+    world.eniconfig_create(ZONES[0], NOWHERE, &["pods"]);
+
+    told_by_event(&world, "InvalidSubnetID.NotFound");
+
+    assert!(world.has_list("n1"));
+}
 
 #[test]
 fn a_missing_eniconfig_is_named_and_creating_it_heals() {
@@ -130,7 +170,25 @@ fn a_subnet_of_another_zone_is_named_and_no_interface_is_left_over() {
     assert!(world.more_interfaces("n1").is_empty());
 }
 
-/// A node with custom networking, without an ENIConfig.
+/// A node with custom networking, without an ENIConfig, that was Ready before.
 fn impatient_node() -> World {
-    World::with_node("n1", &[CUSTOM, IMPATIENT].concat())
+    let world = World::up();
+    world.node_add("n1", ZONES[0], &[]);
+    world.list_from_before("n1");
+    world.daemon_start("n1", &[CUSTOM, IMPATIENT].concat());
+    world
+}
+
+/// Waits until an event of the Node says why.
+fn told_by_event(world: &World, why: &str) {
+    until(&format!("an event of the Node with: {why}"), || {
+        let events = world.kubernetes("GET /api/v1/events", &Value::Null);
+        let events: Value = serde_json::from_str(&events).unwrap();
+        let of_node = events["items"].as_array().unwrap().iter();
+        let mut of_node = of_node.filter(|it| it["involvedObject"]["kind"] == "Node");
+        let tells = |it: &Value| {
+            it["type"] == "Warning" && it["message"].as_str().is_some_and(|it| it.contains(why))
+        };
+        if of_node.any(tells) { Ok(()) } else { Err(events.to_string()) }
+    });
 }

@@ -1,6 +1,6 @@
 //! Start-up: who this node is, what is attached, who holds what, then serve.
 
-use super::{install, reference_plugins};
+use super::{first_list, install, reference_plugins};
 use crate::{
     aws::{self, ec2::Ec2, imds::Imds, limits},
     evidence::{self, Held, cloud},
@@ -16,7 +16,7 @@ use crate::{
     retry::{FIRST_PAUSE, LONGEST_PAUSE, patiently},
     settings::{Networking, Settings},
     surroundings,
-    tell::metrics,
+    tell::{metrics, report},
 };
 use anyhow::{Context, Result};
 use net::Netlink;
@@ -68,7 +68,7 @@ pub(super) async fn start(settings: Settings) -> Result<Serving> {
     install::plugin(&node.settings)?;
     let workers = wire::start(node.clone(), listener.clone())?;
     reference_plugins::install(&node.settings);
-    install::conflist(&node.settings)?;
+    first_list::install(&node)?;
     checkpoint::start(&node);
     run_folder::start(node.clone(), listener)?;
     tell_serving(&node, began);
@@ -290,9 +290,10 @@ fn source(settings: &Settings, journal: &Journal, primary: &Interface) -> Source
             subnets: vec![primary.subnet.clone()],
             groups: primary.groups.clone(),
         }),
-        Networking::Custom => journal.snapshot().source().unwrap_or_else(|| Source::Missing {
-            why: "custom networking is on, but the Kubernetes API has not said yet which ENIConfig this node uses".into(),
-        }),
+        Networking::Custom => journal
+            .snapshot()
+            .source()
+            .unwrap_or_else(|| Source::Missing { why: report::NOT_HEARD.into() }),
     }
 }
 

@@ -57,7 +57,14 @@ pub(crate) async fn run(node: Arc<Node>, executor: Executor) {
     loop {
         let coming = executor.make_ready().await;
         let plan = node.store.begin();
-        report.plan(&plan);
+        if let Some(refused) = report.plan(&plan) {
+            node.add_failure.send_replace(Some(refused));
+        }
+        node.planned.send_if_modified(|last| {
+            let is_new = last.as_ref() != Some(&plan.reason);
+            *last = Some(plan.reason.clone());
+            is_new
+        });
         for action in plan.actions {
             let (executor, places) = (executor.clone(), places.clone());
             tokio::spawn(async move {

@@ -159,9 +159,7 @@ impl Node {
         let error = no_address(pool, none);
         if let AllocateError::NoAddress { none, reason, at } = &error {
             let message = report::no_address(none, reason, *at);
-            let cause =
-                if let Reason::NoSource { why } = reason { why.clone() } else { String::new() };
-            let failure = AddFailure { reason: reason.word(), cause, message };
+            let failure = AddFailure::of(reason, message);
             self.add_failure.send_replace(Some(failure));
         }
         error
