@@ -232,8 +232,7 @@ fn whatever_of_others_sends_packets_of_a_pod_elsewhere_is_told_and_left_alone() 
         let count = world.metrics("n1")["eni_cni_pods_routed_elsewhere_total"].clone();
         count.parse::<u32>().unwrap()
     };
-    let mut ended_times = 0;
-    for (made, ended, want) in [
+    let ways = [
         // Its table has a way for everybody, and it is asked before ours.
         (
             "rule add pref 100 not from all fwmark 0x1234 lookup 99",
@@ -261,7 +260,8 @@ fn whatever_of_others_sends_packets_of_a_pod_elsewhere_is_told_and_left_alone() 
             &format!("route del {address} dev lo"),
             format!("what is sent to {address} goes to lo"),
         ),
-    ] {
+    ];
+    for (nth, (made, ended, want)) in (1..).zip(ways) {
         let before = metric();
         let made = made.replace("eni+", &link_of(&world, address));
         ip(&made);
@@ -280,11 +280,10 @@ fn whatever_of_others_sends_packets_of_a_pod_elsewhere_is_told_and_left_alone() 
 
         assert!(!during.success, "{made}: {during:?}");
         assert!(after.success, "{made}: {after:?}");
-        ended_times += 1;
         until("the daemon has seen its end", || {
             let log = world.log("n1");
             let ended = log.matches("packets of pods go their way again").count();
-            if ended == ended_times { Ok(()) } else { Err(format!("{made}: {ended}: {log}")) }
+            if ended == nth { Ok(()) } else { Err(format!("{made}: {ended}: {log}")) }
         });
     }
 }
