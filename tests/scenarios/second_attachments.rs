@@ -151,7 +151,6 @@ fn the_only_interface_of_a_pod_has_the_default_route_whatever_its_name() {
     talks(&world, &container, address(&only), &others);
 }
 
-/// CNI requirement 48.
 #[test]
 fn a_second_attachment_is_whole_again_after_a_lost_record_and_ends_as_any() {
     for layout in LAYOUTS {

@@ -25,9 +25,10 @@ impl Tagging {
         Self { wanted: (1..=teams).map(tag).collect(), known: BTreeMap::new() }
     }
 
-    /// Those that an interface is made with.
-    pub(crate) fn wanted(&self) -> Tags {
-        self.wanted.clone()
+    /// Those that an interface is made with, beside its own.
+    pub(crate) fn of_new<'a>(&self, own: impl IntoIterator<Item = (&'a str, &'a String)>) -> Tags {
+        let own = own.into_iter().map(|(key, value)| (key.to_owned(), value.clone()));
+        own.chain(self.wanted.clone()).collect()
     }
 
     /// Interfaces are known to have tags.
@@ -59,13 +60,11 @@ impl Tagging {
     }
 }
 
-impl Node {
-    /// The daemon ends, and comes back after a while with settings that ask for other tags.
-    pub(crate) fn retag(&mut self, teams: usize, down: Duration, cloud: &mut Cloud, now: Time) {
-        cloud.meet("tags of the settings changed");
-        self.kill(down, cloud, now);
-        self.tagging.wanted = Tagging::of(teams).wanted;
-    }
+/// The daemon ends, and comes back after a while with settings that ask for the tags of so many teams.
+pub(crate) fn retag(node: &mut Node, teams: usize, down: Duration, cloud: &mut Cloud, now: Time) {
+    cloud.meet("tags of the settings changed");
+    node.kill(down, cloud, now);
+    node.tagging.wanted = Tagging::of(teams).wanted;
 }
 
 /// With all calm, every interface that is used has what the settings ask for.

@@ -140,13 +140,9 @@ impl Node {
                         subnet_id: subnet.clone(),
                         groups: groups.iter().cloned().collect(),
                         wanted: wanted(*amount),
-                        tags: [
-                            (NODE_TAG.into(), self.instance.0.clone()),
-                            (TOKEN_TAG.into(), token.clone()),
-                        ]
-                        .into_iter()
-                        .chain(self.tagging.wanted())
-                        .collect(),
+                        tags: self
+                            .tagging
+                            .of_new([(NODE_TAG, &self.instance.0), (TOKEN_TAG, &token)]),
                         client_token: Some(token),
                         ..CreateInterface::default()
                     };

@@ -5,7 +5,7 @@ use crate::{
     history::{Config, NOWHERE, OTHER_ZONE, POD_SUBNETS, Setup, Step, What},
     laws::{self, Broken},
     node::Node,
-    tagging::all_are_tagged,
+    tagging::{all_are_tagged, retag},
 };
 use pool::{HOLD, Source, Time};
 use std::{collections::BTreeMap, time::Duration};
@@ -120,7 +120,7 @@ impl World {
                 node.kill(*down, &mut self.cloud, now);
                 node.lose_record(*left, &mut self.cloud, now);
             }
-            What::Retag { teams, down } => node.retag(*teams, *down, &mut self.cloud, now),
+            What::Retag { teams, down } => retag(node, *teams, *down, &mut self.cloud, now),
             What::ServeByAnother { ends, starts, down } => {
                 node.end(*down, &mut self.cloud, now);
                 node.serve_by_another(ends, *starts, &mut self.cloud, now);

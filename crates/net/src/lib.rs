@@ -13,8 +13,7 @@ pub use kernel::{
     others::Neighbour,
     query::{Link, LinkState},
     trace::{PodLink, Traces},
-    watch,
-    way::{FixedNeighbour, Packet, Way},
+    watch, way,
 };
 pub use plan::{
     device::{self, Devices, PrimaryLink},

@@ -7,7 +7,11 @@ use crate::{
     settings::Settings,
 };
 use ipnetwork::Ipv4Network;
-use net::{EgressSelector, FixedNeighbour, Netlink, Packet, Way, op::MAIN_TABLE};
+use net::{
+    EgressSelector, Netlink,
+    op::MAIN_TABLE,
+    way::{self, FixedNeighbour, Packet, Way},
+};
 use record::{Attachment, Maker};
 use std::{collections::BTreeMap, io, net::Ipv4Addr};
 
@@ -40,7 +44,7 @@ impl Ways {
         Ok(Self {
             interfaces,
             names: kernel.links()?.into_iter().map(|link| (link.index, link.name)).collect(),
-            neighbours: kernel.fixed_neighbours()?,
+            neighbours: way::fixed_neighbours(kernel)?,
         })
     }
 
@@ -63,7 +67,7 @@ impl Ways {
             primary.map(|(primary, gateway)| Packet { from: Some((*primary, *gateway)), ..own });
         for packet in [Some(own), comes_in].into_iter().flatten() {
             // One that the node has itself is told of apart.
-            if let Some(way) = self.other_than(link, kernel.way(packet)?) {
+            if let Some(way) = self.other_than(link, way::ask(kernel, packet)?) {
                 wrong.push(format!("what is sent to {to} goes {way}, not to {name}"));
                 break;
             }
@@ -72,7 +76,7 @@ impl Ways {
             let marks = settings.table_marks().filter(|_| pod.egress == EgressSelector::Marked);
             let mark = marks.and_then(|marks| marks.of(pod.table)).unwrap_or(0);
             let packet = Packet { to: *gateway, from: Some((link, to)), mark };
-            if let Some(way) = self.other_than(*eni, kernel.way(packet)?) {
+            if let Some(way) = self.other_than(*eni, way::ask(kernel, packet)?) {
                 let eni = self.name(*eni);
                 wrong.push(format!("what {to} sends goes {way}, not to {eni}"));
             }

@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use net::Traces;
-use pool::{CONSISTENCY_WINDOW, Owner, adopt::Unknown};
+use pool::{CONSISTENCY_WINDOW, adopt::Unknown};
 use record::{Attachment, Maker};
 use std::{
     collections::BTreeMap,
@@ -93,28 +93,6 @@ fn look(node: &Node, held: &mut BTreeMap<Ipv4Addr, Option<Instant>>) -> Result<(
         }
         holds
     });
-    Ok(())
-}
-
-/// The DEL of a pod whose address is held: what routes to it goes, and so does its entry of the checkpoint.
-/// The address itself stays held for as long as any.
-pub(super) fn end(node: &Node, owner: &Owner) -> Result<()> {
-    let pod = {
-        let mut state = node.store.state();
-        let Some(held) = state.held.values_mut().find(|it| it.owner().as_ref() == Some(owner))
-        else {
-            return Ok(());
-        };
-        held.entry = None;
-        held.pod.take()
-    };
-    node.store.recorded.notify_one();
-    let Some(pod) = pod.map(|it| it.pod()) else { return Ok(()) };
-    let mut kernel = node.kernel();
-    let link = kernel.link_by_name(&pod.host_name)?.filter(|link| link.mac == Some(pod.host_mac()));
-    for failure in kernel.apply_each(&pod.unroute(link.map(|link| link.index)))? {
-        warn!(error = %failure, "failed to remove what routes to a pod");
-    }
     Ok(())
 }
 

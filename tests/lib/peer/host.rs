@@ -49,14 +49,6 @@ impl PeerNode<'_> {
         )
     }
 
-    /// What each start does for each pod whose link is gone.
-    pub(super) fn remove_rules_of(&self, address: Ipv4Addr) {
-        self.shell(&format!(
-            "ip rule del to {address} lookup main pref 512 2>/dev/null || true\n\
-             while ip rule del from {address} pref 1536 2>/dev/null; do :; done\n"
-        ));
-    }
-
     /// What each start does for each pod that it knows: the rules from it are replaced by one, with
     /// the table of the last of them. A pod without any gets none.
     pub(super) fn renew_rule_of(&self, address: Ipv4Addr) {
@@ -79,6 +71,14 @@ impl PeerNode<'_> {
         };
         self.interfaces().iter().find(|it| has(it)).map_or(MAIN, |it| table(it.device_index))
     }
+}
+
+/// What each start does for each pod whose link is gone.
+pub(super) fn without_rules_of(address: Ipv4Addr) -> String {
+    format!(
+        "ip rule del to {address} lookup main pref 512 2>/dev/null || true\n\
+         while ip rule del from {address} pref 1536 2>/dev/null; do :; done\n"
+    )
 }
 
 /// The peer's rules of iptables, as the real one left them; what is there already is left alone.

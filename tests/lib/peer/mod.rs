@@ -129,7 +129,7 @@ impl<'w> PeerNode<'w> {
                 let entries = checkpoint::read(&text).unwrap();
                 let blocks = checkpoint::blocks(&interfaces, self.mode);
                 for entry in checkpoint::stale(&entries, &self.links()) {
-                    self.remove_rules_of(entry.address);
+                    self.shell(&host::without_rules_of(entry.address));
                 }
                 checkpoint::restored(&entries, &self.links(), &blocks).unwrap()
             }

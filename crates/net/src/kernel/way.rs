@@ -51,53 +51,51 @@ pub struct FixedNeighbour {
     pub mac: Option<Mac>,
 }
 
-impl Netlink {
-    /// Which way a packet would go now.
-    ///
-    /// # Errors
-    /// The kernel does not answer.
-    pub fn way(&mut self, packet: Packet) -> io::Result<Way> {
-        let mut request = RouteMessage::default();
-        request.header.address_family = AddressFamily::Inet;
-        request.header.destination_prefix_length = 32;
-        request.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(packet.to)));
-        if let Some((link, source)) = packet.from {
-            request.header.source_prefix_length = 32;
-            request.attributes.push(RouteAttribute::Source(RouteAddress::Inet(source)));
-            request.attributes.push(RouteAttribute::Iif(link));
-        }
-        if packet.mark != 0 {
-            request.attributes.push(RouteAttribute::Mark(packet.mark));
-        }
-        match self.channel.one(Message::GetRoute(request)) {
-            Ok(Some(Message::NewRoute(route))) => Ok(way(&route)),
-            Ok(_) => Ok(Way::Refused),
-            // What a route of the kinds blackhole, unreachable and prohibit answers, and none at all.
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EINVAL | libc::ENETUNREACH | libc::EACCES) => Ok(Way::Nowhere),
-                Some(libc::EHOSTUNREACH) if packet.from.is_none() => Ok(Way::Nowhere),
-                Some(libc::EXDEV | libc::EHOSTUNREACH | libc::ENODEV) => Ok(Way::Refused),
-                _ => Err(error),
-            },
-        }
+/// Which way a packet would go now.
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn ask(kernel: &mut Netlink, packet: Packet) -> io::Result<Way> {
+    let mut request = RouteMessage::default();
+    request.header.address_family = AddressFamily::Inet;
+    request.header.destination_prefix_length = 32;
+    request.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(packet.to)));
+    if let Some((link, source)) = packet.from {
+        request.header.source_prefix_length = 32;
+        request.attributes.push(RouteAttribute::Source(RouteAddress::Inet(source)));
+        request.attributes.push(RouteAttribute::Iif(link));
     }
+    if packet.mark != 0 {
+        request.attributes.push(RouteAttribute::Mark(packet.mark));
+    }
+    match kernel.channel.one(Message::GetRoute(request)) {
+        Ok(Some(Message::NewRoute(route))) => Ok(way(&route)),
+        Ok(_) => Ok(Way::Refused),
+        // What a route of the kinds blackhole, unreachable and prohibit answers, and none at all.
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EINVAL | libc::ENETUNREACH | libc::EACCES) => Ok(Way::Nowhere),
+            Some(libc::EHOSTUNREACH) if packet.from.is_none() => Ok(Way::Nowhere),
+            Some(libc::EXDEV | libc::EHOSTUNREACH | libc::ENODEV) => Ok(Way::Refused),
+            _ => Err(error),
+        },
+    }
+}
 
-    /// Entries for neighbours that somebody made, on every link.
-    ///
-    /// # Errors
-    /// The kernel does not answer.
-    pub fn fixed_neighbours(&mut self) -> io::Result<Vec<FixedNeighbour>> {
-        let mut all = vec![];
-        // The kernel lists entries for which the node is to answer apart.
-        for flags in [NeighbourFlags::empty(), NeighbourFlags::Proxy] {
-            let mut request = NeighbourMessage::default();
-            request.header.family = AddressFamily::Inet;
-            request.header.flags = flags;
-            let found = self.channel.dump(Message::GetNeighbour(request))?;
-            all.extend(found.into_iter().filter_map(fixed));
-        }
-        Ok(all)
+/// Entries for neighbours that somebody made, on every link.
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn fixed_neighbours(kernel: &mut Netlink) -> io::Result<Vec<FixedNeighbour>> {
+    let mut all = vec![];
+    // The kernel lists entries for which the node is to answer apart.
+    for flags in [NeighbourFlags::empty(), NeighbourFlags::Proxy] {
+        let mut request = NeighbourMessage::default();
+        request.header.family = AddressFamily::Inet;
+        request.header.flags = flags;
+        let found = kernel.channel.dump(Message::GetNeighbour(request))?;
+        all.extend(found.into_iter().filter_map(fixed));
     }
+    Ok(all)
 }
 
 fn way(route: &RouteMessage) -> Way {
