@@ -16,6 +16,13 @@ use vpc_sim::world::control::{self, Location, Request};
 /// The image of a pod that serves, which the folder of programs brings.
 pub(crate) const IMAGE: &str = "localhost/pod:test";
 
+/// How often a rollout is waited for, 100 seconds each: controllers and kubelets ask an API server that
+/// was away after pauses that have grown.
+const LOOKS: usize = 3;
+
+/// Warnings that are about this machine, or about how Kubernetes compares its own records.
+const NOT_OURS: [&str; 2] = ["CgroupV1", "ClusterIPNotAllocated"];
+
 /// How kube-proxy works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proxy {
@@ -91,6 +98,17 @@ impl Cluster {
         serde_json::from_str(&self.kubectl(&format!("get {line} --output json"))).unwrap()
     }
 
+    /// Makes an object again that was deleted.
+    #[track_caller]
+    pub(crate) fn create_again(&self, object: &Value) {
+        let mut object = object.clone();
+        for field in ["resourceVersion", "uid", "creationTimestamp", "generation"] {
+            object["metadata"][field].take();
+        }
+        object["status"].take();
+        self.apply(&object.to_string());
+    }
+
     /// Runs a Deployment of pods that serve, spread over the nodes, and waits until all are ready.
     pub(crate) fn deploy(&self, name: &str, replicas: usize) {
         self.apply(&format!(
@@ -120,7 +138,16 @@ spec:
     /// Waits until every pod of a workload is as it should be.
     #[track_caller]
     pub(crate) fn rolled_out(&self, workload: &str) {
-        self.kubectl(&format!("rollout status {workload} --timeout 100s"));
+        let line = format!("rollout status {workload} --timeout 100s");
+        let arguments: Vec<_> = line.split(' ').collect();
+        let mut said = String::new();
+        for _ in 0..LOOKS {
+            match self.try_kubectl(&arguments, "") {
+                Ok(_) => return,
+                Err(error) => said = error,
+            }
+        }
+        panic!("{workload}: {said}");
     }
 
     /// The pods of an app that are ready, with their namespaces.
@@ -174,16 +201,22 @@ spec:
         outcome(&output).unwrap_or_else(|error| panic!("{script} on {node}: {error}"))
     }
 
-    /// Warnings of Kubernetes, but those that are about this machine and not about us.
+    /// Warnings of Kubernetes, but [`NOT_OURS`].
     pub(crate) fn warnings(&self) -> Vec<String> {
         let events = self.get("events --all-namespaces --field-selector type=Warning");
         let events = events["items"].as_array().unwrap().clone();
-        let ours = events.into_iter().filter(|event| event["reason"] != "CgroupV1");
+        let not_ours = |event: &Value| NOT_OURS.iter().any(|it| event["reason"] == *it);
+        let ours = events.into_iter().filter(|event| !not_ours(event));
         ours.map(|event| {
             let (about, reason) = (&event["involvedObject"]["name"], &event["reason"]);
             format!("{about} {reason} {}: {}", event["count"], event["message"])
         })
         .collect()
+    }
+
+    /// Forgets all events, so that the next look finds new ones.
+    pub(crate) fn forget_events(&self) {
+        self.kubectl("delete events --all --all-namespaces");
     }
 }
 

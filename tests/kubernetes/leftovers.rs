@@ -1,7 +1,6 @@
 //! What stays on a node: nothing.
 
 use crate::{cluster::Cluster, traffic::nothing_is_left};
-use tests::repository;
 
 pub(crate) fn pods_that_end_without_a_daemon_leave_nothing(cluster: &Cluster) {
     cluster.deploy("last", 6);
@@ -13,15 +12,9 @@ pub(crate) fn pods_that_end_without_a_daemon_leave_nothing(cluster: &Cluster) {
     cluster.kubectl("delete deployment last");
     cluster.kubectl("wait --for delete pod --selector app=last --timeout 90s");
 
-    let mut object = daemonset;
-    for field in ["resourceVersion", "uid", "creationTimestamp", "generation"] {
-        object["metadata"][field].take();
-    }
-    object["status"].take();
-    cluster.apply(&object.to_string());
+    cluster.create_again(&daemonset);
     cluster.kubectl("--namespace kube-system rollout status daemonset/aws-node --timeout 100s");
     for node in ["n1", "n2"] {
         nothing_is_left(cluster, node);
     }
-    assert!(repository().join("conf/daemonset.yaml").exists());
 }

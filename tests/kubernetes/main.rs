@@ -7,6 +7,8 @@
 
 mod cluster;
 
+mod access;
+mod eniconfigs;
 mod leftovers;
 mod manifests;
 mod outages;
@@ -25,10 +27,13 @@ fn a_cluster_with_kube_proxy_by_iptables_passes_every_turn() {
             ("manifests are taken without a warning", manifests::are_taken_without_a_warning),
             ("every way of Kubernetes leads to its pod", traffic::every_way_leads_to_its_pod),
             ("a restarted Deployment", traffic::a_deployment_is_restarted_and_leaves_nothing),
+            ("a bad ENIConfig", eniconfigs::a_bad_one_is_told_where_a_user_looks),
             ("programs of a node are killed", outages::kubelet_and_containerd_are_killed),
             ("the API server is away", outages::the_api_server_is_away_and_comes_back),
             ("a node reboots", outages::a_node_reboots),
             ("without the DaemonSet", leftovers::pods_that_end_without_a_daemon_leave_nothing),
+            ("the daemons are refused", access::daemons_that_are_refused_ask_seldom_and_come_back),
+            ("permissions", access::what_is_asked_is_what_is_granted),
         ],
     );
 }
@@ -38,7 +43,10 @@ fn a_cluster_with_kube_proxy_by_nftables_and_prefixes_passes_its_turns() {
     turns(
         Proxy::Nftables,
         "ENABLE_PREFIX_DELEGATION=true",
-        &[("every way of Kubernetes leads to its pod", traffic::every_way_leads_to_its_pod)],
+        &[
+            ("every way of Kubernetes leads to its pod", traffic::every_way_leads_to_its_pod),
+            ("the DaemonSet is rolled out", outages::the_daemonset_is_rolled_out_while_pods_start),
+        ],
     );
 }
 

@@ -8,6 +8,9 @@ use tests::{command::until, prober::Prober};
 const KEEP_AWAY: &str =
     "for _ in $(seq 60); do pkill -KILL -x kube-apiserver; sleep 0.5; done; true";
 
+/// How often the DaemonSet is rolled out while pods start.
+const ROLLOUTS: usize = 3;
+
 pub(crate) fn kubelet_and_containerd_are_killed(cluster: &Cluster) {
     cluster.deploy("steady", 6);
     let pods = cluster.pods("steady");
@@ -67,4 +70,19 @@ pub(crate) fn a_node_reboots(cluster: &Cluster) {
     assert!(pods.iter().any(|pod| pod.node == "n1"), "{pods:?}");
     cluster.world.everybody_reaches_everybody(&pods);
     cluster.kubectl("delete deployment steady");
+}
+
+/// No pod's start fails because a daemon is being replaced.
+pub(crate) fn the_daemonset_is_rolled_out_while_pods_start(cluster: &Cluster) {
+    cluster.forget_events();
+    for _ in 0..ROLLOUTS {
+        cluster.kubectl("--namespace kube-system rollout restart daemonset/aws-node");
+        cluster.kubectl("scale deployment web --replicas 4");
+        cluster.kubectl("scale deployment web --replicas 20");
+        cluster.kubectl("--namespace kube-system rollout status daemonset/aws-node --timeout 100s");
+        cluster.rolled_out("deployment/web");
+    }
+    let failed: Vec<_> =
+        cluster.warnings().into_iter().filter(|it| it.contains("FailedCreatePodSandBox")).collect();
+    assert_eq!(failed, Vec::<String>::new());
 }
