@@ -136,6 +136,7 @@ pub(crate) fn ask(command: Command, mut request: Request) -> Result<Reply, Error
     match call(&run_dir, &socket, &mut request, &Patience::of(command)) {
         Ok(reply) => Ok(reply),
         Err(CallError::NobodyListens(_) | CallError::Broken(_)) if command == Command::Del => {
+            open_anew(&mut request);
             let call_again = || rpc::call(&socket, &request, DEL_AGAIN);
             without_daemon::keep_del(&run_dir, &request, call_again, || {
                 let message = "kept a DEL for the next daemon: none answered";
@@ -167,12 +168,17 @@ fn call(
             return Err(error);
         }
         thread::sleep(PAUSE);
-        // What the kernel has answered to the last daemon would be in the way of the next one.
-        if request.pod_netlink.is_some()
-            && let Ok(fresh) = netlink()
-        {
-            request.pod_netlink = Some(fresh);
-        }
+        open_anew(request);
+    }
+}
+
+/// Opens the netlink socket anew: what the kernel has answered to the last daemon would be in the way of
+/// the next one.
+fn open_anew(request: &mut Request) {
+    if request.pod_netlink.is_some()
+        && let Ok(fresh) = netlink()
+    {
+        request.pod_netlink = Some(fresh);
     }
 }
 

@@ -162,17 +162,6 @@ impl World {
         serde_json::from_str(&self.sim(&arguments)).unwrap()
     }
 
-    /// Gives a node a network list before its daemon starts, as one has that was Ready before.
-    pub fn list_from_before(&self, node: &str) {
-        let list = fs::read(crate::repository().join("conf").join(LIST)).unwrap();
-        fs::write(self.node_folder(node).cni_conf().join(LIST), list).unwrap();
-    }
-
-    /// Whether a node has the daemon's network list.
-    pub fn has_list(&self, node: &str) -> bool {
-        self.node_folder(node).cni_conf().join(LIST).exists()
-    }
-
     /// Starts a daemon and waits until it serves, and pods can come or are kept away.
     pub fn daemon_start(&self, node: &str, env: &[&str]) {
         self.daemon_start_with(node, &[], env);
@@ -185,7 +174,7 @@ impl World {
         self.sim(&[&["daemon", "start", node], more, &env].concat());
         until("the daemon serves", || {
             let log = self.log(node);
-            let is_over = self.has_list(node) || log[before..].contains(KEPT_BACK);
+            let is_over = has_list(self, node) || log[before..].contains(KEPT_BACK);
             let serves = log[before..].contains(SERVES);
             if serves && is_over { Ok(()) } else { Err(log[before..].to_owned()) }
         });
@@ -330,6 +319,17 @@ impl Drop for World {
             assert_eq!(logged, None);
         }
     }
+}
+
+/// Gives a node a network list before its daemon starts, as one has that was Ready before.
+pub fn list_from_before(world: &World, node: &str) {
+    let list = fs::read(crate::repository().join("conf").join(LIST)).unwrap();
+    fs::write(world.node_folder(node).cni_conf().join(LIST), list).unwrap();
+}
+
+/// Whether a node has the daemon's network list.
+pub fn has_list(world: &World, node: &str) -> bool {
+    world.node_folder(node).cni_conf().join(LIST).exists()
 }
 
 /// Waits until the daemons of a node have logged this so often; a daemon writes its lines a moment

@@ -10,7 +10,7 @@ use std::{
 use tests::{
     command::until,
     repository,
-    world::{CUSTOM, World, ZONES},
+    world::{CUSTOM, World, ZONES, has_list, list_from_before},
 };
 
 /// An ADD that does not wait long for what cannot come.
@@ -74,7 +74,7 @@ fn what_kubernetes_refuses_is_asked_for_after_pauses_that_grow() {
 fn a_malformed_eniconfig_concerns_the_nodes_that_use_it_and_no_others() {
     let world = world(&["kube", "allow"]);
     world.node_add("n2", ZONES[1], &[]);
-    world.list_from_before("n2");
+    list_from_before(&world, "n2");
     world.eniconfig_create(ZONES[0], "pods-a", &["pods"]);
     let objects = [
         (json!({}), "ENIConfig `us-west-2b` has no spec.subnet: name the pods' subnet"),
@@ -247,7 +247,7 @@ fn a_fresh_node_to_which_kubernetes_says_nothing_gets_its_list_after_a_while() {
     // It waits for the list.
     world.daemon_start("n1", &[CUSTOM, IMPATIENT].concat());
 
-    assert!(world.has_list("n1"));
+    assert!(has_list(&world, "n1"));
     refused_with(&world, "n1", "list eniconfigs.crd.k8s.amazonaws.com: 403");
 }
 
@@ -256,7 +256,7 @@ fn world(command: &[&str]) -> World {
     let world = World::up();
     world.node_add("n1", ZONES[0], &[]);
     // As one that was Ready before: pods come.
-    world.list_from_before("n1");
+    list_from_before(&world, "n1");
     world.sim(command);
     world
 }

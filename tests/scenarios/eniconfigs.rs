@@ -4,7 +4,7 @@
 use serde_json::Value;
 use tests::{
     command::until,
-    world::{CUSTOM, World, ZONES},
+    world::{CUSTOM, World, ZONES, has_list, list_from_before},
 };
 use vpc_sim::world::calls::Call;
 
@@ -23,7 +23,7 @@ fn a_fresh_node_gets_no_network_list_before_its_eniconfig_is_there_and_taken() {
 
     // No pod has asked for anything.
     told_by_event(&world, "ENIConfig `us-west-2a` (named by the node's label");
-    assert!(!world.has_list("n1"));
+    assert!(!has_list(&world, "n1"));
     world.eniconfig_create(ZONES[0], NOWHERE, &["pods"]);
     told_by_event(
         &world,
@@ -31,11 +31,11 @@ fn a_fresh_node_gets_no_network_list_before_its_eniconfig_is_there_and_taken() {
             "The subnet ID '{NOWHERE}' does not exist: mend the subnet or the security groups"
         ),
     );
-    assert!(!world.has_list("n1"));
+    assert!(!has_list(&world, "n1"));
     // It is refused with the next daemon as with this one, also from its record.
     world.daemon_kill("n1");
     world.daemon_start("n1", CUSTOM);
-    assert!(!world.has_list("n1"));
+    assert!(!has_list(&world, "n1"));
 
     world.eniconfig_change(ZONES[0], "pods-a");
     let pod = until("pods can come", || world.try_pod_add("n1", "p"));
@@ -50,7 +50,7 @@ fn a_node_with_its_list_keeps_it_while_its_eniconfig_is_refused() {
 
     told_by_event(&world, "InvalidSubnetID.NotFound");
 
-    assert!(world.has_list("n1"));
+    assert!(has_list(&world, "n1"));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_subnet_of_another_zone_is_named_and_no_interface_is_left_over() {
 fn impatient_node() -> World {
     let world = World::up();
     world.node_add("n1", ZONES[0], &[]);
-    world.list_from_before("n1");
+    list_from_before(&world, "n1");
     world.daemon_start("n1", &[CUSTOM, IMPATIENT].concat());
     world
 }

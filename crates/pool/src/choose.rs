@@ -102,17 +102,17 @@ impl Pool {
             // The node's own are with none of the interfaces.
             quarantined: self.ledger.quarantined().filter(|(_, it)| !it.is_empty()).count(),
             cooling,
-            next_cooled: self.next_cooled(now),
+            next_cooled: next_cooled(self, now),
         }
     }
+}
 
-    /// When the first of the addresses that cool can be had.
-    fn next_cooled(&self, now: Time) -> Option<Time> {
-        let ready = self.serving().filter(|(_, eni)| eni.readiness == Readiness::Ready);
-        let addresses =
-            ready.flat_map(|(id, eni)| self.staying(id, eni)).flat_map(|block| block.addresses());
-        let held = |it: &Ipv4Addr| self.ledger.is_in_use(*it) || self.ledger.is_quarantined(*it);
-        let until = |it| self.ledger.cools_until(it, self.targets.cooldown, now);
-        addresses.filter(|it| !held(it)).filter_map(until).min()
-    }
+/// When the first of the addresses that cool can be had.
+fn next_cooled(pool: &Pool, now: Time) -> Option<Time> {
+    let ready = pool.serving().filter(|(_, eni)| eni.readiness == Readiness::Ready);
+    let addresses =
+        ready.flat_map(|(id, eni)| pool.staying(id, eni)).flat_map(|block| block.addresses());
+    let held = |it: &Ipv4Addr| pool.ledger.is_in_use(*it) || pool.ledger.is_quarantined(*it);
+    let until = |it| pool.ledger.cools_until(it, pool.targets.cooldown, now);
+    addresses.filter(|it| !held(it)).filter_map(until).min()
 }

@@ -51,7 +51,7 @@ pub(super) fn install(node: &Arc<Node>) -> anyhow::Result<()> {
 
 /// Returns when the list is to be installed.
 async fn hold(node: &Node) {
-    let silent_at = Instant::now() + SILENCE;
+    let mut silent_at = Instant::now() + SILENCE;
     let (mut planned, mut heard) = (node.planned.subscribe(), node.heard.subscribe());
     let mut last = None;
     loop {
@@ -73,6 +73,10 @@ async fn hold(node: &Node) {
             Verdict::Wait | Verdict::Refused(_) => {}
         }
         let refused = matches!(verdict, Verdict::Refused(_));
+        if refused {
+            // What was mended is asked for anew.
+            silent_at = Instant::now() + SILENCE;
+        }
         tokio::select! {
             changed = planned.changed() => if changed.is_err() { return },
             changed = heard.changed() => if changed.is_err() { return },

@@ -118,7 +118,9 @@ async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
         daemon.notices.tell(notice);
     }
     if let Some(notices) = daemon.notices.take() {
-        let failures = daemon.add_failure.subscribe();
+        let mut failures = daemon.add_failure.subscribe();
+        // What was told before anybody listened.
+        failures.mark_changed();
         tokio::spawn(events::tell(failures, notices, client.clone(), name.clone()));
     }
     let counting = daemon.clone();

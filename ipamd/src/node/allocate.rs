@@ -31,7 +31,7 @@ pub(crate) enum AllocateError {
     /// There is none, and none came in time.
     NoAddress {
         /// What the pool says.
-        none: NoAddress,
+        none: Box<NoAddress>,
         /// Why there are no more.
         reason: Reason,
         /// When this was said.
@@ -169,7 +169,7 @@ impl Node {
 /// Why a pod gets none, in the words of the pool.
 pub(super) fn no_address(pool: &Pool, none: NoAddress) -> AllocateError {
     let at = now();
-    AllocateError::NoAddress { none, reason: pool.plan(at).reason, at }
+    AllocateError::NoAddress { none: Box::new(none), reason: pool.plan(at).reason, at }
 }
 
 #[cfg(test)]

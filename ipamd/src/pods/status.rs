@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn forecast(reason: Reason) -> AddForecast {
-        let none = NoAddress { in_use: 28, ..NoAddress::default() };
+        let none = Box::new(NoAddress { in_use: 28, ..NoAddress::default() });
         let address = Err(AllocateError::NoAddress { none, reason, at: Time(Duration::ZERO) });
         AddForecast { address, full: false, cut_off: 0 }
     }

@@ -72,7 +72,7 @@ impl World {
         let is_wanted = |node: &str| filter.node.as_deref().is_none_or(|wanted| wanted == node);
         let is_about_all = *filter == CallFilter::default();
         let (kubernetes, kubernetes_agents) = match is_about_all {
-            true => (self.kubernetes().asked(), self.kubernetes().agents()),
+            true => (self.kubernetes().asked(), self.kubernetes().access().agents()),
             false => (vec![], BTreeMap::new()),
         };
         Ok(self.cloud().with_calls(|log, now| {

@@ -165,11 +165,6 @@ impl Store {
         self.access.allow(resource)
     }
 
-    /// As whom nodes asked so far, by `User-Agent`, and how often.
-    pub fn agents(&self) -> BTreeMap<String, u64> {
-        self.access.agents()
-    }
-
     /// What nodes asked for so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.access.asked()
