@@ -117,7 +117,7 @@ impl Node {
         if self.pool.is_none() {
             return;
         }
-        self.place(now);
+        place(self, now);
         let wait = self.held_for();
         let live = &self.live;
         let pool = self.pool.as_mut().expect("the daemon runs");
@@ -139,27 +139,6 @@ impl Node {
             if !self.live.contains_key(&owner) {
                 self.release(&owner, now);
             }
-        }
-    }
-
-    /// Puts pods on record whose addresses an interface is known to carry by now.
-    fn place(&mut self, now: Time) {
-        for (owner, has) in self.witnesses.unplaced.clone() {
-            let shows = |eni: &pool::Eni| {
-                eni.blocks.iter().any(|block| block.addresses().any(|it| it == has.address))
-            };
-            let fits =
-                self.journal.enis.iter().map(|(id, eni)| {
-                    (id.clone(), if shows(eni) { Fit::Shows } else { Fit::Unlikely })
-                });
-            let Some(eni) = carrier(fits) else { continue };
-            self.witnesses.unplaced.remove(&owner);
-            self.witnesses.held.remove(&has.address);
-            let allocation = Allocation { eni, ..has };
-            self.journal.assigned.insert(owner.clone(), allocation.clone());
-            let pool = self.pool.as_mut().expect("the daemon runs");
-            pool.restore(owner, allocation, now).expect("it was held");
-            pool.unquarantine(has.address, now);
         }
     }
 
@@ -374,6 +353,28 @@ impl Node {
             traces: here().map(|(owner, it)| (it.address, trace(owner))).collect(),
             links: here().map(|(owner, _)| link(owner)).collect(),
         }
+    }
+}
+
+/// Puts pods on record whose addresses an interface is known to carry by now.
+fn place(node: &mut Node, now: Time) {
+    for (owner, has) in node.witnesses.unplaced.clone() {
+        let shows = |eni: &pool::Eni| {
+            eni.blocks.iter().any(|block| block.addresses().any(|it| it == has.address))
+        };
+        let fits = node
+            .journal
+            .enis
+            .iter()
+            .map(|(id, eni)| (id.clone(), if shows(eni) { Fit::Shows } else { Fit::Unlikely }));
+        let Some(eni) = carrier(fits) else { continue };
+        node.witnesses.unplaced.remove(&owner);
+        node.witnesses.held.remove(&has.address);
+        let allocation = Allocation { eni, ..has };
+        node.journal.assigned.insert(owner.clone(), allocation.clone());
+        let pool = node.pool.as_mut().expect("the daemon runs");
+        pool.restore(owner, allocation, now).expect("it was held");
+        pool.unquarantine(has.address, now);
     }
 }
 
