@@ -54,7 +54,7 @@ pub(crate) struct Cloud {
 }
 
 /// What can go wrong with calls and with the metadata, as it is counted.
-pub(crate) const TROUBLES: [&str; 18] = [
+pub(crate) const TROUBLES: [&str; 19] = [
     "throttle",
     "error",
     "deny",
@@ -73,6 +73,7 @@ pub(crate) const TROUBLES: [&str; 18] = [
     "pod of somebody else",
     "record superseded",
     "tags of the settings changed",
+    "pod on no known interface",
 ];
 
 impl Cloud {

@@ -352,6 +352,9 @@ impl Node {
     }
 
     pub(crate) fn release(&mut self, owner: &Owner, now: Time) {
+        if self.pool.is_some() {
+            self.witnesses.ended(owner);
+        }
         let Some(pool) = self.pool.as_mut() else {
             self.spool.push(owner.clone());
             return;

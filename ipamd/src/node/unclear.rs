@@ -28,6 +28,16 @@ impl Unclear {
         pod.or_else(|| self.entry.as_ref().map(of_entry))
     }
 
+    /// Whether a pod that runs has the address, and not by the link of this name: a DEL that comes late,
+    /// such as from the spool, may be about the one that had it before.
+    pub(crate) fn is_anothers(&self, link: Option<&str>) -> bool {
+        match (&self.pod, &self.why) {
+            (Some(pod), _) => link != Some(&*pod.host_name),
+            (None, Unknown::Link(of)) => link != Some(of),
+            (None, _) => false,
+        }
+    }
+
     /// Of which nothing else is known.
     pub(crate) fn new(why: Unknown) -> Self {
         Self { why, pod: None, entry: None }
@@ -37,5 +47,21 @@ impl Unclear {
     pub(crate) fn without_interface(pod: Attachment) -> Self {
         let name = format!("{}/{}", pod.pod_namespace, pod.pod_name);
         Self { pod: Some(Box::new(pod)), ..Self::new(Unknown::NoInterface(name)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_routed_to_another_link_is_anothers() {
+        let routed = Unclear::new(Unknown::Link("eni1".into()));
+
+        assert!(routed.is_anothers(Some("eni2")) && routed.is_anothers(None));
+        assert!(!routed.is_anothers(Some("eni1")));
+        for of_nobody in [Unknown::LinkGone("default/web".into()), Unknown::Rule, Unknown::Own] {
+            assert!(!Unclear::new(of_nobody).is_anothers(Some("eni2")));
+        }
     }
 }
