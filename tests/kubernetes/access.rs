@@ -16,6 +16,9 @@ const REFUSED: Duration = Duration::from_secs(20);
 /// its half, a list and the watch that it tries, and what was on its way.
 const ASKED: usize = 16;
 
+/// What takes something away, or gives it back.
+type Step<'a> = &'a dyn Fn();
+
 /// What the daemons read.
 const READ: [&str; 3] = ["nodes", "pods", "eniconfigs"];
 
@@ -43,7 +46,7 @@ pub(crate) fn what_is_asked_is_what_is_granted(cluster: &Cluster) {
 /// start, the API server is left in peace, and what was taken away is found again once it is back.
 pub(crate) fn daemons_that_are_refused_ask_seldom_and_come_back(cluster: &Cluster) {
     let binding = cluster.get("clusterrolebinding aws-node");
-    let cases: [(&str, u64, &dyn Fn(), &dyn Fn()); 2] = [
+    let cases: [(&str, u64, Step<'_>, Step<'_>); 2] = [
         (
             "no binding",
             403,
@@ -115,7 +118,7 @@ kind: FlowSchema
 metadata: { name: starved }
 spec:
   priorityLevelConfiguration: { name: starved }
-  matchingPrecedence: 1
+  matchingPrecedence: 2
   rules:
     - subjects:
         - kind: ServiceAccount

@@ -30,6 +30,22 @@ pub(crate) enum Proxy {
     Nftables,
 }
 
+/// Which containerd runs pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runtime {
+    OfTheMachine,
+    SecondGeneration,
+}
+
+/// What a cluster is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    pub(crate) proxy: Proxy,
+    pub(crate) runtime: Runtime,
+    /// More settings of the daemon.
+    pub(crate) settings: &'static str,
+}
+
 /// Two nodes with the DaemonSet of `conf/`, which work. Dropping it ends it, and tells what Kubernetes
 /// complained about when the test failed.
 pub(crate) struct Cluster {
@@ -50,9 +66,13 @@ pub(crate) fn programs() -> Option<PathBuf> {
 }
 
 impl Cluster {
-    /// Makes one, as `make cluster` does; `settings` are more of the daemon's.
-    pub(crate) fn up(proxy: Proxy, settings: &str) -> Option<Self> {
-        let programs = programs()?;
+    /// Makes one, as `make cluster` does.
+    pub(crate) fn up(how: How) -> Option<Self> {
+        let How { proxy, runtime, settings } = how;
+        let programs = match runtime {
+            Runtime::OfTheMachine => programs()?,
+            Runtime::SecondGeneration => programs()?.join("containerd2"),
+        };
         let mode = match proxy {
             Proxy::Iptables => "iptables",
             Proxy::Nftables => "nftables",
@@ -65,7 +85,7 @@ impl Cluster {
         let mut fill = Command::new(repository().join("scripts/cluster"));
         fill.arg("fill").env("VPC_SIM_NAME", cluster.world.name()).env("SETTINGS", settings);
         // Where this test's own programs are.
-        fill.env("CARGO_TARGET_DIR", cluster.programs.parent()?);
+        fill.env("CARGO_TARGET_DIR", tests::binary("vpc-sim").parent()?.parent()?);
         outcome(&run(&mut fill, "")).unwrap_or_else(|error| panic!("fill the cluster: {error}"));
         Some(cluster)
     }

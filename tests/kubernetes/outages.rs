@@ -4,9 +4,9 @@ use crate::cluster::Cluster;
 use std::thread;
 use tests::{command::until, prober::Prober};
 
-/// It is started again each time; half a minute without it is what an update of a control plane takes.
+/// It is started again each time; some seconds without it are what an update of a control plane takes.
 const KEEP_AWAY: &str =
-    "for _ in $(seq 60); do pkill -KILL -x kube-apiserver; sleep 0.5; done; true";
+    "for _ in $(seq 20); do pkill -KILL -x kube-apiserver; sleep 0.5; done; true";
 
 /// How often the DaemonSet is rolled out while pods start.
 const ROLLOUTS: usize = 3;
