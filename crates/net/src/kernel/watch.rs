@@ -21,7 +21,7 @@ use crate::{
 };
 use ipnetwork::Ipv4Network;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::{RouteNetlinkMessage as Message, route::RouteProtocol};
 use netlink_sys::{
     Socket, SocketAddr,
     protocols::{NETLINK_NETFILTER, NETLINK_ROUTE},
@@ -303,6 +303,8 @@ fn event(message: Message, replaced: bool) -> Option<Event> {
             let Route { table, to, .. } = query::any_route(it)?;
             Event::RouteReplaced { table, to, by: query::route(it) }
         }
+        // The kernel makes them by itself with an address, of which it tells as well.
+        Message::NewRoute(it) if it.header.protocol == RouteProtocol::Kernel => return None,
         Message::NewRoute(it) => {
             let Route { table, to, .. } = query::any_route(it)?;
             Event::RouteAdded { table, to }
