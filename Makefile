@@ -34,7 +34,7 @@ demo: ## enable custom networking in a simulated cluster with running pods, with
 	@"$${CARGO_TARGET_DIR:-target}"/debug/demo
 
 cluster: ## a real Kubernetes of two nodes with our DaemonSet, in a simulated VPC; says what to try (needs root)
-	@scripts/need root cargo cc nft go runtimes venv
+	@scripts/need root cargo cc nft go iptables runtimes venv enclosures
 	@$(WAIT)
 	@$(BUILD)
 	@scripts/cluster up
@@ -44,12 +44,12 @@ cluster-down: ## remove what `make cluster` made
 
 # A real Kubernetes is in it where there is Go; KUBERNETES=required makes a failure of it where not.
 test: ## run all tests, in network namespaces and with foreign clients (needs root)
-	@scripts/need root cargo cc nextest nft ip jq curl venv iptables plugins cnitool runtimes
+	@scripts/need root cargo cc nextest nft ip jq curl venv iptables plugins cnitool runtimes enclosures
 	@$(WAIT)
 	$(BUILD)
 	@scripts/plugin >/dev/null
-	@scripts/kubernetes >/dev/null || { [ "$$KUBERNETES" != required ] && \
-		echo "NOT TESTED: no Kubernetes could be built, so tests/kubernetes is left out: it needs Go 1.25" >&2; }
+	@if [ "$$KUBERNETES" = required ] || scripts/need go; then scripts/kubernetes >/dev/null; \
+		else echo "NOT TESTED: there is no Go 1.25 to build Kubernetes with, so tests/kubernetes is left out" >&2; fi
 	@setpriv --pdeathsig TERM scripts/test
 
 check: ## format, lints, documentation, licences and sources of dependencies, shape of the repository
@@ -74,13 +74,13 @@ bench: ## measure pods' start and end, a packet's cost, a cluster's calls, the s
 	cargo build --quiet --profile measure --package vpc-sim --package bench --bins
 	"$${CARGO_TARGET_DIR:-target}"/measure/pod-start "$$(scripts/plugin)"
 
-SECONDS ?= 600
 conformance: ## Kubernetes' own tests of networks on ours, in both modes of kube-proxy and with prefixes (needs root)
-	@scripts/need root cargo cc nft go runtimes venv
+	@scripts/need root cargo cc nft go iptables runtimes venv enclosures images
 	@$(WAIT)
 	@$(BUILD)
 	@scripts/conformance $(MODE)
 
+SECONDS ?= 600
 soak: ## randomised simulation for SECONDS=600; a failing history is minimised and printed
 	@scripts/need cargo cc
 	SIM_SECONDS=$(SECONDS) cargo test --quiet --package tests --test sim
