@@ -234,6 +234,7 @@ pub(crate) fn addresses(snapshot: &Snapshot) -> BTreeSet<Ipv4Addr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::examples::attachment;
 
     #[test]
     fn a_pod_whose_address_no_interface_is_known_to_carry_is_on_none_until_one_is() {
@@ -266,22 +267,11 @@ mod tests {
 
     fn pod(made_by: Maker) -> Attachment {
         Attachment {
-            network: "aws-cni".into(),
-            container: "c".into(),
-            interface: "eth0".into(),
-            netns: String::new(),
-            host_name: "eni1".into(),
-            pod_namespace: "default".into(),
-            pod_name: "web".into(),
-            address: [10, 0, 0, 9].into(),
             eni: String::new(),
             table: MAIN_TABLE,
             egress: net::EgressSelector::Peer,
-            mtu: 9001,
             made_by,
-            host_mac: None,
-            role: net::pod::Role::First,
-            since_ms: 0,
+            ..attachment()
         }
     }
 

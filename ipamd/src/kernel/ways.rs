@@ -116,6 +116,7 @@ impl Ways {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::examples::attachment;
     use net::Mac;
 
     #[test]
@@ -131,7 +132,7 @@ mod tests {
 
     #[test]
     fn an_entry_for_a_pods_neighbour_elsewhere_or_with_another_address_misleads() {
-        let (ways, pod) = (ways(), pod());
+        let (ways, pod) = (ways(), attachment());
         let own = pod.pod().pod_mac();
         let misleads = |address: [u8; 4], link, mac: Option<Mac>| {
             ways.misleads(&FixedNeighbour { address: address.into(), link, mac }, &pod, 7)
@@ -152,26 +153,5 @@ mod tests {
     fn ways() -> Ways {
         let names = [(2, "ens5".to_owned()), (7, "eni1".to_owned())];
         Ways { interfaces: BTreeMap::new(), names: names.into(), neighbours: vec![] }
-    }
-
-    fn pod() -> Attachment {
-        Attachment {
-            network: "aws-cni".into(),
-            container: "c".into(),
-            interface: "eth0".into(),
-            netns: String::new(),
-            host_name: "eni1".into(),
-            pod_namespace: "default".into(),
-            pod_name: "web".into(),
-            address: [10, 0, 0, 9].into(),
-            eni: "eni-1".into(),
-            table: 2,
-            egress: EgressSelector::Marked,
-            mtu: 9001,
-            made_by: Maker::Ours,
-            host_mac: None,
-            role: net::pod::Role::First,
-            since_ms: 0,
-        }
     }
 }

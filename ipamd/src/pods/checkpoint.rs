@@ -118,7 +118,7 @@ fn allocations(attachments: &[Attachment]) -> Vec<Allocation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::Maker;
+    use crate::examples::attachment;
 
     #[test]
     fn a_pod_whose_link_has_another_name_goes_without_its_own_lest_the_peer_takes_it_for_gone() {
@@ -145,22 +145,11 @@ mod tests {
 
     fn pod(container: &str, interface: &str, host_name: &str) -> Attachment {
         Attachment {
-            network: "aws-cni".into(),
             container: container.into(),
             interface: interface.into(),
-            netns: String::new(),
             host_name: host_name.into(),
-            pod_namespace: "default".into(),
             pod_name: "web-0".into(),
-            address: [10, 0, 0, 9].into(),
-            eni: "eni-1".into(),
-            table: 2,
-            egress: net::EgressSelector::Marked,
-            mtu: 9001,
-            made_by: Maker::Ours,
-            host_mac: None,
-            role: net::pod::Role::First,
-            since_ms: 0,
+            ..attachment()
         }
     }
 }
