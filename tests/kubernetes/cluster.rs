@@ -57,31 +57,43 @@ pub(crate) struct Cluster {
 ///
 /// Without a Go toolchain there is none, and nothing of this is tested: the Makefile says so, and
 /// `KUBERNETES=required`, as in CI, makes it a failure.
+#[expect(clippy::print_stderr, reason = "nothing is left out in silence")]
 pub(crate) fn programs() -> Option<PathBuf> {
     let folder = tests::binary("vpc-sim").parent().and_then(Path::parent)?.join("kubernetes");
     let there = folder.join("kubelet").exists();
     let required = std::env::var_os("KUBERNETES").is_some_and(|it| it == "required");
     assert!(there || !required, "{} has no kubelet: run scripts/kubernetes", folder.display());
+    if !there {
+        eprintln!(
+            "NOT TESTED: there is no Kubernetes to test with; `scripts/kubernetes` builds one"
+        );
+    }
     there.then_some(folder)
+}
+
+/// A world with a control plane and without nodes; none without programs.
+pub(crate) fn world(proxy: Proxy, runtime: Runtime) -> Option<World> {
+    let programs = match runtime {
+        Runtime::OfTheMachine => programs()?,
+        Runtime::SecondGeneration => programs()?.join("containerd2"),
+    };
+    let mode = match proxy {
+        Proxy::Iptables => "iptables",
+        Proxy::Nftables => "nftables",
+    };
+    let file = std::env::temp_dir().join(format!("kubernetes-{}.toml", std::process::id()));
+    let default = fs::read_to_string(repository().join("conf/world.toml")).unwrap();
+    let said = format!("[kubernetes]\nprograms = {programs:?}\nproxy = \"{mode}\"\n");
+    fs::write(&file, default.replacen("[kubernetes]\n", &said, 1)).unwrap();
+    Some(World::described_by(Some(&file)))
 }
 
 impl Cluster {
     /// Makes one, as `make cluster` does.
     pub(crate) fn up(how: How) -> Option<Self> {
         let How { proxy, runtime, settings } = how;
-        let programs = match runtime {
-            Runtime::OfTheMachine => programs()?,
-            Runtime::SecondGeneration => programs()?.join("containerd2"),
-        };
-        let mode = match proxy {
-            Proxy::Iptables => "iptables",
-            Proxy::Nftables => "nftables",
-        };
-        let file = std::env::temp_dir().join(format!("kubernetes-{}.toml", std::process::id()));
-        let default = fs::read_to_string(repository().join("conf/world.toml")).unwrap();
-        let said = format!("[kubernetes]\nprograms = {programs:?}\nproxy = \"{mode}\"\n");
-        fs::write(&file, default.replacen("[kubernetes]\n", &said, 1)).unwrap();
-        let cluster = Self { world: World::described_by(Some(&file)), programs };
+        let world = world(proxy, runtime)?;
+        let cluster = Self { world, programs: programs()? };
         let mut fill = Command::new(repository().join("scripts/cluster"));
         fill.arg("fill").env("VPC_SIM_NAME", cluster.world.name()).env("SETTINGS", settings);
         // Where this test's own programs are.

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Archives of images, as `docker save` writes them, made of this machine's files: no registry is asked.
 
+    images.py pod OUT                          a pod that serves
     images.py cluster OUT IPAMD AWS_CNI        the sandbox, a pod that serves, and the daemon
     images.py conformance OUT PROGRAMS SOURCE PACKAGES
                                                what Kubernetes' end-to-end tests run
@@ -213,10 +214,20 @@ def daemon(ipamd, plugin):
     return layer.bytes()
 
 
+def add_pod(archive):
+    archive.image(["localhost/pod:test"], [serving()], Entrypoint=["/bin/httpd", "-f", "-h", "/www"])
+
+
+def pod(out):
+    archive = Archive()
+    add_pod(archive)
+    archive.save(out)
+
+
 def cluster(out, ipamd, plugin):
     archive = Archive()
     archive.image([f"{REGISTRY}pause:3.10.1", f"{REGISTRY}pause:3.10"], [sandbox()], Entrypoint=["/pause"])
-    archive.image(["localhost/pod:test"], [serving()], Entrypoint=["/bin/httpd", "-f", "-h", "/www"])
+    add_pod(archive)
     image = daemon(ipamd, plugin)
     archive.image(["docker.io/library/eni-cni:latest"], [image], Entrypoint=["/app/aws-k8s-agent"])
     archive.save(out)
@@ -307,7 +318,9 @@ def conformance(out, programs, source, packages):
 
 
 def main():
-    if sys.argv[1:2] == ["cluster"] and len(sys.argv) == 5:
+    if sys.argv[1:2] == ["pod"] and len(sys.argv) == 3:
+        pod(*sys.argv[2:])
+    elif sys.argv[1:2] == ["cluster"] and len(sys.argv) == 5:
         cluster(*sys.argv[2:])
     elif sys.argv[1:2] == ["conformance"] and len(sys.argv) == 6:
         conformance(*sys.argv[2:])

@@ -65,6 +65,23 @@ fn a_cluster_with_containerd_of_the_second_generation_passes_its_turns() {
     );
 }
 
+/// Whatever becomes of the world's process, nothing that it started outlives it, and `down` removes the
+/// rest.
+#[test]
+fn a_cluster_that_is_killed_leaves_no_process_and_down_removes_the_rest() {
+    let Some(mut world) = cluster::world(Proxy::Iptables, Runtime::OfTheMachine) else {
+        return;
+    };
+    world.node_add("n1", tests::world::ZONES[0], &[]);
+    let name = world.name().to_owned();
+
+    world.kill();
+
+    leftovers::no_process_is_left(&name);
+    drop(world);
+    leftovers::nothing_is_on_the_machine(&name);
+}
+
 /// A turn, and what it is called where it fails.
 type Turn = (&'static str, fn(&Cluster));
 
@@ -72,9 +89,6 @@ type Turn = (&'static str, fn(&Cluster));
 fn turns(how: How, turns: &[Turn]) {
     let began = Instant::now();
     let Some(cluster) = Cluster::up(how) else {
-        eprintln!(
-            "NOT TESTED: there is no Kubernetes to test with; `scripts/kubernetes` builds one"
-        );
         return;
     };
     eprintln!("the cluster: {} s", began.elapsed().as_secs());
@@ -84,4 +98,7 @@ fn turns(how: How, turns: &[Turn]) {
         turn(&cluster);
         eprintln!("{name}: {} s", began.elapsed().as_secs());
     }
+    let world = cluster.world.name().to_owned();
+    drop(cluster);
+    leftovers::nothing_is_on_the_machine(&world);
 }

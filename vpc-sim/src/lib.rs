@@ -11,6 +11,7 @@
 pub mod api;
 pub mod cli;
 mod cluster;
+pub mod control_groups;
 pub mod fabric;
 pub mod runtime;
 pub mod world;

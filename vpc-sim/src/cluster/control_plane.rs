@@ -82,7 +82,7 @@ impl ControlPlane {
     /// Ends it.
     pub(super) async fn end(&self) {
         self.programs.end().await;
-        self.enclosure.end();
+        self.enclosure.end().await;
     }
 }
 

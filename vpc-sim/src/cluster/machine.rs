@@ -2,9 +2,10 @@
 
 use super::{
     Programs,
-    enclosure::{Enclosure, control_group, make_control_group, remove_control_groups},
+    enclosure::{Enclosure, control_group},
     supervise,
 };
+use crate::control_groups;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -16,7 +17,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
 
 /// The sandbox image that kubelet of this version asks for, which an archive of images has.
 const PAUSE: &str = "registry.k8s.io/pause:3.10.1";
@@ -64,8 +68,7 @@ pub(crate) struct MachineSpec {
 /// A running node. Its processes end when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    name: String,
-    disk: PathBuf,
+    group: String,
     programs: supervise::Programs,
     enclosure: Arc<Enclosure>,
 }
@@ -82,19 +85,15 @@ impl Machine {
     ) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("make folder {}", folder.display()))?;
         // Two up: the folder of all files of the cluster.
-        let disk = folder.parent().and_then(Path::parent).unwrap_or(folder).to_owned();
-        let group = control_group(&disk, &spec.name);
+        let disk = folder.parent().and_then(Path::parent).unwrap_or(folder);
+        let group = control_group(disk, &spec.name);
         // Kubelet waits for each group of a pod that a reboot has ended.
-        remove_control_groups(&disk, Some(&spec.name))?;
-        make_control_group(&group)?;
+        remove(group.clone()).await?;
+        control_groups::make(&group)?;
         let enclosure = Enclosure::new(&spec.name, folder, &spec.network, programs.search_path());
         let enclosure = Arc::new(enclosure.await?);
-        let machine = Self {
-            name: spec.name.clone(),
-            disk,
-            programs: supervise::Programs::default(),
-            enclosure,
-        };
+        let machine =
+            Self { group: group.clone(), programs: supervise::Programs::default(), enclosure };
         let write = |name: &str, text: String| {
             let path = folder.join(name);
             fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
@@ -120,8 +119,8 @@ impl Machine {
     /// Ends everything on it at once, as a machine does that loses its power.
     pub(crate) async fn end(self) -> Result<()> {
         self.programs.end().await;
-        self.enclosure.end();
-        remove_control_groups(&self.disk, Some(&self.name))
+        self.enclosure.end().await;
+        remove(self.group).await
     }
 
     fn keep(&self, folder: &Path, program: PathBuf, arguments: Vec<String>) -> Result<()> {
@@ -169,6 +168,11 @@ impl Machine {
         }
         fs::write(&imported, "").context("note that images are imported")
     }
+}
+
+/// Removes a control group. Waits for what lives in it.
+async fn remove(group: String) -> Result<()> {
+    spawn_blocking(move || control_groups::remove(|name| name == group)).await.context("remove")?
 }
 
 /// containerd's settings: EKS's, without what machines for tests lack a capability for.

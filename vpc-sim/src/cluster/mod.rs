@@ -11,7 +11,7 @@ mod supervise;
 
 pub use machine::ProxyMode;
 
-pub(crate) use enclosure::{enter, remove_control_groups};
+pub(crate) use enclosure::{control_groups_of, enter};
 pub(crate) use machine::{Machine, MachineSpec};
 pub(crate) use programs::Programs;
 

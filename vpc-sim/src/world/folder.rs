@@ -4,7 +4,7 @@ use super::{
     process::{KILL_LIMIT, Process},
     status::Summary,
 };
-use crate::{cluster, fabric::Fabric};
+use crate::{cluster, control_groups, fabric::Fabric};
 use anyhow::{Context, Result, bail};
 use nix::{
     fcntl::{Flock, FlockArg},
@@ -209,7 +209,8 @@ impl Folder {
         let disk: Option<PathBuf> =
             fs::read(self.disk_record()).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let disk = disk.map_or(Ok(()), |disk| {
-            cluster::remove_control_groups(&disk, None).and(remove_tree(&disk))
+            let prefix = cluster::control_groups_of(&disk);
+            control_groups::remove(|name| name.starts_with(&prefix)).and(remove_tree(&disk))
         });
         remove_tree(&self.path).and(namespaces).and(disk)
     }
