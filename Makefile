@@ -14,10 +14,10 @@ export CARGO_BUILD_JOBS ?= 1
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check map bench soak image clean
+.PHONY: help demo cluster cluster-down test conformance check map bench soak image clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 # Every build is of the whole workspace with what the tests enable (examples are built with that
 # too): another choice is another choice of features, with which aws-sdk-ec2 is compiled again.
@@ -33,11 +33,23 @@ demo: ## enable custom networking in a simulated cluster with running pods, with
 	@$(BUILD)
 	@"$${CARGO_TARGET_DIR:-target}"/debug/demo
 
+cluster: ## a real Kubernetes of two nodes with our DaemonSet, in a simulated VPC; says what to try (needs root)
+	@scripts/need root cargo cc nft go iptables runtimes venv enclosures
+	@$(WAIT)
+	@$(BUILD)
+	@scripts/cluster up
+
+cluster-down: ## remove what `make cluster` made
+	@scripts/cluster down
+
+# A real Kubernetes is in it where there is Go; KUBERNETES=required makes a failure of it where not.
 test: ## run all tests, in network namespaces and with foreign clients (needs root)
-	@scripts/need root cargo cc nextest nft ip jq curl venv iptables plugins cnitool runtimes
+	@scripts/need root cargo cc nextest nft ip jq curl venv iptables plugins cnitool runtimes enclosures
 	@$(WAIT)
 	$(BUILD)
 	@scripts/plugin >/dev/null
+	@if [ "$$KUBERNETES" = required ] || scripts/need go; then scripts/kubernetes >/dev/null; \
+		else echo "NOT TESTED: there is no Go 1.25 to build Kubernetes with, so tests/kubernetes is left out" >&2; fi
 	@setpriv --pdeathsig TERM scripts/test
 
 check: ## format, lints, documentation, licences and sources of dependencies, shape of the repository
@@ -61,6 +73,12 @@ bench: ## measure pods' start and end, a packet's cost, a cluster's calls, the s
 	scripts/daemon measure
 	cargo build --quiet --profile measure --package vpc-sim --package bench --bins
 	"$${CARGO_TARGET_DIR:-target}"/measure/pod-start "$$(scripts/plugin)"
+
+conformance: ## Kubernetes' own tests of networks on ours, in both modes of kube-proxy and with prefixes (needs root)
+	@scripts/need root cargo cc nft go iptables runtimes venv enclosures images
+	@$(WAIT)
+	@$(BUILD)
+	@scripts/conformance $(MODE)
 
 SECONDS ?= 600
 soak: ## randomised simulation for SECONDS=600; a failing history is minimised and printed

@@ -49,7 +49,7 @@ fn answer(env: BTreeMap<String, String>) -> Reply {
     }
     let result = cni::Request::parse(&env, &stdin)
         .and_then(|request| carry::open(env, &stdin, &request))
-        .and_then(|opened| carry::ask(command, &opened));
+        .and_then(|opened| carry::ask(command, opened));
     result.unwrap_or_else(|error| {
         let error = for_verb(command, error);
         note(command, &stdin, Level::Error, "failed to carry out a request", &error.msg);

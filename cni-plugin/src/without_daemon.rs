@@ -8,8 +8,13 @@ use std::{fs, path::Path};
 /// What an operator can look at; the pod's event shows it.
 const LOOK_AT: &str = "kubectl -n kube-system get pods -l k8s-app=aws-node -o wide";
 
+/// Whether this node was handed back to the peer: no daemon of ours serves it.
+pub(crate) fn is_handed_back(run_dir: &Path) -> bool {
+    run_dir.join(rpc::HANDED_BACK).exists()
+}
+
 /// The error for a verb that needs the daemon.
-pub(crate) fn error(command: Command, socket: &Path, cause: &CallError) -> Error {
+pub(crate) fn error(command: Command, run_dir: &Path, cause: &CallError) -> Error {
     // CNI 1.1.0, "STATUS": 50, the plugin is not available (i.e. cannot service ADD requests).
     let code = match command {
         Command::Status => Code::NotAvailable,
@@ -17,8 +22,12 @@ pub(crate) fn error(command: Command, socket: &Path, cause: &CallError) -> Error
             Code::TryAgainLater
         }
     };
+    let socket = run_dir.join(rpc::SOCKET_NAME);
     let socket = socket.display();
     let msg = match cause {
+        CallError::NobodyListens(_) | CallError::Broken(_) if is_handed_back(run_dir) => {
+            "this node was handed back, and no daemon serves it: start amazon-vpc-cni-k8s here, or run `ipamd take-over`".into()
+        }
         CallError::NobodyListens(cause) => {
             format!(
                 "cannot reach ipamd at {socket}: {cause}; is it running on this node? {LOOK_AT}"
@@ -90,11 +99,11 @@ mod tests {
 
     #[test]
     fn every_cause_names_the_socket_and_what_to_look_at() {
-        let socket = Path::new("/var/run/aws-node/eni-cni.sock");
+        let run_dir = Path::new("/var/run/aws-node");
         let broken = CallError::Broken(io::ErrorKind::UnexpectedEof.into());
 
         for cause in [nobody(), broken, CallError::NoAnswer(Duration::from_secs(90))] {
-            let msg = error(Command::Add, socket, &cause).msg;
+            let msg = error(Command::Add, run_dir, &cause).msg;
 
             assert!(msg.contains("/var/run/aws-node/eni-cni.sock"), "{cause:?}: {msg}");
             assert!(msg.contains("kubectl -n kube-system get pods"), "{cause:?}: {msg}");

@@ -86,12 +86,17 @@ fn the_plugins_own_namespace_is_refused_before_anything_is_done() {
 
 #[test]
 fn without_a_daemon_the_runtime_learns_what_to_look_at() {
-    let place = Place::new("down");
-    let pod = Namespace::new();
+    let (place, pod) = (&Place::new("down"), &Namespace::new());
 
-    for (verb, code) in [("ADD", 11), ("CHECK", 11), ("GC", 11), ("STATUS", 50)] {
-        let output = place.run(&place.verb(verb, pod.path()), CONF);
+    let verbs = [("ADD", 11), ("CHECK", 11), ("GC", 11), ("STATUS", 50)];
+    // Side by side: most of them ask for a while.
+    let ended = thread::scope(|scope| {
+        let run = |verb| scope.spawn(move || place.run(&place.verb(verb, pod.path()), CONF));
+        let running = verbs.map(|(verb, _)| run(verb));
+        running.map(|it| it.join().unwrap())
+    });
 
+    for ((verb, code), output) in verbs.into_iter().zip(ended) {
         assert_eq!(output.status.code(), Some(1), "{verb}");
         let error = document(&output);
         assert_eq!(error["code"], code, "{verb}");
@@ -100,6 +105,52 @@ fn without_a_daemon_the_runtime_learns_what_to_look_at() {
         assert!(tells, "{verb}: {msg}");
         assert!(!msg.contains('\n'), "{verb}: {msg}");
     }
+}
+
+#[test]
+fn a_daemon_that_comes_late_or_ends_before_it_answers_is_asked_again() {
+    for (verb, ends) in [("ADD", 2), ("CHECK", 1), ("STATUS", 1)] {
+        let place = Place::new(&format!("again-{verb}"));
+        let pod = Namespace::new();
+        pod.within(|| {
+            ip(&["link", "add", "only-in-pod", "type", "veth", "peer", "name", "its-peer"]);
+        });
+
+        let (output, request) = thread::scope(|scope| {
+            let plugin = scope.spawn(|| place.run(&place.verb(verb, pod.path()), CONF));
+            // It has found nobody by then, mostly.
+            thread::sleep(Duration::from_millis(200));
+            let listener = place.listen();
+            for _ in 0..ends {
+                let request = listener.accept().unwrap().receive(LONG).unwrap();
+                // An answer that nobody reads any more.
+                if verb == "ADD" {
+                    ask_for_links(&request);
+                }
+            }
+            let connection = listener.accept().unwrap();
+            let request = connection.receive(LONG).unwrap();
+            connection.reply(&Reply { exit_code: 0, stdout: "{\"a\":1}".into() }).unwrap();
+            (plugin.join().unwrap(), request)
+        });
+
+        assert!(output.status.success(), "{verb}: {output:?}");
+        assert_eq!(output.stdout, b"{\"a\":1}", "{verb}");
+        assert!(verb != "ADD" || links(&request).contains("only-in-pod"));
+    }
+}
+
+#[test]
+fn on_a_node_that_was_handed_back_the_runtime_is_told_so() {
+    let place = Place::new("handed-back");
+    let pod = Namespace::new();
+    fs::write(place.0.join(rpc::HANDED_BACK), "").unwrap();
+
+    let output = place.run(&place.verb("ADD", pod.path()), CONF);
+
+    let msg = document(&output)["msg"].as_str().unwrap().to_owned();
+    assert!(msg.starts_with("this node was handed back"), "{msg}");
+    assert!(msg.contains("start amazon-vpc-cni-k8s here, or run `ipamd take-over`"), "{msg}");
 }
 
 /// CNI requirements 31, 44.
@@ -240,15 +291,9 @@ fn document(output: &Output) -> Value {
 
 /// Names of the links behind the socket that the daemon got, by `RTM_GETLINK`.
 fn links(request: &Request) -> String {
-    use nix::sys::socket::{MsgFlags, recv, send};
-    // nlmsghdr: length, type RTM_GETLINK, flags REQUEST|DUMP, sequence, port; then an ifinfomsg.
-    let mut message = Vec::new();
-    message.extend_from_slice(&32_u32.to_ne_bytes());
-    message.extend_from_slice(&18_u16.to_ne_bytes());
-    message.extend_from_slice(&0x301_u16.to_ne_bytes());
-    message.extend_from_slice(&[0; 24]);
+    use nix::sys::socket::{MsgFlags, recv};
+    ask_for_links(request);
     let socket = raw(request.pod_netlink.as_ref());
-    send(socket, &message, MsgFlags::empty()).unwrap();
     let (mut links, mut answer) = (String::new(), vec![0; 64 << 10]);
     loop {
         let length = recv(socket, &mut answer, MsgFlags::empty()).unwrap();
@@ -258,6 +303,17 @@ fn links(request: &Request) -> String {
             return links;
         }
     }
+}
+
+fn ask_for_links(request: &Request) {
+    use nix::sys::socket::{MsgFlags, send};
+    // nlmsghdr: length, type RTM_GETLINK, flags REQUEST|DUMP, sequence, port; then an ifinfomsg.
+    let mut message = Vec::new();
+    message.extend_from_slice(&32_u32.to_ne_bytes());
+    message.extend_from_slice(&18_u16.to_ne_bytes());
+    message.extend_from_slice(&0x301_u16.to_ne_bytes());
+    message.extend_from_slice(&[0; 24]);
+    send(raw(request.pod_netlink.as_ref()), &message, MsgFlags::empty()).unwrap();
 }
 
 /// Names of the links where the test runs.

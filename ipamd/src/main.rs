@@ -3,6 +3,8 @@
 mod aws;
 mod cli;
 mod evidence;
+#[cfg(test)]
+mod examples;
 mod execute;
 mod follow;
 mod http;

@@ -1,5 +1,6 @@
 //! What becomes of a panic: a failure where that is all it needs to be, or the end of the process.
 
+use crate::tell::log;
 use anyhow::{Result, anyhow};
 use std::{
     any::Any,
@@ -27,6 +28,8 @@ pub(crate) fn end_the_process() {
         let what = message(panicked.payload());
         error!(place, what, "failed with a panic, which is a fault of this program");
         if !CAUGHT.get() {
+            // What was said must be written before the end.
+            log::flush();
             process::abort();
         }
     }));
@@ -73,6 +76,52 @@ mod tests {
         let error = done.unwrap_err().to_string();
         assert_eq!(error, "a fault of ipamd, please report it: a thing of a library");
         assert!(!CAUGHT.get());
+    }
+
+    /// The name of the test below, by which it runs itself, and the variable that has it play the daemon.
+    const DAEMON: &str = "panics::tests::a_panic_of_any_thread_is_in_the_log_and_ends_the_process";
+    const LOG: &str = "ENI_CNI_TEST_PANICS_TO";
+
+    #[test]
+    fn a_panic_of_any_thread_is_in_the_log_and_ends_the_process() {
+        if let Some(log) = std::env::var_os(LOG) {
+            play_a_daemon(&log.into_string().unwrap());
+        }
+        for part in ["repair", "worker"] {
+            let file = std::env::temp_dir().join(format!("eni-panics-{}-{part}", process::id()));
+            let itself = std::env::current_exe().unwrap();
+            let mut daemon = process::Command::new(itself);
+            daemon.args(["--exact", DAEMON, "--nocapture"]).env(LOG, &file).env("PART", part);
+
+            let ended = daemon.output().unwrap();
+
+            let told = std::fs::read_to_string(&file).unwrap_or_default();
+            let _ = std::fs::remove_file(&file);
+            let signal = std::os::unix::process::ExitStatusExt::signal(&ended.status);
+            assert_eq!(signal, Some(nix::libc::SIGABRT), "{part}: {ended:?}");
+            let shown = String::from_utf8_lossy(&ended.stderr);
+            let words = "failed with a panic, which is a fault of this program";
+            for said in [told.as_str(), &shown] {
+                assert!(said.contains(words), "{part}: {said}");
+                assert!(said.contains("half a change"), "{part}: {said}");
+            }
+        }
+    }
+
+    /// A daemon in which a thread of its own, or one of those that wait for networks, panics.
+    fn play_a_daemon(log: &str) {
+        let environment = [("AWS_VPC_K8S_CNI_LOG_FILE", log)];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        log::start(&crate::settings::Settings::read(&environment.into()).unwrap());
+        end_the_process();
+        let panics = || panic!("half a change");
+        if std::env::var_os("PART").is_some_and(|it| it == "repair") {
+            let _ = std::thread::Builder::new().spawn(panics).unwrap().join();
+        } else {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let _ = runtime.block_on(runtime.spawn(async move { panics() }));
+        }
+        process::exit(0);
     }
 
     #[tokio::test]

@@ -38,6 +38,12 @@ pub const CUSTOM: &[&str] = &[
 /// The log line of a daemon that serves.
 const SERVES: &str = ": serving interfaces=";
 
+/// What it logs that keeps pods away.
+const KEPT_BACK: &str = "no network list is installed";
+
+/// The network list of a daemon.
+const LIST: &str = "10-aws.conflist";
+
 /// A world. Dropping it ends it, and fails the test when a daemon logged an error.
 pub struct World {
     name: String,
@@ -156,7 +162,7 @@ impl World {
         serde_json::from_str(&self.sim(&arguments)).unwrap()
     }
 
-    /// Starts a daemon and waits until it serves.
+    /// Starts a daemon and waits until it serves, and pods can come or are kept away.
     pub fn daemon_start(&self, node: &str, env: &[&str]) {
         self.daemon_start_with(node, &[], env);
     }
@@ -168,7 +174,9 @@ impl World {
         self.sim(&[&["daemon", "start", node], more, &env].concat());
         until("the daemon serves", || {
             let log = self.log(node);
-            if log[before..].contains(SERVES) { Ok(()) } else { Err(log[before..].to_owned()) }
+            let is_over = has_list(self, node) || log[before..].contains(KEPT_BACK);
+            let serves = log[before..].contains(SERVES);
+            if serves && is_over { Ok(()) } else { Err(log[before..].to_owned()) }
         });
     }
 
@@ -311,6 +319,17 @@ impl Drop for World {
             assert_eq!(logged, None);
         }
     }
+}
+
+/// Gives a node a network list before its daemon starts, as one has that was Ready before.
+pub fn list_from_before(world: &World, node: &str) {
+    let list = fs::read(crate::repository().join("conf").join(LIST)).unwrap();
+    fs::write(world.node_folder(node).cni_conf().join(LIST), list).unwrap();
+}
+
+/// Whether a node has the daemon's network list.
+pub fn has_list(world: &World, node: &str) -> bool {
+    world.node_folder(node).cni_conf().join(LIST).exists()
 }
 
 /// Waits until the daemons of a node have logged this so often; a daemon writes its lines a moment

@@ -109,6 +109,17 @@ fn the_daemonset_mounts_where_the_settings_point() {
     }
 }
 
+/// Where the time is over that the DaemonSet gives, a kubelet kills.
+#[test]
+fn what_is_in_hand_finishes_within_half_of_the_grace_period() {
+    let source = read("ipamd/src/pods/wire.rs");
+
+    let finish = between(&source, "const FINISH: Duration = Duration::from_secs(", ")");
+
+    let grace = daemonset()["terminationGracePeriodSeconds"].as_u64().unwrap();
+    assert!(finish.parse::<u64>().unwrap() * 2 <= grace, "{finish} s of {grace}");
+}
+
 /// The daemon writes the plugin's log, whose path is the node's, through the folder below `/host`.
 #[test]
 fn the_folder_of_each_log_is_the_nodes_and_below_host() {
@@ -193,7 +204,8 @@ fn the_daemon_only_reads_kubernetes_and_writes_events() {
     for rule in role["rules"].as_array().unwrap() {
         let verbs = match rule["resources"][0].as_str() {
             Some("events") => serde_json::json!(["create", "patch"]),
-            _ => serde_json::json!(["get", "list", "watch"]),
+            Some("nodes") => serde_json::json!(["get", "list", "watch"]),
+            _ => serde_json::json!(["list", "watch"]),
         };
         assert_eq!(rule["verbs"], verbs, "{rule}");
     }

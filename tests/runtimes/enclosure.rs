@@ -3,21 +3,18 @@
 use crate::image;
 use std::{
     fs,
-    io::{self, BufRead, BufReader},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 use tests::{
-    command::{outcome, run, until},
+    command::{outcome, run},
     world::World,
 };
-use vpc_sim::world::folder::BASE;
+use vpc_sim::{control_groups, world::folder::BASE};
 
 /// Makes the mounts.
 const SCRIPT: &str = include_str!("enclosure.sh");
-
-/// Where control groups are.
-const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// What programs find other programs by.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -105,41 +102,10 @@ impl Drop for Enclosure {
         // Its first process ends with its input, the kernel ends all others, and then `unshare`.
         drop(self.holder.stdin.take());
         let _ = self.holder.wait();
+        let removed = control_groups::remove(|name| name == self.cgroup);
+        // A second panic would hide the first.
         if !std::thread::panicking() {
-            until("no control group is left", || self.remove_cgroups());
-        } else {
-            // A second panic would hide the first.
-            let _ = self.remove_cgroups();
+            removed.unwrap();
         }
     }
-}
-
-impl Enclosure {
-    /// Removes the control groups, which are outside of every namespace.
-    fn remove_cgroups(&self) -> Result<(), String> {
-        // One hierarchy for each controller, or one for all of them.
-        let hierarchies = fs::read_dir(CGROUPS).map_err(|error| format!("{CGROUPS}: {error}"))?;
-        let hierarchies = hierarchies.flatten().map(|entry| entry.path());
-        for hierarchy in hierarchies.chain([PathBuf::from(CGROUPS)]) {
-            let group = hierarchy.join(&self.cgroup);
-            remove_tree(&group).map_err(|error| format!("{}: {error}", group.display()))?;
-        }
-        Ok(())
-    }
-}
-
-/// Removes a control group and those in it. Their files are not removed.
-fn remove_tree(group: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(group) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_tree(&entry.path())?;
-        }
-    }
-    fs::remove_dir(group)
 }

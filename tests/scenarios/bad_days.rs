@@ -3,7 +3,7 @@
 use tests::{
     Row,
     command::until,
-    world::{CUSTOM, World, ZONES},
+    world::{CUSTOM, World, ZONES, list_from_before},
 };
 
 #[test]
@@ -81,6 +81,8 @@ fn addresses_whose_assignment_was_not_answered_are_found_again() {
 #[test]
 fn a_role_that_may_not_create_interfaces_is_what_the_pod_is_told() {
     let world = custom_world();
+    // A fresh node would get no pods.
+    list_from_before(&world, "n1");
     world.sim(&["fault", "add", "deny", "--action", "CreateNetworkInterface"]);
 
     world.daemon_start("n1", &[CUSTOM, &["ENI_CNI_ADD_WAIT=1"]].concat());

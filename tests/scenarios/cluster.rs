@@ -1,11 +1,16 @@
 //! A cluster that lacks the CRD, refuses a resource, or has malformed objects: the pod's event and the
 //! Node's say what to do, what works goes on, and Kubernetes is asked less and less often.
 
-use serde_json::json;
-use std::time::{Duration, Instant};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeSet,
+    fs,
+    time::{Duration, Instant},
+};
 use tests::{
     command::until,
-    world::{CUSTOM, World, ZONES},
+    repository,
+    world::{CUSTOM, World, ZONES, has_list, list_from_before},
 };
 
 /// An ADD that does not wait long for what cannot come.
@@ -69,6 +74,7 @@ fn what_kubernetes_refuses_is_asked_for_after_pauses_that_grow() {
 fn a_malformed_eniconfig_concerns_the_nodes_that_use_it_and_no_others() {
     let world = world(&["kube", "allow"]);
     world.node_add("n2", ZONES[1], &[]);
+    list_from_before(&world, "n2");
     world.eniconfig_create(ZONES[0], "pods-a", &["pods"]);
     let objects = [
         (json!({}), "ENIConfig `us-west-2b` has no spec.subnet: name the pods' subnet"),
@@ -130,6 +136,52 @@ fn without_custom_networking_eniconfigs_are_not_asked_for() {
     assert!(!world.sim(&["calls"]).contains(ENICONFIGS));
 }
 
+/// What a server's audit log would show. An event is patched when it is told again, after minutes.
+#[test]
+fn what_is_asked_of_kubernetes_is_what_the_role_allows_and_says_who_asks() {
+    let role = fs::read_to_string(repository().join("conf/rbac.yaml")).unwrap();
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&role).unwrap();
+    let role = documents.iter().find(|it| it["kind"] == "ClusterRole").unwrap();
+    let mut allowed = BTreeSet::new();
+    for rule in role["rules"].as_array().unwrap() {
+        let texts = |key: &str| -> Vec<String> {
+            let all = rule[key].as_array().unwrap().iter();
+            all.map(|it| it.as_str().unwrap().to_owned()).collect()
+        };
+        for (resource, verb) in texts("resources")
+            .iter()
+            .flat_map(|it| texts("verbs").into_iter().map(move |v| (it.clone(), v)))
+        {
+            let group = &texts("apiGroups")[0];
+            let dot = if group.is_empty() { "" } else { "." };
+            allowed.insert(format!("{verb} {resource}{dot}{group}"));
+        }
+    }
+    assert!(allowed.remove("patch events.events.k8s.io"));
+    let world = world(&["kube", "allow"]);
+    world.eniconfig_create(ZONES[0], "pods-a", &["pods"]);
+
+    // A setting that is told by an event.
+    world.daemon_start("n1", &[CUSTOM, &["ENABLE_MULTI_NIC=true"]].concat());
+    world.pod_add("n1", "p");
+
+    until("all that is allowed is asked for, and nothing else", || {
+        let counts: Value = serde_json::from_str(&world.sim(&["calls", "--json"])).unwrap();
+        let text = |it: &Value, key: &str| it[key].as_str().unwrap().to_owned();
+        let asked: BTreeSet<_> = counts["kubernetes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| format!("{} {}", text(it, "verb"), text(it, "resource")))
+            .collect();
+        if asked == allowed { Ok(()) } else { Err(format!("{asked:?}")) }
+    });
+    let counts: Value = serde_json::from_str(&world.sim(&["calls", "--json"])).unwrap();
+    let agents: Vec<_> = counts["kubernetes_agents"].as_object().unwrap().keys().collect();
+    let own = format!("eni-cni/{} (linux/", env!("CARGO_PKG_VERSION"));
+    assert!(agents.len() == 1 && agents[0].starts_with(&own), "{agents:?}");
+}
+
 #[test]
 fn an_odd_pod_and_an_odd_node_hide_no_others() {
     let world = world(&["kube", "allow"]);
@@ -186,10 +238,25 @@ fn a_pod_has_the_annotations_and_host_ports_that_it_was_started_with() {
     assert_eq!(pod["spec"]["containers"][0]["ports"], want);
 }
 
+#[test]
+fn a_fresh_node_to_which_kubernetes_says_nothing_gets_its_list_after_a_while() {
+    let world = World::up();
+    world.node_add("n1", ZONES[0], &[]);
+    world.sim(&["kube", "refuse", ENICONFIGS]);
+
+    // It waits for the list.
+    world.daemon_start("n1", &[CUSTOM, IMPATIENT].concat());
+
+    assert!(has_list(&world, "n1"));
+    refused_with(&world, "n1", "list eniconfigs.crd.k8s.amazonaws.com: 403");
+}
+
 /// A world with a node whose daemon has not been started, after such a command.
 fn world(command: &[&str]) -> World {
     let world = World::up();
     world.node_add("n1", ZONES[0], &[]);
+    // As one that was Ready before: pods come.
+    list_from_before(&world, "n1");
     world.sim(command);
     world
 }

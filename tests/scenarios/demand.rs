@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::{
     command::until,
-    world::{CUSTOM, World, ZONES},
+    world::{CUSTOM, World, ZONES, list_from_before},
 };
 
 // Users' pain: a node without warm addresses begins to ask for them when the first ADD waits.
@@ -34,6 +34,7 @@ fn addresses_of_pods_that_kubernetes_sends_here_are_asked_for_before_they_start(
 fn pods_that_get_no_address_leave_one_event_at_their_node_that_says_why() {
     let world = World::up();
     world.node_add("n1", ZONES[0], &[]);
+    list_from_before(&world, "n1");
     world.daemon_start("n1", &[CUSTOM, &["ENI_CNI_ADD_WAIT=1"]].concat());
 
     for pod in ["a", "b"] {

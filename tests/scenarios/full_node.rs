@@ -35,6 +35,37 @@ fn a_full_node_refuses_with_the_cause_and_gives_an_address_that_has_rested_to_th
     assert_eq!(next.address, running[0].address);
 }
 
+/// A rollout on a full node: the new pod comes when the old one has just gone.
+#[test]
+fn a_pod_waits_for_an_address_that_cools_longer_than_it_waits_for_others() {
+    let world = World::up();
+    world.node_add("n1", ZONES[0], &["--type", "t3.nano"]);
+    world.daemon_start("n1", &["MAX_ENI=1", "IP_COOLDOWN_PERIOD=15", "ENI_CNI_ADD_WAIT=10"]);
+    let first = world.pod_add("n1", "first");
+
+    world.pod_rm(&first);
+    let second = world.pod_add("n1", "second");
+
+    assert_eq!(second.address, first.address);
+}
+
+#[test]
+fn a_pod_on_a_full_node_is_told_when_the_next_address_has_cooled() {
+    let world = World::up();
+    world.node_add("n1", ZONES[0], &["--type", "t3.nano"]);
+    world.daemon_start("n1", &["MAX_ENI=1", "IP_COOLDOWN_PERIOD=600", "ENI_CNI_ADD_WAIT=1"]);
+    let first = world.pod_add("n1", "first");
+
+    world.pod_rm(&first);
+    let refused = world.try_pod_add("n1", "second").unwrap_err();
+
+    assert!(refused.contains("no free address (0 in use, 1 cooling): MAX_ENI=1"), "{refused}");
+    let told = refused.split_once("; the next address has cooled in ");
+    let seconds = told.and_then(|(_, rest)| rest.split_once(" s"));
+    let seconds = seconds.and_then(|(seconds, _)| seconds.parse::<u32>().ok());
+    assert!(seconds.is_some_and(|it| (400..=600).contains(&it)), "{refused}");
+}
+
 #[test]
 fn a_pod_that_waits_gets_the_address_of_one_that_ends() {
     let world = World::up();

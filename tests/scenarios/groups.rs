@@ -61,6 +61,37 @@ fn an_eniconfig_without_groups_follows_and_one_that_names_its_own_does_not() {
 }
 
 #[test]
+fn an_interface_of_a_launch_template_keeps_its_groups_and_gets_no_new_pods_while_they_differ() {
+    let world = World::up();
+    world.node_add("n1", ZONES[0], &["--interface", "subnet=nodes-a,secondary=9"]);
+    let [interface] = &world.more_interfaces("n1")[..] else { panic!("{:?}", world.status()) };
+    let (id, before) = (interface.id.clone(), interface.groups.clone());
+    // One pod is on it: the primary interface has no more room than for one beside it.
+    world.daemon_start("n1", &["WARM_IP_TARGET=1", "MAX_ENI=2"]);
+    world.settled("n1");
+    let of_template = |pod: &tests::world::Pod| {
+        let now = world.more_interfaces("n1");
+        now.iter().any(|it| it.id == id && it.secondary.contains(&pod.address))
+    };
+    let old = world.pod_add("n1", "old");
+    assert!(of_template(&old), "the fullest interface is used first: {old:?}");
+
+    world.sim(&["group", "set", "n1", "pods"]);
+    until("the daemon has seen them", || {
+        let log = world.log("n1");
+        if log.contains(SEEN) { Ok(()) } else { Err(log) }
+    });
+    let new = ["a", "b"].map(|name| world.pod_add("n1", name));
+
+    let now = world.more_interfaces("n1");
+    assert!(now.iter().any(|it| it.id == id && it.groups == before), "{now:?}");
+    assert!(new.iter().all(|pod| !of_template(pod)), "{new:?} {now:?}");
+    assert!(of_template(&old), "a pod that runs keeps its address: {now:?}");
+    let calls = world.calls("n1");
+    assert!(!calls.iter().any(|it| it.action == "ModifyNetworkInterfaceAttribute"), "{calls:?}");
+}
+
+#[test]
 fn groups_that_changed_while_no_daemon_ran_are_followed_by_the_next_one() {
     let world = World::with_node("n1", &["WARM_ENI_TARGET=2"]);
     world.settled("n1");

@@ -1,7 +1,7 @@
 //! The way back: a node is handed back to the peer while pods run, as often as somebody likes, and
 //! taken over again.
 
-use crate::takeover::Bed;
+use crate::{lost_record::ALIKE, takeover::Bed};
 use std::fs;
 use tests::{
     binary,
@@ -171,6 +171,70 @@ fn without_a_record_pods_are_handed_back_all_the_same() {
     nothing_of_ours_is_there(&bed);
     routed_as_by_the_peer(&bed);
     bed.checkpoint_guards(&bed.pods);
+}
+
+// Who hands a node back ends our daemon and starts the peer; pods end meanwhile all the same.
+#[test]
+fn what_pods_that_end_before_the_peer_serves_had_is_free_for_it_and_nothing_is_left_of_them() {
+    for mode in Mode::ALL {
+        let world = peer::world(mode);
+        let mut bed = served_by_us(&world, mode);
+        ipamd(&bed, "hand-back").unwrap();
+        until("the daemon serves nothing", || log_has(&world, STAYS_DOWN));
+        let mut ended = vec![];
+        for (name, daemon_is_there) in
+            [("old0", true), ("our0", true), ("old1", false), ("our1", false)]
+        {
+            if !daemon_is_there {
+                world.daemon_stop("n1");
+            }
+            let at = bed.pods.iter().position(|pod| pod.name == name).unwrap();
+            let pod = bed.pods.remove(at);
+            world.pod_rm(&pod);
+            ended.push(pod.address);
+        }
+
+        bed.node.start();
+
+        for address in &ended {
+            bed.nothing_is_left_of(*address);
+        }
+        bed.checkpoint_lists(&bed.pods);
+        let free = bed.node.would_give().unwrap();
+        assert!(ended.iter().all(|it| free.contains(it)), "{ended:?} {free:?}");
+        // The next daemon of ours hears of their ends late, when others may have their addresses.
+        bed.pods.extend(bed.node.pods_add("new", NEW));
+        let prober = Prober::start(&bed.all());
+        assert!(ipamd(&bed, "take-over").unwrap().contains("serves this node again"));
+        bed.take_over(TIGHT);
+        prober.round();
+        prober.end().check();
+        bed.checkpoint_lists(&bed.pods);
+    }
+}
+
+#[test]
+fn a_pod_whose_link_has_another_name_than_the_peer_looks_for_keeps_its_address() {
+    let world = peer::world(Mode::Default);
+    let mut bed = served_by_us(&world, Mode::Default);
+    // The second one's link gets another name, and the first one's goes.
+    let [first, second] = ALIKE.map(|name| world.pod_add("n1", name));
+    world.pod_rm(&first);
+    bed.pods.push(second.clone());
+
+    let prober = Prober::start(&bed.all());
+    ipamd(&bed, "hand-back").unwrap();
+    prober.round();
+    prober.end().check();
+    world.daemon_stop("n1");
+    bed.node.start();
+
+    bed.checkpoint_guards(&bed.pods);
+    let prober = Prober::start(&bed.all());
+    bed.new_pods_come_and_go(NEW);
+    prober.end().check();
+    world.pod_rm(&second);
+    bed.nothing_is_left_of(second.address);
 }
 
 /// A node with pods of the peer and of ours.

@@ -20,7 +20,7 @@ const ROOMY: &[&str] = &["WARM_IP_TARGET=40", "IP_COOLDOWN_PERIOD=0"];
 const NEW: usize = 8;
 
 /// Two pods of one namespace whose links have one name: 44 bits of SHA-1 of `default.` and the name.
-const ALIKE: [&str; 2] = ["p1803518", "p8024346"];
+pub(crate) const ALIKE: [&str; 2] = ["p1803518", "p8024346"];
 
 /// What happens to a file, and what that is.
 type Damage = (&'static str, fn(&Path));

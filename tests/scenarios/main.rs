@@ -50,5 +50,6 @@ mod surroundings;
 mod tags;
 mod takeover;
 mod unbroken;
+mod unplaced;
 mod user_interfaces;
 mod worlds;

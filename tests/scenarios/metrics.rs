@@ -3,7 +3,7 @@
 use std::io;
 use tests::{
     metrics::try_metrics,
-    world::{CUSTOM, World, ZONES},
+    world::{CUSTOM, World, ZONES, list_from_before},
 };
 
 #[test]
@@ -69,6 +69,8 @@ fn metrics_of_a_node_that_cannot_grow_say_which_refusal_it_waits_out() {
         "--action",
         "CreateNetworkInterface",
     ]);
+    // A fresh node would get no pods.
+    list_from_before(&world, "n1");
     world.daemon_start("n1", &[CUSTOM, &["ENI_CNI_ADD_WAIT=1"]].concat());
 
     let error = world.try_pod_add("n1", "p").unwrap_err();

@@ -211,6 +211,122 @@ fn a_rule_of_others_before_the_pods_is_told_and_left_alone() {
     assert!(after.success, "{after:?}");
 }
 
+#[test]
+fn whatever_of_others_sends_packets_of_a_pod_elsewhere_is_told_and_left_alone() {
+    let world = World::with_node("n1", &[]);
+    let namespace = world.namespace("n1", None);
+    let container = Container::new(&world);
+    let added = world.plugin("n1", "ADD", &container, "1.0.0").printed;
+    let address = address(&added);
+    let ip = |line: &str| {
+        within(&namespace, &["ip"].into_iter().chain(line.split(' ')).collect::<Vec<_>>())
+    };
+    // The daemon itself must still find Kubernetes, to tell.
+    let default = ip("route show default");
+    let gateway = default.split_whitespace().nth(2).unwrap();
+    for to in [&address.to_string(), gateway] {
+        ip(&format!("route add {to} dev lo table 99"));
+    }
+    ip(&format!("route add blackhole {address} table 98"));
+    let metric = || {
+        let count = world.metrics("n1")["eni_cni_pods_routed_elsewhere_total"].clone();
+        count.parse::<u32>().unwrap()
+    };
+    let ways = [
+        // Its table has a way for everybody, and it is asked before ours.
+        (
+            "rule add pref 100 not from all fwmark 0x1234 lookup 99",
+            "rule del pref 100",
+            format!("what is sent to {address} goes to lo"),
+        ),
+        (
+            "rule add pref 100 iif ens5 lookup 99",
+            "rule del pref 100",
+            format!("what is sent to {address} goes to lo"),
+        ),
+        (
+            &format!("rule add pref 100 from {address} iif eni+ lookup 99"),
+            "rule del pref 100",
+            format!("what {address} sends goes to lo"),
+        ),
+        // A route that the kernel takes before ours, in a table of others and in the main one.
+        (
+            "rule add pref 100 lookup 98",
+            "rule del pref 100",
+            format!("what is sent to {address} goes nowhere"),
+        ),
+        (
+            &format!("route prepend {address} dev lo"),
+            &format!("route del {address} dev lo"),
+            format!("what is sent to {address} goes to lo"),
+        ),
+    ];
+    for (nth, (made, ended, want)) in (1..).zip(ways) {
+        let before = metric();
+        let made = made.replace("eni+", &link_of(&world, address));
+        ip(&made);
+        until("it is counted", || {
+            let count = metric();
+            if count > before { Ok(()) } else { Err(format!("{made}: {count}")) }
+        });
+        until("there is an event", || {
+            let said = events(&world).to_string();
+            let told = said.contains("PodRoutedElsewhere") && said.contains(&want);
+            if told { Ok(()) } else { Err(format!("{made}: {said}")) }
+        });
+        let during = check(&world, &container, &added);
+        ip(ended);
+        let after = check(&world, &container, &added);
+
+        assert!(!during.success, "{made}: {during:?}");
+        assert!(after.success, "{made}: {after:?}");
+        until("the daemon has seen its end", || {
+            let log = world.log("n1");
+            let ended = log.matches("packets of pods go their way again").count();
+            if ended == nth { Ok(()) } else { Err(format!("{made}: {ended}: {log}")) }
+        });
+    }
+}
+
+#[test]
+fn a_neighbour_entry_for_a_pod_elsewhere_or_with_another_hardware_address_fails_its_check() {
+    let world = World::with_node("n1", &[]);
+    let namespace = world.namespace("n1", None);
+    let container = Container::new(&world);
+    let added = world.plugin("n1", "ADD", &container, "1.0.0").printed;
+    let address = address(&added);
+    let link = link_of(&world, address);
+    let neigh = |line: String| {
+        let line = format!("neigh {line}");
+        within(&namespace, &["ip"].into_iter().chain(line.split(' ')).collect::<Vec<_>>())
+    };
+    for (entry, on) in [
+        (format!("{address} lladdr 02:00:00:00:00:09 nud permanent"), "ens5"),
+        (format!("proxy {address}"), "ens5"),
+        (format!("{address} lladdr 02:00:00:00:00:09 nud permanent"), &link),
+    ] {
+        neigh(format!("replace {entry} dev {on}"));
+        let during = check(&world, &container, &added);
+        let what = entry.split(' ').next().unwrap().replace("proxy", &format!("proxy {address}"));
+        neigh(format!("del {what} dev {on}"));
+        let after = check(&world, &container, &added);
+
+        let msg = during.printed["msg"].as_str().unwrap_or_default();
+        let want = format!("there is a neighbour entry {address} dev {on}");
+        assert!(!during.success && msg.contains(&want), "{entry}: {during:?}");
+        assert!(after.success, "{entry}: {after:?}");
+    }
+}
+
+/// The host end of a pod's pair.
+fn link_of(world: &World, address: Ipv4Addr) -> String {
+    let namespace = world.namespace("n1", None);
+    let shown = within(&namespace, &["ip", "route", "show", "table", "main", &address.to_string()]);
+    let words: Vec<&str> = shown.split_whitespace().collect();
+    let at = words.iter().position(|word| *word == "dev").unwrap();
+    words[at + 1].to_owned()
+}
+
 /// The namespace of the host on the internet.
 fn internet(world: &World) -> PathBuf {
     let node = world.namespace("n1", None);

@@ -2,9 +2,12 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Write},
     net::IpAddr,
+    process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::Duration,
 };
 use tests::{
     Row,
@@ -58,6 +61,96 @@ fn no_request_is_lost_while_daemons_are_killed_and_started_again_and_again() {
 
         assert!(clients.join().unwrap() > 0, "nobody asked");
     });
+}
+
+/// A rollout leaves a node without a daemon for a second.
+#[test]
+fn no_pod_fails_to_start_or_to_end_while_the_daemon_is_restarted_again_and_again() {
+    const SIDE_BY_SIDE: usize = 4;
+    let world = World::with_node("n1", &["IP_COOLDOWN_PERIOD=1"]);
+    let over = AtomicBool::new(false);
+
+    let started: Vec<Result<usize, String>> = thread::scope(|scope| {
+        let come_and_go = |row: usize| {
+            let (world, over) = (&world, &over);
+            move || {
+                let mut started = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let pod = world.try_pod_add("n1", &format!("p{row}-{started}"))?;
+                    world.ask(&world.namespace("n1", None), &pod)?;
+                    world.try_sim(&["pod", "rm", "n1", &pod.name])?;
+                    started += 1;
+                }
+                Ok(started)
+            }
+        };
+        let rows: Vec<_> = (0..SIDE_BY_SIDE).map(|row| scope.spawn(come_and_go(row))).collect();
+        let ends = [World::daemon_stop as fn(&World, &str), World::daemon_kill];
+        for end in ends.repeat(3) {
+            end(&world, "n1");
+            thread::sleep(Duration::from_millis(500));
+            world.daemon_start("n1", &["IP_COOLDOWN_PERIOD=1"]);
+        }
+        over.store(true, Ordering::Relaxed);
+        rows.into_iter().map(|row| row.join().unwrap()).collect()
+    });
+
+    for started in started {
+        assert!(started.as_ref().is_ok_and(|pods| *pods > 0), "{started:?}");
+    }
+}
+
+#[test]
+fn what_the_daemon_has_taken_is_answered_before_it_ends() {
+    const CLIENT: &str = "import socket, sys\n\
+        daemon = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n\
+        daemon.connect(sys.argv[1])\n\
+        print('connected', flush=True)\n\
+        sys.stdin.readline()\n\
+        daemon.send(b'{\"env\":{\"CNI_COMMAND\":\"HEALTH\"},\"descriptors\":[]}\\n')\n\
+        print(daemon.recv(65536).decode(), flush=True)\n";
+    let world = World::with_node("n1", &[]);
+    let socket = world.node_folder("n1").run().join(rpc::SOCKET_NAME);
+    let mut client = Command::new("python3");
+    client.args(["-c", CLIENT]).arg(&socket).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut client = client.spawn().unwrap();
+    let mut said = BufReader::new(client.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "connected");
+
+    thread::scope(|scope| {
+        scope.spawn(|| world.daemon_stop("n1"));
+        until("it takes no more", || if socket.exists() { Err("".into()) } else { Ok(()) });
+        // One that does not wait has ended by then.
+        thread::sleep(Duration::from_millis(500));
+        client.stdin.take().unwrap().write_all(b"\n").unwrap();
+    });
+
+    let answer = said.next().unwrap().unwrap();
+    assert!(answer.contains("\"exit_code\":"), "{answer}");
+    assert!(client.wait().unwrap().success());
+    assert!(!world.log("n1").contains("failed to finish requests"), "{}", world.log("n1"));
+}
+
+#[test]
+fn a_pod_that_waits_for_an_address_while_the_daemon_ends_gets_one_from_the_next() {
+    let world = World::up();
+    world.node_add("n1", ZONES[0], &["--type", "t3.nano"]);
+    world.daemon_start("n1", &["MAX_ENI=1", "ENI_CNI_ADD_WAIT=60"]);
+    let first = world.pod_add("n1", "first");
+
+    let second = thread::scope(|scope| {
+        let second = scope.spawn(|| world.pod_add("n1", "second"));
+        until("a pod waits", || {
+            let waiting = world.metrics("n1")["eni_cni_waiting_pods"].clone();
+            if waiting == "1" { Ok(()) } else { Err(waiting) }
+        });
+        world.daemon_stop("n1");
+        world.daemon_start("n1", &[]);
+        second.join().unwrap()
+    });
+
+    assert!(second.address != first.address, "{first:?} {second:?}");
+    assert!(!world.log("n1").contains("failed to finish requests"), "{}", world.log("n1"));
 }
 
 #[test]

@@ -2,16 +2,17 @@
 
 use serde_json::{Value, json};
 use std::{
-    io,
+    fs, io,
     net::{IpAddr, Ipv4Addr, UdpSocket},
     path::Path,
     process::Command,
     time::Duration,
 };
 use tests::{
-    Row,
+    Row, binary,
     by_hand::{Container, Ended, ended},
-    command::{run, until},
+    command::{outcome, run, until},
+    peer::checkpoint,
     world::{Pod, World, ZONES, address},
 };
 
@@ -74,6 +75,13 @@ fn two_networks_of_ours_in_one_container_are_two_attachments_even_with_one_name(
     let first = added(ours(&world, "ADD", &container, "eth0", &Value::Null));
     let second = added(ours(&world, "ADD", &container, "net1", &network("other")));
     let wrong = ours(&world, "DEL", &container, "net1", &Value::Null);
+    talks(&world, &container, address(&second), &others);
+    // Whoever owns the pod gives its interface another name.
+    ip(&world, &container, &["link", "set", "net1", "name", "mine0"]);
+    talks(&world, &container, address(&second), &others);
+    let again = ours(&world, "ADD", &container, "net1", &network("other"));
+    let said = again.printed["msg"].to_string();
+    assert!(!again.success && said.contains("net1 has another name or namespace by now"), "{said}");
     talks(&world, &container, address(&second), &others);
     world.daemon_stop("n1");
     let spooled = ours(&world, "DEL", &container, "net1", &network("other"));
@@ -141,6 +149,93 @@ fn the_only_interface_of_a_pod_has_the_default_route_whatever_its_name() {
 
     assert!(default_route(&world, &container).contains("via 169.254.1.1 dev net1"));
     talks(&world, &container, address(&only), &others);
+}
+
+#[test]
+fn a_second_attachment_is_whole_again_after_a_lost_record_and_ends_as_any() {
+    for layout in LAYOUTS {
+        let _row = Row(layout);
+        let (world, others) = world(layout);
+        let run = world.node_folder("n1").run();
+        let store = format!("AWS_VPC_K8S_CNI_BACKING_STORE={}", run.join("ipam.json").display());
+        let env = [layout, &[&store]].concat();
+        world.daemon_stop("n1");
+        world.daemon_start("n1", &env);
+        let container = Container::new(&world);
+        let first = added(ours(&world, "ADD", &container, "eth0", &Value::Null));
+        let second = added(ours(&world, "ADD", &container, "net1", &Value::Null));
+        let default = default_route(&world, &container);
+        let all = [address(&first), address(&second)];
+        until("the checkpoint has both", || {
+            let text = fs::read_to_string(run.join("ipam.json")).map_err(|it| it.to_string())?;
+            let listed = checkpoint::read(&text)?;
+            let has = |it: &&Ipv4Addr| listed.iter().any(|entry| entry.address == **it);
+            if all.iter().filter(has).count() == 2 { Ok(()) } else { Err(text) }
+        });
+        let program = binary("ipamd").display().to_string();
+        let shadow = [
+            ("ENI_CNI_SHADOW_INTERVAL", "0".to_owned()),
+            ("AWS_VPC_K8S_CNI_BACKING_STORE", run.join("ipam.json").display().to_string()),
+        ];
+        world.daemon_kill("n1");
+        fs::remove_file(run.join("journal")).unwrap();
+        let said = outcome(&world.exec("n1", &[&program, "shadow"], &shadow, "")).unwrap();
+        assert!(said.contains("all agree about every address of a running pod"), "{said}");
+        assert!(said.contains("a take-over would adopt: 3\n"), "{said}");
+        assert!(said.contains("give to nobody: 0\n"), "{said}");
+
+        world.daemon_start("n1", &env);
+
+        for (name, result) in [("eth0", &first), ("net1", &second)] {
+            let check = ours(&world, "CHECK", &container, name, &json!({ "prevResult": result }));
+            assert!(check.success, "{name}: {check:?}");
+            talks(&world, &container, address(result), &others);
+        }
+        // What others take away comes back to the link of its own.
+        let route = format!("{} dev {}", all[1], host_end(&second));
+        let taken = ["exec", "n1", "--", "ip", "route", "del", &all[1].to_string()];
+        world.sim(&taken);
+        until("the route is back", || {
+            let routes = world.sim(&["exec", "n1", "--", "ip", "route"]);
+            if routes.contains(&route) { Ok(()) } else { Err(routes) }
+        });
+        // A list that leaves it out ends nobody whose namespace is there.
+        let valid = json!({ "cni.dev/valid-attachments": [
+            { "containerID": container.id, "ifname": "eth0" }
+        ]});
+        let conf = json!({ "cniVersion": "1.1.0" });
+        let valid = json!({ "cniVersion": conf["cniVersion"],
+            "cni.dev/valid-attachments": valid["cni.dev/valid-attachments"] });
+        assert!(ours(&world, "GC", &container, "net1", &valid).success);
+        talks(&world, &container, all[1], &others);
+        assert!(ours(&world, "DEL", &container, "net1", &Value::Null).success);
+        gone(&world, &second);
+        assert_eq!(rules_of(&world, &container, all[1]), "");
+        assert_eq!(default_route(&world, &container), default);
+        talks(&world, &container, all[0], &others);
+    }
+}
+
+#[test]
+fn gc_ends_an_attachment_that_the_list_leaves_out_once_its_pod_is_gone_and_no_other() {
+    let (world, others) = world(&[]);
+    let (gone_one, stays) = (Container::new(&world), Container::new(&world));
+    let gone_both =
+        ["eth0", "net1"].map(|name| added(ours(&world, "ADD", &gone_one, name, &Value::Null)));
+    let both = ["eth0", "net1"].map(|name| added(ours(&world, "ADD", &stays, name, &Value::Null)));
+    let list = |names: &[&str]| {
+        let named: Vec<Value> =
+            names.iter().map(|it| json!({ "containerID": stays.id, "ifname": it })).collect();
+        json!({ "cniVersion": "1.1.0", "cni.dev/valid-attachments": named })
+    };
+    gone_one.end();
+
+    assert!(ours(&world, "GC", &stays, "eth0", &list(&["eth0"])).success);
+
+    gone_both.iter().for_each(|result| gone(&world, result));
+    for result in &both {
+        talks(&world, &stays, address(result), &others);
+    }
 }
 
 /// Two nodes, with a pod on each to talk with.

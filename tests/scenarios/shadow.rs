@@ -66,9 +66,13 @@ fn an_address_of_a_running_pod_that_ec2_or_the_checkpoint_lost_is_named() {
 
     let want = [(pods[3].address, "ec2, imds".into()), (pods[7].address, "checkpoint".into())];
     assert_eq!((outcome, odd(&said)), (1, want.into()), "{said}");
-    assert!(said.contains(&format!("a take-over would adopt: {}\n", PODS - 1)), "{said}");
-    // Nobody gets it all the same.
+    assert!(said.contains(&format!("a take-over would adopt: {}\n", PODS - 2)), "{said}");
+    // Nobody gets them all the same. Without a rule nothing says that the primary interface has it.
     assert!(said.contains(&format!("  {lost}: routed to eni")), "{said}");
+    let (address, name) = (pods[3].address, &pods[3].name);
+    let held =
+        format!("  {address}: pod default/{name} has it, and no interface is known to carry it");
+    assert!(said.contains(&held), "{said}");
 }
 
 #[test]
@@ -96,7 +100,8 @@ fn a_shadow_that_goes_on_shows_its_metrics_where_it_is_told_to_and_listens_nowhe
     let lost = pods[0].address;
     for line in [
         format!("eni_cni_shadow_disagreement{{address=\"{lost}\",odd=\"ec2\"}} 1\n"),
-        "eni_cni_shadow_adopted_pods 2\n".to_owned(),
+        "eni_cni_shadow_adopted_pods 1\n".to_owned(),
+        "eni_cni_shadow_held_addresses 1\n".to_owned(),
     ] {
         assert!(said.contains(&line), "{line} in {said}");
     }

@@ -3,7 +3,7 @@
 use tests::{
     by_hand::Container,
     command::until,
-    world::{CUSTOM, World, ZONES},
+    world::{CUSTOM, World, ZONES, list_from_before},
 };
 
 /// CNI requirements 28, 47.
@@ -38,6 +38,7 @@ fn a_node_without_addresses_says_what_its_pods_are_told() {
 fn a_node_whose_eniconfig_is_missing_says_which() {
     let world = World::up();
     world.node_add("n1", ZONES[0], &[]);
+    list_from_before(&world, "n1");
     world.daemon_start("n1", CUSTOM);
 
     until("STATUS names the ENIConfig", || {

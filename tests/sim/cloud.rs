@@ -54,7 +54,7 @@ pub(crate) struct Cloud {
 }
 
 /// What can go wrong with calls and with the metadata, as it is counted.
-pub(crate) const TROUBLES: [&str; 17] = [
+pub(crate) const TROUBLES: [&str; 19] = [
     "throttle",
     "error",
     "deny",
@@ -72,6 +72,8 @@ pub(crate) const TROUBLES: [&str; 17] = [
     "record lost",
     "pod of somebody else",
     "record superseded",
+    "tags of the settings changed",
+    "pod on no known interface",
 ];
 
 impl Cloud {
@@ -351,7 +353,8 @@ pub(crate) fn node_name(node: usize) -> String {
 }
 
 /// Calls that change something.
-const CHANGES: [&str; 7] = ["Create", "Attach", "Modify", "Assign", "Unassign", "Detach", "Delete"];
+const CHANGES: [&str; 8] =
+    ["Create", "Attach", "Modify", "Assign", "Unassign", "Detach", "Delete", "Tag"];
 
 /// The call that an action makes; `deletes`: the last one of an interface.
 pub(crate) fn name(action: &pool::Action, deletes: bool) -> &'static str {
@@ -377,6 +380,7 @@ fn action(name: &str) -> Action {
         "Unassign" => Action::UNASSIGN_PRIVATE_IP_ADDRESSES,
         "Detach" => Action::DETACH_NETWORK_INTERFACE,
         "Delete" => Action::DELETE_NETWORK_INTERFACE,
+        "Tag" => Action::CREATE_TAGS,
         "CountFree" => Action::DESCRIBE_SUBNETS,
         _ => Action::DESCRIBE_NETWORK_INTERFACES,
     }

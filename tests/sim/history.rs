@@ -41,6 +41,8 @@ pub(crate) struct Setup {
     pub(crate) attached: Vec<PreAttached>,
     /// Other tenants are still there when demand is judged.
     pub(crate) tenants_stay: bool,
+    /// So many teams have tags in the settings.
+    pub(crate) teams: usize,
 }
 
 /// An interface that a node is born with.
@@ -76,6 +78,9 @@ pub(crate) enum What {
     DelUnknown,
     /// The daemon is killed, and comes back after a while.
     Restart { down: Duration },
+    /// The daemon is killed, and comes back after a while with settings that ask for tags of so many
+    /// teams.
+    Retag { teams: usize, down: Duration },
     /// The daemon is killed, its record is lost, and it comes back after a while.
     LoseRecord { left: Left, down: Duration },
     /// The daemon is killed, somebody else goes on from its checkpoint, ends pods and makes some, and
@@ -168,6 +173,7 @@ impl Setup {
             bits: *dice.one(&[24, 25, 26, 27]),
             attached,
             tenants_stay: dice.percent(50),
+            teams: dice.size(3),
         }
     }
 }
@@ -283,7 +289,8 @@ impl Story<'_> {
                 What::Stale { lack, lasts: seconds(dice, 60) }
             }
             96..98 => What::LateDevices { by: seconds(dice, 90) },
-            _ => What::Quarantine { lasts: seconds(dice, 300) },
+            98 => What::Quarantine { lasts: seconds(dice, 300) },
+            _ => What::Retag { teams: dice.size(3), down: seconds(dice, 20) },
         };
         vec![one]
     }

@@ -212,7 +212,7 @@ fn carries(source: &Source, eni: &Eni) -> bool {
     let groups_fit = source.supply().is_some_and(|supply| supply.groups == eni.groups);
     let is_for_us = match eni.ownership {
         Ownership::Ours => true,
-        Ownership::Foreign => groups_fit || matches!(source, Source::Node(_)),
+        Ownership::Foreign => groups_fit,
         Ownership::Unknown | Ownership::Unmanaged | Ownership::NotForPods => false,
     };
     in_place && is_for_us && eni.readiness == Readiness::Ready
@@ -231,7 +231,9 @@ pub(crate) fn plan(node: &Node, plan: &Plan, now: Time) -> Result<(), Broken> {
     if *plan != pool.plan(now) {
         return broken("same plan", format!("{plan:?} once, and then another"));
     }
-    if matches!(pool.source(), Source::Missing { .. }) && !plan.actions.is_empty() {
+    // Tags are asked for by the settings, whatever pods draw from, and by whose interfaces they are.
+    let draws = |action: &Action| !matches!(action, Action::Tag { .. } | Action::Inspect { .. });
+    if matches!(pool.source(), Source::Missing { .. }) && plan.actions.iter().any(draws) {
         return broken("nothing without a source", format!("{:?}", plan.actions));
     }
     let mut targets = BTreeSet::new();

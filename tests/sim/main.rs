@@ -9,6 +9,7 @@ mod history;
 mod laws;
 mod node;
 mod shrink;
+mod tagging;
 mod views;
 mod witnesses;
 mod work;

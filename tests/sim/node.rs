@@ -4,6 +4,7 @@ use crate::{
     cloud::{Cloud, NO_MANAGE_TAG, NODE_TAG, group_id, node_name, node_subnet, subnet_id},
     history::{Config, Lack, PreAttached, Setup},
     laws::{self, Broken},
+    tagging::Tagging,
     witnesses::Witnesses,
     work::{Intent, Work},
 };
@@ -97,6 +98,7 @@ pub(crate) struct Node {
     quarantined: BTreeMap<Ipv4Addr, Time>,
     /// Who can tell beside the record who uses which address.
     pub(crate) witnesses: Witnesses,
+    pub(crate) tagging: Tagging,
     wake_at: Option<Time>,
     pub(crate) patient: bool,
 }
@@ -141,6 +143,7 @@ impl Node {
             stale: None,
             quarantined: BTreeMap::new(),
             witnesses: Witnesses::default(),
+            tagging: Tagging::of(setup.teams),
             wake_at: None,
             patient: false,
         };
@@ -349,6 +352,9 @@ impl Node {
     }
 
     pub(crate) fn release(&mut self, owner: &Owner, now: Time) {
+        if self.pool.is_some() {
+            self.witnesses.ended(owner);
+        }
         let Some(pool) = self.pool.as_mut() else {
             self.spool.push(owner.clone());
             return;
@@ -512,7 +518,10 @@ impl Node {
             None => {}
         }
         self.laws.seen = seen.clone();
-        self.pool.as_mut().expect("the daemon runs").observe(seen, now);
+        let missing = self.tagging.missing(&seen);
+        let pool = self.pool.as_mut().expect("the daemon runs");
+        pool.observe(seen, now);
+        pool.set_untagged(missing);
     }
 
     /// Takes over what is attached when the node is born.

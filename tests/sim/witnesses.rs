@@ -10,7 +10,7 @@ use crate::{
 use pool::{
     Allocation, Block, CONSISTENCY_WINDOW, EniId, Fit, Owner, Time,
     adopt::{Claim, Entry, Holder, Seen, Trace, Unknown, Witness, claims},
-    may_carry,
+    carrier, may_carry,
 };
 use std::{
     cmp::Reverse,
@@ -54,6 +54,8 @@ pub(crate) struct Witnesses {
     since: BTreeMap<Owner, Time>,
     /// Addresses that somebody has whom nobody knows, and since when nothing of them is seen.
     held: BTreeMap<Ipv4Addr, (Unknown, Option<Time>)>,
+    /// Pods that are known, with addresses that no interface is known to carry: they are held.
+    unplaced: BTreeMap<Owner, Allocation>,
     /// Pods on record of which nothing is seen, and when they are known to have ended.
     suspects: BTreeMap<Owner, Time>,
     others: u32,
@@ -63,6 +65,11 @@ impl Witnesses {
     /// Whether somebody has an address whom nobody knows.
     pub(crate) fn holds(&self, address: Ipv4Addr) -> bool {
         self.held.contains_key(&address)
+    }
+
+    /// The DEL of a pod that may be on no known interface.
+    pub(crate) fn ended(&mut self, owner: &Owner) {
+        self.unplaced.remove(owner);
     }
 
     /// A pod got its address.
@@ -110,6 +117,7 @@ impl Node {
         if self.pool.is_none() {
             return;
         }
+        place(self, now);
         let wait = self.held_for();
         let live = &self.live;
         let pool = self.pool.as_mut().expect("the daemon runs");
@@ -142,7 +150,9 @@ impl Node {
         let guards = self.witnesses.held.iter();
         let guards = guards.filter(|(_, (why, _))| matches!(why, Unknown::Link(_)));
         let guards = guards.map(|(address, _)| *address).collect();
-        self.witnesses.write(Written { pods: self.journal.assigned.clone(), guards }, now);
+        let mut pods = self.journal.assigned.clone();
+        pods.extend(self.witnesses.unplaced.clone());
+        self.witnesses.write(Written { pods, guards }, now);
     }
 
     /// The record is lost with the daemon that wrote it; interfaces are known again from the metadata.
@@ -150,6 +160,7 @@ impl Node {
         cloud.meet("record lost");
         self.journal.assigned.clear();
         self.journal.cooling.clear();
+        self.tagging.forget();
         let file = self.witnesses.file(now);
         if left == Left::Nothing {
             *file = Written::default();
@@ -249,11 +260,21 @@ impl Node {
             self.journal.assigned.remove(owner);
         }
         self.witnesses.held.clear();
+        self.witnesses.unplaced.clear();
         for (address, claim) in found.claims {
             match claim {
                 Claim::Lives { owner, by: Witness::Checkpoint } => {
                     let allocation = known.pods[&owner].clone();
-                    self.journal.assigned.insert(owner, allocation);
+                    let enis = self.journal.enis.iter();
+                    let fits = enis.map(|(id, eni)| (id.clone(), fit(cloud, address, eni)));
+                    let Some(eni) = carrier(fits) else {
+                        cloud.meet("pod on no known interface");
+                        let why = Unknown::NoInterface(owner.container.clone());
+                        self.witnesses.held.insert(address, (why, None));
+                        self.witnesses.unplaced.insert(owner, allocation);
+                        continue;
+                    };
+                    self.journal.assigned.insert(owner, Allocation { eni, ..allocation });
                 }
                 Claim::Unknown(why) => {
                     if matches!(why, Unknown::LinkGone(_)) {
@@ -276,18 +297,9 @@ impl Node {
 
     /// Addresses that the next pool must keep from pods, and the interfaces that may carry them.
     pub(crate) fn held(&self, cloud: &Cloud) -> Vec<(Ipv4Addr, BTreeSet<EniId>)> {
-        let fit = |address: Ipv4Addr, eni: &pool::Eni| {
-            let subnet = cloud.vpc.subnets().get(eni.subnet.as_str());
-            if eni.blocks.iter().any(|block| block.addresses().any(|it| it == address)) {
-                Fit::Shows
-            } else if subnet.is_some_and(|subnet| subnet.cidr.contains(address)) {
-                Fit::InSubnet
-            } else {
-                Fit::Unlikely
-            }
-        };
         let held = self.witnesses.held.iter().map(|(address, (why, _))| {
-            let fits = self.journal.enis.iter().map(|(id, eni)| (id.clone(), fit(*address, eni)));
+            let fits =
+                self.journal.enis.iter().map(|(id, eni)| (id.clone(), fit(cloud, *address, eni)));
             (*address, may_carry(why, fits))
         });
         held.collect()
@@ -341,6 +353,40 @@ impl Node {
             traces: here().map(|(owner, it)| (it.address, trace(owner))).collect(),
             links: here().map(|(owner, _)| link(owner)).collect(),
         }
+    }
+}
+
+/// Puts pods on record whose addresses an interface is known to carry by now.
+fn place(node: &mut Node, now: Time) {
+    for (owner, has) in node.witnesses.unplaced.clone() {
+        let shows = |eni: &pool::Eni| {
+            eni.blocks.iter().any(|block| block.addresses().any(|it| it == has.address))
+        };
+        let fits = node
+            .journal
+            .enis
+            .iter()
+            .map(|(id, eni)| (id.clone(), if shows(eni) { Fit::Shows } else { Fit::Unlikely }));
+        let Some(eni) = carrier(fits) else { continue };
+        node.witnesses.unplaced.remove(&owner);
+        node.witnesses.held.remove(&has.address);
+        let allocation = Allocation { eni, ..has };
+        node.journal.assigned.insert(owner.clone(), allocation.clone());
+        let pool = node.pool.as_mut().expect("the daemon runs");
+        pool.restore(owner, allocation, now).expect("it was held");
+        pool.unquarantine(has.address, now);
+    }
+}
+
+/// What speaks for an interface carrying an address.
+fn fit(cloud: &Cloud, address: Ipv4Addr, eni: &pool::Eni) -> Fit {
+    let subnet = cloud.vpc.subnets().get(eni.subnet.as_str());
+    if eni.blocks.iter().any(|block| block.addresses().any(|it| it == address)) {
+        Fit::Shows
+    } else if subnet.is_some_and(|subnet| subnet.cidr.contains(address)) {
+        Fit::InSubnet
+    } else {
+        Fit::Unlikely
     }
 }
 

@@ -140,11 +140,9 @@ impl Node {
                         subnet_id: subnet.clone(),
                         groups: groups.iter().cloned().collect(),
                         wanted: wanted(*amount),
-                        tags: [
-                            (NODE_TAG.into(), self.instance.0.clone()),
-                            (TOKEN_TAG.into(), token.clone()),
-                        ]
-                        .into(),
+                        tags: self
+                            .tagging
+                            .of_new([(NODE_TAG, &self.instance.0), (TOKEN_TAG, &token)]),
                         client_token: Some(token),
                         ..CreateInterface::default()
                     };
@@ -389,6 +387,7 @@ impl Node {
             }
             recent.eni = Some((Change::Added, now));
             recent.changed(Change::Added, &known.blocks, now);
+            self.tagging.note([eni], cloud.vpc.tags(&eni.0).unwrap_or(&BTreeMap::new()));
             self.journal.enis.insert(eni.clone(), known);
             if !self.late_by.is_zero() {
                 self.late.insert(eni.clone(), now + self.late_by);
@@ -420,6 +419,7 @@ impl Node {
             (Some(Action::SetGroups { eni, groups }), _) => {
                 enis.get_mut(eni).expect("attached").groups.clone_from(groups);
             }
+            (Some(Action::Tag { enis, tags }), _) => self.tagging.note(enis, tags),
             // It may have been given back meanwhile.
             (Some(Action::EndWithInstance { eni }), _) => {
                 if let Some(eni) = enis.get_mut(eni) {
@@ -535,10 +535,13 @@ fn apply(
     deletes: bool,
 ) -> Result<Reply, Ec2Error> {
     match action {
-        Action::AttachEni { .. }
-        | Action::Tag { .. }
-        | Action::Inspect { .. }
-        | Action::CountFree { .. } => Ok(Reply::Done),
+        Action::Tag { enis, tags } => {
+            let resources: Vec<String> = enis.iter().map(|eni| eni.0.clone()).collect();
+            vpc.create_tags(&resources, tags).map(|()| Reply::Done)
+        }
+        Action::AttachEni { .. } | Action::Inspect { .. } | Action::CountFree { .. } => {
+            Ok(Reply::Done)
+        }
         Action::EndWithInstance { eni } => {
             let attachment = vpc.interface(&eni.0)?.attachment.clone();
             let Some(attachment) = attachment else { return Ok(Reply::Done) };

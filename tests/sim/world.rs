@@ -5,6 +5,7 @@ use crate::{
     history::{Config, NOWHERE, OTHER_ZONE, POD_SUBNETS, Setup, Step, What},
     laws::{self, Broken},
     node::Node,
+    tagging::{all_are_tagged, retag},
 };
 use pool::{HOLD, Source, Time};
 use std::{collections::BTreeMap, time::Duration};
@@ -42,6 +43,7 @@ pub(crate) fn run(setup: &Setup, steps: &[Step]) -> Result<Summary, Broken> {
     }
     world.calm_down()?;
     laws::demand_is_met(&world.nodes, &world.cloud, world.now)?;
+    all_are_tagged(&world.nodes, &world.cloud)?;
     let served = world.nodes.iter().map(|node| node.live.len()).sum();
     let unserved = world.nodes.iter().map(Node::waiting).sum();
     world.end_pods()?;
@@ -118,6 +120,7 @@ impl World {
                 node.kill(*down, &mut self.cloud, now);
                 node.lose_record(*left, &mut self.cloud, now);
             }
+            What::Retag { teams, down } => retag(node, *teams, *down, &mut self.cloud, now),
             What::ServeByAnother { ends, starts, down } => {
                 node.end(*down, &mut self.cloud, now);
                 node.serve_by_another(ends, *starts, &mut self.cloud, now);

@@ -4,11 +4,14 @@
 //! - [`api`]: the same over HTTP, and a Kubernetes API
 //! - [`fabric`]: namespaces, devices, the router and its filters
 //! - [`runtime`]: what the container runtime does for one pod's network
+//! - `cluster`: a real Kubernetes, where a folder of its programs is given
 //! - [`world`]: all of it together, in one process
 //! - [`cli`]: the command line
 
 pub mod api;
 pub mod cli;
+mod cluster;
+pub mod control_groups;
 pub mod fabric;
 pub mod runtime;
 pub mod world;

@@ -15,6 +15,13 @@ pub fn host_veth(prefix: &str, namespace: &str, pod: &str) -> String {
     format!("{prefix}{}", hash(namespace, pod))
 }
 
+/// Whether a device has the name that others compute for this pod's, whatever its prefix: only a link of
+/// such a name tells the peer that the pod lives.
+#[must_use]
+pub fn is_host_veth(name: &str, namespace: &str, pod: &str) -> bool {
+    name.ends_with(&hash(namespace, pod))
+}
+
 /// Another name for that device, where the first one is taken: by a pod whose name has the same digits,
 /// or by another attachment of the same pod. `attachment` is all that tells one from another: network,
 /// container, interface.

@@ -13,7 +13,7 @@ pub use kernel::{
     others::Neighbour,
     query::{Link, LinkState},
     trace::{PodLink, Traces},
-    watch,
+    watch, way,
 };
 pub use plan::{
     device::{self, Devices, PrimaryLink},

@@ -115,11 +115,13 @@ pub enum Unknown {
     LinkGone(String),
     /// It is the node's own.
     Own,
+    /// A pod that is known has it, and no interface is known to carry it.
+    NoInterface(String),
 }
 
 impl Unknown {
     /// All words, for metrics.
-    pub const WORDS: [&str; 5] = ["link", "elsewhere", "rule", "link_gone", "own"];
+    pub const WORDS: [&str; 6] = ["link", "elsewhere", "rule", "link_gone", "own", "no_interface"];
 
     /// One word for it.
     #[must_use]
@@ -130,6 +132,7 @@ impl Unknown {
             Self::Rule => "rule",
             Self::LinkGone(_) => "link_gone",
             Self::Own => "own",
+            Self::NoInterface(_) => "no_interface",
         }
     }
 }
@@ -144,6 +147,9 @@ impl fmt::Display for Unknown {
                 write!(f, "the checkpoint has it with {pod}, whose link is gone")
             }
             Self::Own => f.write_str("an address of the node itself"),
+            Self::NoInterface(pod) => {
+                write!(f, "pod {pod} has it, and no interface is known to carry it")
+            }
         }
     }
 }

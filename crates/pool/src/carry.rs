@@ -1,4 +1,5 @@
-//! Which interfaces may carry an address that somebody uses whom nobody knows: none of them is given back.
+//! Which interface carries a pod's address, and which may: those that may carry one that somebody uses
+//! whom nobody knows are not given back.
 
 use crate::{EniId, adopt::Unknown};
 use std::collections::BTreeSet;
@@ -26,7 +27,7 @@ pub fn may_carry(
     interfaces: impl IntoIterator<Item = (EniId, Fit)>,
 ) -> BTreeSet<EniId> {
     let is_pods = match why {
-        Unknown::Link(_) | Unknown::LinkGone(_) | Unknown::Rule => true,
+        Unknown::Link(_) | Unknown::LinkGone(_) | Unknown::Rule | Unknown::NoInterface(_) => true,
         // No pod has it: an interface carries it only where one shows it.
         Unknown::Elsewhere | Unknown::Own => false,
     };
@@ -39,6 +40,24 @@ pub fn may_carry(
     };
     let fitting = interfaces.into_iter().filter(|(_, fit)| carries && *fit == best);
     fitting.map(|(eni, _)| eni).collect()
+}
+
+/// The interface that carries a pod's address: the one that shows it, and else the one to whose table a
+/// rule sends what comes from it. Without either nobody knows: that an address lies in a subnet, or that
+/// no rule is about it, is no proof.
+#[must_use]
+pub fn carrier(interfaces: impl IntoIterator<Item = (EniId, Fit)>) -> Option<EniId> {
+    let mut best: Option<(EniId, Fit)> = None;
+    for (eni, fit) in interfaces {
+        if best.as_ref().is_none_or(|(_, known)| *known < fit) {
+            best = Some((eni, fit));
+        }
+    }
+    let (eni, fit) = best?;
+    match fit {
+        Fit::Shows | Fit::Routes => Some(eni),
+        Fit::Unlikely | Fit::InSubnet | Fit::Primary => None,
+    }
 }
 
 #[cfg(test)]
@@ -69,6 +88,22 @@ mod tests {
             let found = may_carry(&why, interfaces);
 
             assert_eq!(found, want.into_iter().map(id).collect(), "{row}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_no_interface_is_known_to_carry_is_on_none() {
+        for (row, fits, want) in [
+            ("nothing is attached", vec![], None),
+            ("one shows it", vec![InSubnet, Shows, Routes], Some(1)),
+            ("one routes it", vec![InSubnet, Unlikely, Routes], Some(2)),
+            ("in the subnet of one", vec![InSubnet, Unlikely], None),
+            ("in no subnet of the node", vec![Unlikely, Unlikely], None),
+            ("an interface's own", vec![Primary, Routes], None),
+        ] {
+            let interfaces = fits.into_iter().enumerate().map(|(nth, fit)| (id(nth), fit));
+
+            assert_eq!(carrier(interfaces), want.map(id), "{row}");
         }
     }
 

@@ -4,22 +4,29 @@ use crate::{Allocation, Block, Eni, EniId, Owner, Pool, Readiness, Time};
 use std::{cmp::Reverse, fmt, net::Ipv4Addr};
 
 /// No address can be handed out now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoAddress {
-    /// Addresses in use by pods.
+    /// Addresses in use by pods of this node.
     pub in_use: usize,
     /// Those among them on interfaces that serve no new pods.
     pub elsewhere: usize,
+    /// Addresses of its interfaces that somebody may use whom nobody knows.
+    pub quarantined: usize,
     /// Addresses that were released a short while ago, of those that new pods may get.
     pub cooling: usize,
+    /// When the next of them can be had.
+    pub next_cooled: Option<Time>,
 }
 
 impl fmt::Display for NoAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { in_use, elsewhere, cooling } = self;
+        let Self { in_use, elsewhere, quarantined, cooling, next_cooled: _ } = self;
         write!(f, "no free address ({in_use} in use, ")?;
         if *elsewhere > 0 {
             write!(f, "{elsewhere} of them on interfaces that serve no new pods, ")?;
+        }
+        if *quarantined > 0 {
+            write!(f, "{quarantined} that somebody may still use, ")?;
         }
         write!(f, "{cooling} cooling)")
     }
@@ -89,6 +96,23 @@ impl Pool {
             .flat_map(|block| block.addresses())
             .filter(|address| self.ledger.is_cooling(*address, self.targets.cooldown, now))
             .count();
-        NoAddress { in_use: self.ledger.in_use(), elsewhere: self.in_use_elsewhere(), cooling }
+        NoAddress {
+            in_use: self.ledger.in_use(),
+            elsewhere: self.in_use_elsewhere(),
+            // The node's own are with none of the interfaces.
+            quarantined: self.ledger.quarantined().filter(|(_, it)| !it.is_empty()).count(),
+            cooling,
+            next_cooled: next_cooled(self, now),
+        }
     }
+}
+
+/// When the first of the addresses that cool can be had.
+fn next_cooled(pool: &Pool, now: Time) -> Option<Time> {
+    let ready = pool.serving().filter(|(_, eni)| eni.readiness == Readiness::Ready);
+    let addresses =
+        ready.flat_map(|(id, eni)| pool.staying(id, eni)).flat_map(|block| block.addresses());
+    let held = |it: &Ipv4Addr| pool.ledger.is_in_use(*it) || pool.ledger.is_quarantined(*it);
+    let until = |it| pool.ledger.cools_until(it, pool.targets.cooldown, now);
+    addresses.filter(|it| !held(it)).filter_map(until).min()
 }

@@ -41,7 +41,7 @@ mod views;
 
 pub use action::Action;
 pub use backoff::{ActionKind, Cause, Pause, Paused, Refusal};
-pub use carry::{Fit, may_carry};
+pub use carry::{Fit, carrier, may_carry};
 pub use choose::NoAddress;
 pub use count::Counts;
 pub use explain::{Demand, Explanation, InterfaceReport};

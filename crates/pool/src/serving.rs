@@ -1,6 +1,6 @@
 //! Which interfaces serve new pods, and why the others do not.
 
-use crate::{Action, Eni, EniId, Limits, Ownership, Pool, Source};
+use crate::{Action, Eni, EniId, Limits, Ownership, Pool, Source, Supply};
 use std::fmt;
 
 /// Why new pods get no address of an interface.
@@ -14,7 +14,8 @@ pub enum NotServing {
     NotForPods,
     /// Its subnet is none of those that new pods' addresses come from.
     OtherSubnet,
-    /// Somebody else attached it, and its security groups are not the ENIConfig's.
+    /// Somebody else attached it, and its security groups are not those that new pods are to have: the
+    /// ENIConfig's, or the primary interface's.
     OtherGroups,
     /// Nobody has looked at its tags yet.
     OriginUnknown,
@@ -47,15 +48,15 @@ impl Source {
 
     /// Why new pods may not get addresses of this interface.
     pub fn not_serving(&self, eni: &Eni) -> Option<NotServing> {
-        let groups_fit = || self.supply().is_some_and(|supply| supply.groups == eni.groups);
+        let groups_fit = |supply: &Supply| supply.groups.is_empty() || supply.groups == eni.groups;
         match eni.ownership {
             Ownership::Unmanaged => Some(NotServing::Unmanaged),
             Ownership::NotForPods => Some(NotServing::NotForPods),
             // Other groups of ours are being changed; those of others we leave alone.
             Ownership::Ours => self.out_of_place(eni),
             Ownership::Foreign => self.out_of_place(eni).or_else(|| {
-                let used = matches!(self, Self::Node(_)) || groups_fit();
-                (!used).then_some(NotServing::OtherGroups)
+                let fits = self.supply().is_some_and(groups_fit);
+                (!fits).then_some(NotServing::OtherGroups)
             }),
             // Its user may have said in tags that it is not for us, whatever else it looks like.
             Ownership::Unknown => self.out_of_place(eni).or(Some(NotServing::OriginUnknown)),

@@ -32,8 +32,10 @@ fn by_what_is_missing(pool: &Pool) -> Vec<Action> {
             Ownership::Ours | Ownership::Foreign => true,
             Ownership::Unmanaged | Ownership::NotForPods | Ownership::Unknown => false,
         });
-        let busy = |action: &Action| matches!(action, Action::DeleteEni { .. }) || action.tags(id);
-        if managed && !missing.is_empty() && !pool.at_work_on(id).is_some_and(busy) {
+        // Beside another action on the same interface its tags may be on their way.
+        let is_tagged = pool.underway.values().any(|action| action.tags(id));
+        let leaves = matches!(pool.at_work_on(id), Some(Action::DeleteEni { .. }));
+        if managed && !missing.is_empty() && !is_tagged && !leaves {
             by_tags.entry(missing).or_default().insert(id.clone());
         }
     }

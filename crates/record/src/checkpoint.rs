@@ -195,6 +195,13 @@ pub fn of_card(path: &Path, card: u32) -> PathBuf {
 }
 
 impl Allocation {
+    /// Whether the peer can tell by the name of the pod's link whether the pod lives. Of other entries it
+    /// takes for granted that they do.
+    #[must_use]
+    pub fn names_its_pod(&self) -> bool {
+        !self.pod_namespace.is_empty() && !self.pod_name.is_empty()
+    }
+
     /// Its addresses: one, but for what a later peer may come to write.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         let ipv4 = self.ipv4.into_iter().map(IpAddr::V4);

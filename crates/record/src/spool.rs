@@ -37,6 +37,13 @@ const ASIDE: &str = ".unreadable";
 /// DEL that fails is tried again by the runtime.
 const MAX_WAITING: usize = 4096;
 
+/// Files that cannot be read and stay all the same. They are for people who look into it, and each
+/// takes a place of [`MAX_WAITING`].
+const MOST_ASIDE: usize = 16;
+
+/// How long one of them stays: who was to look into it has done so, and the pod is long gone.
+const ASIDE_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// After this time an unfinished file has no writer any more: writing takes milliseconds.
 const ABANDONED: Duration = Duration::from_secs(60);
 
@@ -110,15 +117,30 @@ pub fn drain(run_dir: &Path) -> io::Result<Vec<(PathBuf, Request)>> {
     Ok(requests)
 }
 
-/// Files of the spool that could not be read: a pod's address may be in use until its namespace is
-/// seen to be gone.
+/// Files of the spool that could not be read, the newest first: a pod's address may be in use until its
+/// namespace is seen to be gone. More than so many, and those that are older than so long, are removed.
 ///
 /// # Errors
 /// The folder cannot be read.
 pub fn set_aside(run_dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = files(run_dir)?;
-    files.retain(|path| path.to_string_lossy().ends_with(ASIDE));
-    Ok(files)
+    let mut aside: Vec<(Duration, PathBuf)> = files(run_dir)?
+        .into_iter()
+        .filter(|path| path.to_string_lossy().ends_with(ASIDE))
+        .map(|path| (age(&path).unwrap_or_default(), path))
+        .collect();
+    aside.sort();
+    let old = |(_, (age, _)): &(usize, &(Duration, PathBuf))| *age > ASIDE_FOR;
+    let kept = aside.iter().enumerate().find(old).map_or(aside.len(), |(at, _)| at).min(MOST_ASIDE);
+    for (_, path) in aside.split_off(kept) {
+        // If it stays it does no harm but take a place, and the next start tries again.
+        let _ = fs::remove_file(path);
+    }
+    Ok(aside.into_iter().map(|(_, path)| path).collect())
+}
+
+/// How long ago a file was written; none where nobody can tell, such as with a clock that was set back.
+fn age(path: &Path) -> Option<Duration> {
+    fs::metadata(path).ok()?.modified().ok()?.elapsed().ok()
 }
 
 /// Every file of the spool, in a fixed order.
@@ -153,8 +175,7 @@ fn write_through(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 fn remove_abandoned(path: &Path) {
-    let age = fs::metadata(path).and_then(|file| file.modified()).map(|time| time.elapsed());
-    if matches!(age, Ok(Ok(age)) if age > ABANDONED) {
+    if age(path).is_some_and(|age| age > ABANDONED) {
         // If it stays it does no harm but take a place.
         let _ = fs::remove_file(path);
     }
@@ -240,6 +261,32 @@ mod tests {
         assert_eq!(waiting[0].1.env["CNI_CONTAINERID"], "sound");
         assert_eq!(set_aside(&run.0).unwrap().len(), 1);
         assert!(!file.exists());
+    }
+
+    #[test]
+    fn of_files_that_cannot_be_read_the_newest_stay_for_so_long() {
+        let run = RunDir::new("aside");
+        let hour = Duration::from_secs(3600);
+        let written = |name: &str, ago: Duration| {
+            let file = File::create(run.0.join(FOLDER).join(format!("{name}{SUFFIX}{ASIDE}")));
+            file.unwrap().set_modified(std::time::SystemTime::now() - ago).unwrap();
+        };
+        fs::create_dir_all(run.0.join(FOLDER)).unwrap();
+        for hours in 1..=2 * MOST_ASIDE as u32 {
+            written(&format!("{hours:02}"), hour * hours);
+        }
+
+        let kept = set_aside(&run.0).unwrap();
+
+        assert_eq!(kept.len(), MOST_ASIDE);
+        assert!(kept[0].ends_with(format!("01{SUFFIX}{ASIDE}")), "{kept:?}");
+        assert_eq!(files(&run.0).unwrap().len(), MOST_ASIDE);
+
+        fs::remove_dir_all(run.0.join(FOLDER)).unwrap();
+        fs::create_dir_all(run.0.join(FOLDER)).unwrap();
+        written("old", ASIDE_FOR + hour);
+        written("new", hour);
+        assert_eq!(set_aside(&run.0).unwrap().len(), 1);
     }
 
     #[test]

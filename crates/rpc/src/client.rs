@@ -28,6 +28,24 @@ pub enum CallError {
     Unsendable(#[source] io::Error),
 }
 
+impl CallError {
+    /// No daemon was there, or the one that was has ended: the next one can be asked. Everything that
+    /// a daemon is asked gives the same when it is asked twice.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        use io::ErrorKind::{
+            BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof,
+        };
+        match self {
+            Self::NobodyListens(error) => matches!(error.kind(), NotFound | ConnectionRefused),
+            Self::Broken(error) => {
+                matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
+            }
+            Self::NoAnswer(_) | Self::Unsendable(_) => false,
+        }
+    }
+}
+
 /// Sends a request to the daemon and waits for its reply.
 ///
 /// # Errors

@@ -18,6 +18,9 @@ use std::{collections::BTreeMap, env, os::fd::OwnedFd, path::PathBuf};
 /// Name of the daemon's socket in [`run_dir`]. The peer's gRPC socket beside it is `ipamd.sock`.
 pub const SOCKET_NAME: &str = "eni-cni.sock";
 
+/// Name of the file in [`run_dir`] that tells that this node was handed back: no daemon serves it.
+pub const HANDED_BACK: &str = "handed-back";
+
 /// The word of `CNI_COMMAND` with which `ipamd health` asks. No runtime says it.
 pub const HEALTH: &str = "HEALTH";
 

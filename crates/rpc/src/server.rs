@@ -18,7 +18,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -39,9 +39,15 @@ const REPLY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Listener {
     path: PathBuf,
-    bound: Mutex<Option<Arc<Bound>>>,
-    /// It is bound, or bound anew.
+    state: Mutex<State>,
+    /// It is bound, or bound anew, or closed.
     changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    bound: Option<Arc<Bound>>,
+    is_closed: bool,
 }
 
 /// A socket at its path.
@@ -68,24 +74,36 @@ impl Listener {
     /// Will listen on a path once [`Self::keep_bound`] succeeds; until then [`Self::accept`] waits.
     #[must_use]
     pub fn unbound(path: &Path) -> Self {
-        Self { path: path.into(), bound: Mutex::default(), changed: Condvar::new() }
+        Self { path: path.into(), state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Listens on the path again, if it leads to nothing or to something else by now. Whoever waits
-    /// in [`Self::accept`] waits at the new socket then. Returns whether it was bound.
+    /// in [`Self::accept`] waits at the new socket then. Returns whether it was bound; one that is
+    /// closed is not.
     ///
     /// # Errors
     /// [`io::ErrorKind::AddrInUse`] when another daemon listens there, or what the kernel says.
     pub fn keep_bound(&self) -> io::Result<bool> {
-        let before = self.current();
-        if before.as_ref().is_some_and(|bound| number(&self.path) == Some(bound.number)) {
+        let (before, is_closed) = {
+            let state = self.lock();
+            (state.bound.clone(), state.is_closed)
+        };
+        if is_closed
+            || before.as_ref().is_some_and(|bound| number(&self.path) == Some(bound.number))
+        {
             return Ok(false);
         }
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
         }
         let bound = Bound::new(&self.path, before.as_ref().map(|bound| bound.lock.clone()))?;
-        *self.bound.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(bound));
+        let mut state = self.lock();
+        if state.is_closed {
+            bound.take_away(&self.path);
+            return Ok(false);
+        }
+        state.bound = Some(Arc::new(bound));
+        drop(state);
         self.changed.notify_all();
         if let Some(before) = before {
             // It wakes those who wait there; that nobody can come there any more is no error.
@@ -94,13 +112,36 @@ impl Listener {
         Ok(true)
     }
 
+    /// Listens no more: whoever calls from here on meets no socket, or one that refuses. Calls that
+    /// came before are still given out by [`Self::accept`].
+    pub fn close(&self) {
+        let bound = {
+            let mut state = self.lock();
+            state.is_closed = true;
+            state.bound.clone()
+        };
+        self.changed.notify_all();
+        if let Some(bound) = bound {
+            bound.take_away(&self.path);
+        }
+    }
+
+    /// Whether it was closed: then an error of [`Self::accept`] means that there are no more calls.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
     /// Waits for the next call, for as long as it takes.
     ///
     /// # Errors
-    /// What the kernel says, such as that there are too many open files: wait a little, go on.
+    /// It is closed, and no call is left; or what the kernel says, such as that there are too many
+    /// open files: wait a little, go on.
     pub fn accept(&self) -> io::Result<Connection> {
         loop {
-            let bound = self.wait_until_bound();
+            let Some(bound) = self.wait_until_bound() else {
+                return Err(io::ErrorKind::NotConnected.into());
+            };
             match accept4(bound.socket.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
                 Ok(number) => return Ok(Connection { socket: accepted(number) }),
                 Err(nix::Error::EINTR | nix::Error::ECONNABORTED) => {}
@@ -111,24 +152,21 @@ impl Listener {
         }
     }
 
-    fn current(&self) -> Option<Arc<Bound>> {
-        self.bound.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_current(&self, bound: &Arc<Bound>) -> bool {
-        self.current().is_some_and(|current| Arc::ptr_eq(&current, bound))
+        self.lock().bound.as_ref().is_some_and(|current| Arc::ptr_eq(current, bound))
     }
 
-    fn wait_until_bound(&self) -> Arc<Bound> {
-        let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            match &*bound {
-                Some(bound) => return bound.clone(),
-                None => {
-                    bound = self.changed.wait(bound).unwrap_or_else(PoisonError::into_inner);
-                }
-            }
+    /// Nothing when it is closed and never was bound.
+    fn wait_until_bound(&self) -> Option<Arc<Bound>> {
+        let mut state = self.lock();
+        while state.bound.is_none() && !state.is_closed {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.bound.clone()
     }
 }
 
@@ -158,6 +196,16 @@ impl Bound {
         let number = number(draft).ok_or(io::ErrorKind::NotFound)?;
         fs::rename(draft, path)?;
         Ok(Self { socket, number, lock })
+    }
+
+    /// Takes the path away, if it still leads here, and refuses whoever has found it before. Calls that
+    /// wait to be accepted stay.
+    fn take_away(&self, path: &Path) {
+        if number(path) == Some(self.number) {
+            // What is left there refuses.
+            let _ = fs::remove_file(path);
+        }
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Both);
     }
 }
 

@@ -185,6 +185,28 @@ fn whoever_waits_before_the_socket_can_be_bound_is_called_once_it_is() {
 }
 
 #[test]
+fn a_daemon_that_ends_answers_who_called_before_and_refuses_who_calls_after() {
+    let place = Place::new("ends");
+    let listener = Listener::bind(&place.socket).unwrap();
+    let found_before = place.socket.with_extension("found-before");
+    fs::hard_link(&place.socket, &found_before).unwrap();
+    let before = raw(&place);
+    nix::unistd::write(before.as_fd(), b"{\"env\":{},\"descriptors\":[]}\n").unwrap();
+
+    listener.close();
+
+    for path in [&place.socket, &found_before] {
+        let refused = call(path, &Request::default(), LONG).unwrap_err();
+        assert!(matches!(refused, CallError::NobodyListens(_)), "{refused}");
+        assert!(refused.is_absence(), "{refused}");
+    }
+    listener.accept().unwrap().receive(LONG).unwrap();
+    assert!(listener.accept().is_err() && listener.is_closed());
+    assert!(!listener.keep_bound().unwrap(), "a folder that is looked after");
+    assert!(!place.socket.exists());
+}
+
+#[test]
 fn a_daemon_learns_that_the_caller_left() {
     let place = Place::new("left");
     let listener = Listener::bind(&place.socket).unwrap();

@@ -107,16 +107,17 @@ async fn serve(settings: Settings) -> Result<()> {
     let ended = tokio::select! {
         // Started, it serves until a signal comes.
         started = start::start(settings) => match started {
-            Ok(node) => {
+            Ok(serving) => {
                 let end = tokio::select! {
                     _ = terminate.recv() => End::Process,
                     _ = interrupt.recv() => End::Process,
                     () = told(&mut let_go, &run_dir) => End::Serving,
                 };
-                if let Err(error) = checkpoint::write(&node) {
+                serving.finish().await;
+                if let Err(error) = checkpoint::write(&serving.node) {
                     warn!(error = format!("{error:#}"), "failed to write the checkpoint at the end");
                 }
-                Ok((end, Some(node)))
+                Ok((end, Some(serving.node)))
             }
             Err(error) => Err(error),
         },
@@ -125,7 +126,7 @@ async fn serve(settings: Settings) -> Result<()> {
         () = told(&mut let_go, &run_dir) => Ok((End::Serving, None)),
     };
     let (end, node) = ended?;
-    // So that the plugin knows at once that nobody is there.
+    // If it ends before it serves: so that the plugin knows at once that nobody is there.
     let _ = fs::remove_file(run_dir.join(rpc::SOCKET_NAME));
     match end {
         End::Process => info!("ends on a signal; pods keep their network"),

@@ -150,7 +150,7 @@ async fn hand_back(settings: Settings) -> Result<()> {
     let node = prepared.executor.node.clone();
     teardown::start(&node, prepared.ended_links)?;
     node.store.state().held =
-        prepared.held.into_iter().map(|(address, held)| (address, held.why)).collect();
+        prepared.held.into_iter().map(|(address, held)| (address, held.unclear)).collect();
     restore::restore(&node)?;
     if prepared.executor.make_ready().await {
         say("an interface is not there yet: the log says which, and the peer sets it up");
@@ -218,8 +218,11 @@ fn held_pods(node: &Node) -> Vec<Pod> {
         };
         enis.find(has).map_or(MAIN_TABLE, record::Interface::table)
     };
-    let pods = state.held.iter().filter_map(|(address, why)| {
-        let Unknown::Link(link) = why else { return None };
+    let pods = state.held.iter().filter_map(|(address, held)| {
+        if let Some(pod) = &held.pod {
+            return Some(Pod { egress: EgressSelector::Peer, ..pod.pod() });
+        }
+        let Unknown::Link(link) = &held.why else { return None };
         Some(Pod {
             host_name: link.clone(),
             pod_name: String::new(),

@@ -29,6 +29,11 @@ pub(super) fn beside(name: &str) -> Result<PathBuf> {
     Ok(own.with_file_name(name))
 }
 
+/// Whether a configuration of this name is there, whoever installed it: then the node is Ready already.
+pub(super) fn has_conflist(settings: &Settings) -> bool {
+    settings.cni_conf.join(CONFLIST).exists()
+}
+
 /// Installs the configuration: from then on the runtime starts pods.
 pub(crate) fn conflist(settings: &Settings) -> Result<()> {
     put(&settings.cni_conf.join(CONFLIST), render(settings)?.as_bytes(), 0o644)

@@ -3,6 +3,7 @@
 mod capabilities;
 mod daemon;
 mod environment;
+mod first_list;
 mod hand_back;
 mod health;
 mod install;

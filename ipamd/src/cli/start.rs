@@ -1,6 +1,6 @@
 //! Start-up: who this node is, what is attached, who holds what, then serve.
 
-use super::{install, reference_plugins};
+use super::{first_list, install, reference_plugins};
 use crate::{
     aws::{self, ec2::Ec2, imds::Imds, limits},
     evidence::{self, Held, cloud},
@@ -16,7 +16,7 @@ use crate::{
     retry::{FIRST_PAUSE, LONGEST_PAUSE, patiently},
     settings::{Networking, Settings},
     surroundings,
-    tell::metrics,
+    tell::{metrics, report},
 };
 use anyhow::{Context, Result};
 use net::Netlink;
@@ -33,8 +33,25 @@ use std::{
 };
 use tracing::{error, info, warn};
 
+/// A node that is being served.
+pub(super) struct Serving {
+    /// The node.
+    pub node: Arc<Node>,
+    workers: Arc<wire::Workers>,
+}
+
+impl Serving {
+    /// Takes no more requests, and lets what is in hand finish.
+    pub(super) async fn finish(&self) {
+        let workers = self.workers.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || workers.finish()).await {
+            warn!(error = %error, "failed to finish requests");
+        }
+    }
+}
+
 /// Starts everything; returns once the node is being served.
-pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
+pub(super) async fn start(settings: Settings) -> Result<Serving> {
     let began = Instant::now();
     // Before anything else, so that two daemons never work on the same node.
     let listener = keep_others_out().and_then(|()| listen(&settings.run_dir))?;
@@ -49,9 +66,9 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     sync_kernel(&executor).await?;
     repair::start(node.clone(), before, recorded)?;
     install::plugin(&node.settings)?;
-    wire::start(node.clone(), listener.clone())?;
+    let workers = wire::start(node.clone(), listener.clone())?;
     reference_plugins::install(&node.settings);
-    install::conflist(&node.settings)?;
+    first_list::install(&node)?;
     checkpoint::start(&node);
     run_folder::start(node.clone(), listener)?;
     tell_serving(&node, began);
@@ -62,7 +79,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Arc<Node>> {
     tokio::spawn(vpc_cidrs::follow(node.clone(), executor.imds.clone()));
     tokio::spawn(instance::follow(node.clone(), executor.imds.clone(), executor.ec2.clone()));
     tokio::spawn(plan_and_execute(executor));
-    Ok(node)
+    Ok(Serving { node, workers })
 }
 
 /// A node whose pods are known, before the kernel has been changed for them.
@@ -273,9 +290,10 @@ fn source(settings: &Settings, journal: &Journal, primary: &Interface) -> Source
             subnets: vec![primary.subnet.clone()],
             groups: primary.groups.clone(),
         }),
-        Networking::Custom => journal.snapshot().source().unwrap_or_else(|| Source::Missing {
-            why: "custom networking is on, but the Kubernetes API has not said yet which ENIConfig this node uses".into(),
-        }),
+        Networking::Custom => journal
+            .snapshot()
+            .source()
+            .unwrap_or_else(|| Source::Missing { why: report::NOT_HEARD.into() }),
     }
 }
 

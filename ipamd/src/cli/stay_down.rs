@@ -1,5 +1,5 @@
 //! A node that was handed back: a file in the run folder says so, and the daemon serves nothing while
-//! it is there.
+//! it is there. Like the run folder it ends with the machine's boot, as all pods do.
 
 use anyhow::{Context, Result};
 use std::{
@@ -8,9 +8,6 @@ use std::{
     time::Duration,
 };
 use tracing::{info, warn};
-
-/// Name of the file. Like the run folder it ends with the machine's boot, as all pods do.
-const FILE: &str = "handed-back";
 
 /// What it says to who finds it.
 const WORDS: &str = "`ipamd hand-back` has prepared this node for amazon-vpc-cni-k8s. The daemon of \
@@ -58,5 +55,5 @@ pub(super) async fn wait(run_dir: &Path) {
 }
 
 fn path(run_dir: &Path) -> PathBuf {
-    run_dir.join(FILE)
+    run_dir.join(rpc::HANDED_BACK)
 }

@@ -2,7 +2,7 @@
 //! are held until nobody speaks for them any more.
 
 use super::findings::{Held, addresses, held, look};
-use crate::settings::Settings;
+use crate::{node::Unclear, settings::Settings};
 use anyhow::Result;
 use net::Netlink;
 use pool::{
@@ -57,17 +57,18 @@ pub(crate) fn adopt(
             // What is not on record is nobody's yet, and must be given to nobody.
             Err(error) => {
                 warn!(error = format!("{error:#}"), pod, %address, "failed to take over a pod");
-                let why = Unknown::Link(link.clone());
+                let why = Unclear::new(Unknown::Link(link.clone()));
                 let held = held(journal.snapshot(), found.traces(), address, why);
                 all_held.insert(address, held);
             }
         }
     }
     for (address, held) in &all_held {
-        if held.may_carry.is_empty() && !in_blocks.contains(address) {
+        let is_known = held.unclear.pod.is_some();
+        if !is_known && held.may_carry.is_empty() && !in_blocks.contains(address) {
             continue;
         }
-        let Held { why, may_carry } = held;
+        let (why, may_carry) = (&held.unclear.why, &held.may_carry);
         warn!(%address, %why, ?may_carry, "an address is held: nobody gets it until nothing of it is seen any more");
     }
     if pods > 0 {

@@ -119,7 +119,12 @@ async fn compare(executor: &Executor) -> Result<()> {
         let same = |shown: &Interface| shown.blocks() == record.blocks() && groups(shown);
         record.origin == Origin::Ours && shown.get(id).is_some_and(same)
     };
-    let open = node.store.state().journal.snapshot().recent.values().any(|it| it.asked.is_some());
+    let open = {
+        let state = node.store.state();
+        let asked = state.journal.snapshot().recent.values().any(|it| it.asked.is_some());
+        // A pod whose address neither record nor metadata has on an interface: EC2 may.
+        asked || state.held.values().any(|it| it.pod.is_some())
+    };
     let same = recorded.len() == shown.len() && recorded.iter().all(is_settled);
     if !open && same && unreadable.is_empty() {
         node.note_occupied(occupied);
@@ -127,7 +132,7 @@ async fn compare(executor: &Executor) -> Result<()> {
     }
     info!(
         open,
-        "the instance metadata differs from the record, has interfaces of others, or a call is open: ask EC2"
+        "the instance metadata differs from the record, has interfaces of others, lacks a pod's, or a call is open: ask EC2"
     );
     let at = now();
     let listed = executor.ec2.attached().await?;

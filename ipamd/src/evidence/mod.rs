@@ -8,4 +8,4 @@ pub(crate) mod shadow;
 mod witnesses;
 
 pub(crate) use adopt::adopt;
-pub(crate) use findings::{Held, quarantine};
+pub(crate) use findings::{Held, placed, quarantine, rule_of};

@@ -89,7 +89,10 @@ async fn look_once(settings: &Settings) -> Result<Report> {
     let interfaces = Interfaces { listed: &listed, occupied: &occupied };
     let pool = pool(settings, &identity, &ec2, interfaces, &snapshot, &found).await?;
     let in_blocks = addresses(&snapshot);
-    let held = found.held.into_iter().filter(|(address, _)| in_blocks.contains(address));
+    let is_told = |(address, held): &(Ipv4Addr, Held)| {
+        in_blocks.contains(address) || held.unclear.pod.is_some()
+    };
+    let held = found.held.into_iter().filter(is_told);
     Ok(Report {
         disagreements,
         on_record: snapshot.attachments.len() - found.claims.superseded.len(),
@@ -206,7 +209,7 @@ impl fmt::Display for Report {
         }
         writeln!(f, "addresses that a take-over would give to nobody: {}", self.held.len())?;
         for (address, held) in &self.held {
-            writeln!(f, "  {address}: {}", held.why)?;
+            writeln!(f, "  {address}: {}", held.unclear.why)?;
         }
         match &self.pool.source {
             Source::Missing { why } => {

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use net::{Mac, Netlink, PodLink, Traces};
 use pool::{
     Owner, Time,
-    adopt::{Entry, Holder, Seen, Trace, Witness},
+    adopt::{Entry, Holder, Seen, Trace, Unknown, Witness},
 };
 use record::{Attachment, Snapshot, checkpoint};
 use std::{
@@ -83,10 +83,11 @@ impl Evidence {
                 interface: entry.interface.clone(),
             };
             let (namespace, name) = (&entry.pod_namespace, &entry.pod_name);
-            let link = match (namespace.is_empty(), name.is_empty()) {
-                (false, false) => cni::names::host_veth(&settings.veth_prefix, namespace, name),
-                // An old entry that knows its container alone: no link can be told to be its own.
-                _ => String::new(),
+            let link = if entry.names_its_pod() {
+                self.name_of_link(&entry, address, &settings.veth_prefix)
+            } else {
+                // An entry that knows its container alone: no link can be told to be its own.
+                String::new()
             };
             self.entries.push(Entry {
                 witness: Witness::Checkpoint,
@@ -96,6 +97,38 @@ impl Evidence {
             });
             self.checkpoint.insert(owner, entry);
         }
+    }
+
+    /// The name of the link of an entry's attachment: the peer's, or the one that we give to a further
+    /// attachment of a pod. The kernel tells which, by where the address is routed to or by what is there.
+    pub(super) fn name_of_link(
+        &self,
+        entry: &checkpoint::Allocation,
+        address: Ipv4Addr,
+        prefix: &str,
+    ) -> String {
+        let (namespace, name) = (&entry.pod_namespace, &entry.pod_name);
+        let first = cni::names::host_veth(prefix, namespace, name);
+        let key = [&*entry.network, &*entry.container, &*entry.interface];
+        let other = cni::names::other_host_veth(prefix, namespace, name, key);
+        let routed = self.traces.routes.get(&address).and_then(|link| self.traces.links.get(link));
+        let is_other = match routed {
+            Some(link) => link.name == other,
+            // No other attachment has a link of this name.
+            None => self.traces.links.values().any(|link| link.name == other),
+        };
+        if is_other { other } else { first }
+    }
+
+    /// The checkpoint's entry of a pod whose link is gone, if the peer can tell that itself.
+    pub(super) fn stale(
+        &self,
+        address: Ipv4Addr,
+        why: &Unknown,
+    ) -> Option<&checkpoint::Allocation> {
+        let Unknown::LinkGone(_) = why else { return None };
+        let is = |it: &&checkpoint::Allocation| it.ipv4 == Some(address) && it.names_its_pod();
+        self.checkpoint.values().find(is)
     }
 
     /// The link that an address is routed to, or that has a name.

@@ -3,6 +3,7 @@
 use crate::{
     execute::Executor,
     node::{Node, now},
+    retry::Pauses,
     tell::report::Report,
 };
 use pool::Time;
@@ -10,9 +11,12 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-/// How often to look for a device that EC2 has attached: it takes from a fraction of a second to
-/// several (`docs/references.md#ec2-latency`), and only then is this done at all.
-const DEVICE_POLL: Duration = Duration::from_millis(100);
+/// The first pause before it is looked again for a device that EC2 has attached: it takes from a fraction
+/// of a second to several (`docs/references.md#ec2-latency`). It doubles.
+const FIRST_DEVICE_POLL: Duration = Duration::from_millis(100);
+
+/// The longest: the kernel tells of a device that comes, and one that hangs may do so for ever.
+const LONGEST_DEVICE_POLL: Duration = Duration::from_secs(10);
 
 /// Concurrent actions: one for each interface that an instance type can have on a card, and more
 /// than EC2's buckets serve from one instance.
@@ -49,10 +53,18 @@ pub(crate) async fn run(node: Arc<Node>, executor: Executor) {
     executor.resume();
     hear_kubernetes(&node).await;
     let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut device_polls = Pauses::new(FIRST_DEVICE_POLL, LONGEST_DEVICE_POLL, 0);
     loop {
         let coming = executor.make_ready().await;
         let plan = node.store.begin();
-        report.plan(&plan);
+        if let Some(refused) = report.plan(&plan) {
+            node.add_failure.send_replace(Some(refused));
+        }
+        node.planned.send_if_modified(|last| {
+            let is_new = last.as_ref() != Some(&plan.reason);
+            *last = Some(plan.reason.clone());
+            is_new
+        });
         for action in plan.actions {
             let (executor, places) = (executor.clone(), places.clone());
             tokio::spawn(async move {
@@ -61,11 +73,11 @@ pub(crate) async fn run(node: Arc<Node>, executor: Executor) {
                 executor.execute(action).await;
             });
         }
+        let sleep = sleep(coming, plan.wake_at.map(until), &mut device_polls);
         let asleep = async {
-            match (coming, plan.wake_at) {
-                (true, _) => tokio::time::sleep(DEVICE_POLL).await,
-                (false, Some(at)) => tokio::time::sleep(until(at)).await,
-                (false, None) => std::future::pending().await,
+            match sleep {
+                Some(sleep) => tokio::time::sleep(sleep).await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -79,6 +91,37 @@ pub(crate) async fn run(node: Arc<Node>, executor: Executor) {
     }
 }
 
+/// How long to sleep if nothing changes. `coming`: devices of attached interfaces are not there yet.
+fn sleep(coming: bool, planned: Option<Duration>, device_polls: &mut Pauses) -> Option<Duration> {
+    if !coming {
+        device_polls.reset();
+        return planned;
+    }
+    let poll = device_polls.next();
+    Some(planned.map_or(poll, |planned| planned.min(poll)))
+}
+
 fn until(at: Time) -> Duration {
     at.0.saturating_sub(now().0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_does_not_come_is_looked_for_less_and_less_often_and_a_plan_is_never_late() {
+        let polls = &mut Pauses::new(FIRST_DEVICE_POLL, LONGEST_DEVICE_POLL, 0);
+        let planned = Some(Duration::from_millis(1));
+
+        let first = sleep(true, None, polls).unwrap();
+        let tenth = (0..9).map(|_| sleep(true, None, polls).unwrap()).last().unwrap();
+
+        assert!(first <= FIRST_DEVICE_POLL, "{first:?}");
+        assert!(tenth <= LONGEST_DEVICE_POLL && tenth >= LONGEST_DEVICE_POLL / 2, "{tenth:?}");
+        assert_eq!(sleep(true, planned, polls), planned);
+        // With none to come the next one is looked for at once.
+        assert_eq!(sleep(false, None, polls), None);
+        assert!(sleep(true, None, polls).unwrap() <= FIRST_DEVICE_POLL);
+    }
 }

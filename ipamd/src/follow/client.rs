@@ -2,8 +2,9 @@
 
 use crate::settings::servers::{self, Servers};
 use anyhow::{Context, Result};
+use hyper::header::{HeaderValue, USER_AGENT};
 use kube::{Client, Config, client::ClientBuilder};
-use std::error::Error;
+use std::{env::consts, error::Error};
 use tower::util::MapErrLayer;
 
 /// A client of Kubernetes.
@@ -28,9 +29,16 @@ pub(super) async fn client(servers: &Servers) -> Result<Client> {
         Some(proxy) => format!("Kubernetes at {server} through the proxy {}", servers::name(proxy)),
         None => format!("Kubernetes at {server}"),
     };
+    config.headers.push((USER_AGENT, agent()?));
     let builder = ClientBuilder::try_from(config).with_context(|| format!("speak to {whom}"))?;
     let named = move |error: Box<dyn Error + Send + Sync>| -> Box<dyn Error + Send + Sync> {
         format!("{whom}: {:#}", anyhow::Error::from_boxed(error)).into()
     };
     Ok(builder.with_layer(&MapErrLayer::new(named)).build())
+}
+
+/// Who asks, in the form of Kubernetes' own programs: audit logs and flow schemas tell clients apart by it.
+fn agent() -> Result<HeaderValue> {
+    let agent = format!("eni-cni/{} ({}/{})", env!("CARGO_PKG_VERSION"), consts::OS, consts::ARCH);
+    Ok(HeaderValue::from_str(&agent)?)
 }

@@ -69,10 +69,10 @@ pub(crate) async fn ask_once(
     let name = name.context("set MY_NODE_NAME: custom networking needs the name of this Node")?;
     let ask = async {
         let client = client::client(&settings.servers).await?;
-        let node = get(&client, NODES, "nodes", name).await?;
+        let node = find(&client, NODES, "nodes", name).await?;
         let node = node.with_context(|| format!("Kubernetes shows no Node `{name}`"))?;
         let choice = NodeView::read(&node).choice(&Keys::of(settings));
-        let config = get(&client, eniconfig::PATH, eniconfig::RESOURCE, &choice.name).await?;
+        let config = find(&client, eniconfig::PATH, eniconfig::RESOURCE, &choice.name).await?;
         let config = config.map(|config| eniconfig::read(&config));
         anyhow::Ok(choice.source(config.as_ref(), primary_groups))
     };
@@ -80,14 +80,13 @@ pub(crate) async fn ask_once(
     answered.context("ask Kubernetes for the ENIConfig of this node")?
 }
 
-/// One object, if it exists.
-async fn get(client: &Client, path: &str, resource: &str, name: &str) -> Result<Option<Value>> {
-    let request = Request::new(path).get(name, &kube::api::GetParams::default())?;
+/// One object, if it exists, by a list: what the daemon itself may do is enough.
+async fn find(client: &Client, path: &str, resource: &str, name: &str) -> Result<Option<Value>> {
+    let of_name = ListParams::default().fields(&format!("metadata.name={name}"));
+    let request = Request::new(path).list(&of_name)?;
     match client.request::<Value>(request).await {
-        Ok(object) => Ok(Some(object)),
-        // Without details it is the path that is not served.
-        Err(kube::Error::Api(status)) if status.code == 404 && status.details.is_some() => Ok(None),
-        Err(error) => anyhow::bail!(in_words("get", resource, &error)),
+        Ok(list) => Ok(list["items"].as_array().and_then(|all| all.first()).cloned()),
+        Err(error) => anyhow::bail!(in_words("list", resource, &error)),
     }
 }
 
@@ -119,7 +118,9 @@ async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
         daemon.notices.tell(notice);
     }
     if let Some(notices) = daemon.notices.take() {
-        let failures = daemon.add_failure.subscribe();
+        let mut failures = daemon.add_failure.subscribe();
+        // What was told before anybody listened.
+        failures.mark_changed();
         tokio::spawn(events::tell(failures, notices, client.clone(), name.clone()));
     }
     let counting = daemon.clone();
@@ -212,7 +213,7 @@ async fn tell_cluster_size(daemon: &Daemon, client: Client) {
 }
 
 /// How many nodes there are: their calls share one budget. One object is read, and the count of
-/// those that are not.
+/// those that are not: from its memory a server would give all of them.
 async fn count_nodes(nodes: &Api<Node>) -> Result<u32, kube::Error> {
     let page = nodes.list_metadata(&ListParams::default().limit(1)).await?;
     let rest = page.metadata.remaining_item_count.unwrap_or(0);

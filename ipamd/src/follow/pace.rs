@@ -19,9 +19,9 @@ const GOOD: Duration = Duration::from_secs(30);
 pub(super) enum End {
     /// The server, or something on the way, ended it in order.
     Closed,
-    /// The version that was watched from is no longer kept (410).
+    /// The version that was known from before is no longer kept (410).
     Expired,
-    /// It was refused, or broke.
+    /// It was refused, or broke; or what had just been listed was no longer kept.
     Failed,
 }
 
@@ -39,19 +39,21 @@ impl Pace {
         Self { pauses: Pauses::new(FIRST, LONGEST, seed), hurried: false }
     }
 
-    /// The pause after a round whose watch lasted so long. What ends in order, or has expired, is
-    /// followed by the next round at once; but only once until a watch is a good one again.
+    /// The pause after a round whose watch lasted so long. What has expired is listed at once, whatever
+    /// was before: a list is needed, and after it nothing is known from before. What ends in order is
+    /// followed by the next round at once, but only once until a watch is a good one again.
     pub(super) fn after(&mut self, end: End, lasted: Duration) -> Duration {
         if lasted >= GOOD {
             self.pauses.reset();
             self.hurried = false;
         }
         match end {
-            End::Closed | End::Expired if !self.hurried => {
+            End::Expired => Duration::ZERO,
+            End::Closed if !self.hurried => {
                 self.hurried = true;
                 Duration::ZERO
             }
-            End::Closed | End::Expired | End::Failed => self.pauses.next(),
+            End::Closed | End::Failed => self.pauses.next(),
         }
     }
 }
@@ -85,12 +87,34 @@ mod tests {
 
     #[test]
     fn whatever_ends_early_is_tried_at_most_140_times_an_hour() {
-        for end in [End::Closed, End::Expired, End::Failed] {
+        for end in [End::Closed, End::Failed] {
             for seed in 0..100 {
                 assert!(
-                    rounds(Pace::new(seed), end, Duration::ZERO) <= 140,
+                    rounds(Pace::new(seed), &[end], Duration::ZERO) <= 140,
                     "{end:?}, seed {seed}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_expired_is_listed_at_once_however_much_failed_before() {
+        let mut pace = Pace::new(7);
+        for _ in 0..9 {
+            pace.after(End::Failed, Duration::ZERO);
+        }
+
+        assert_eq!(pace.after(End::Expired, Duration::ZERO), Duration::ZERO);
+    }
+
+    /// Only what was known from before expires: each list is followed by another end.
+    #[test]
+    fn a_server_that_keeps_nothing_is_asked_for_at_most_140_lists_an_hour() {
+        for end in [End::Closed, End::Failed] {
+            for seed in 0..100 {
+                let lists = rounds(Pace::new(seed), &[end, End::Expired], Duration::ZERO) / 2;
+
+                assert!(lists <= 140, "{end:?}, seed {seed}: {lists}");
             }
         }
     }
@@ -127,12 +151,15 @@ mod tests {
         assert_eq!(pace.after(End::Failed, GOOD), first);
     }
 
-    /// How many rounds an hour has that all end the same way.
-    fn rounds(mut pace: Pace, end: End, lasted: Duration) -> u32 {
+    /// How many rounds an hour has that end so in turn.
+    fn rounds(mut pace: Pace, ends: &[End], lasted: Duration) -> u32 {
         let (mut passed, mut rounds) = (Duration::ZERO, 0);
-        while passed < HOUR {
+        for end in ends.iter().cycle() {
+            if passed >= HOUR {
+                break;
+            }
             rounds += 1;
-            passed += lasted + pace.after(end, lasted);
+            passed += lasted + pace.after(*end, lasted);
         }
         rounds
     }

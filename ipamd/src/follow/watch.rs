@@ -79,17 +79,26 @@ impl<T: Send + 'static> Watch<T> {
 
     async fn run(self, tell: &mpsc::Sender<Event<T>>) -> Result<(), NobodyListens> {
         let mut pace = Pace::new(self.seed);
-        let mut version = None;
+        let mut known = Known::Nothing;
         loop {
             let mut opened = None;
-            let end = match self.round(&mut version, &mut opened, tell).await {
+            let from_before = matches!(known, Known::UpTo(_));
+            let end = match self.round(&mut known, &mut opened, tell).await {
                 Ok(()) => End::Closed,
                 Err(Stop::NobodyListens) => return Err(NobodyListens),
-                Err(Stop::Expired) => {
-                    version = None;
+                Err(Stop::Expired(_)) if from_before => {
+                    known = Known::Expired;
                     End::Expired
                 }
-                Err(Stop::Failed(why)) => {
+                Err(stop @ (Stop::Expired(_) | Stop::Failed(_))) => {
+                    let why = match stop {
+                        Stop::Expired(why) => {
+                            known = Known::Expired;
+                            why
+                        }
+                        Stop::Failed(why) => why,
+                        Stop::NobodyListens => return Err(NobodyListens),
+                    };
                     let pause =
                         pace.after(End::Failed, opened.map_or(Duration::ZERO, |at| at.elapsed()));
                     warn!(error = why, retry_in = ?pause, "failed to watch Kubernetes");
@@ -106,17 +115,23 @@ impl<T: Send + 'static> Watch<T> {
     /// Lists where no version is known, and watches until the watch ends.
     async fn round(
         &self,
-        version: &mut Option<String>,
+        known: &mut Known,
         opened: &mut Option<Instant>,
         tell: &mpsc::Sender<Event<T>>,
     ) -> Result<(), Stop> {
-        let from = match version {
-            Some(version) => version.clone(),
-            None => {
-                let (objects, listed_at) = self.list().await?;
-                tell.send(Event::Listed(objects)).await?;
-                version.insert(listed_at).clone()
-            }
+        let age = match known {
+            Known::UpTo(_) => None,
+            Known::Nothing => Some(Age::Any),
+            Known::Expired => Some(Age::Newest),
+        };
+        if let Some(age) = age {
+            let (objects, listed_at) = self.list(age).await?;
+            tell.send(Event::Listed(objects)).await?;
+            *known = Known::UpTo(listed_at);
+        }
+        let from = match known {
+            Known::UpTo(version) => version.clone(),
+            Known::Nothing | Known::Expired => String::new(),
         };
         let params = match &self.fields {
             Some(fields) => WatchParams::default().fields(fields),
@@ -139,25 +154,25 @@ impl<T: Send + 'static> Watch<T> {
             let event = event.map_err(|error| {
                 // What was not understood may be anything; what was not received comes again.
                 if matches!(error, kube::Error::SerdeError(_)) {
-                    *version = None;
+                    *known = Known::Expired;
                 }
                 self.failed("watch", &error)
             })?;
             let told = match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    note(version, &object);
+                    note(known, &object);
                     Event::Changed(key(&object), (self.read)(&object))
                 }
                 WatchEvent::Deleted(object) => {
-                    note(version, &object);
+                    note(known, &object);
                     Event::Gone(key(&object))
                 }
                 WatchEvent::Bookmark(mark) => {
-                    *version = Some(mark.metadata.resource_version);
+                    *known = Known::UpTo(mark.metadata.resource_version);
                     continue;
                 }
                 WatchEvent::Error(status) => {
-                    *version = None;
+                    *known = Known::Expired;
                     return Err(self.failed("watch", &kube::Error::Api(status)));
                 }
             };
@@ -166,11 +181,8 @@ impl<T: Send + 'static> Watch<T> {
     }
 
     /// All of them, page by page, and the version that they have together.
-    async fn list(&self) -> Result<(BTreeMap<Key, T>, String), Stop> {
-        let mut params = ListParams::default().limit(PAGE);
-        if let Some(fields) = &self.fields {
-            params = params.fields(fields);
-        }
+    async fn list(&self, age: Age) -> Result<(BTreeMap<Key, T>, String), Stop> {
+        let mut params = params(age, self.fields.as_deref());
         let mut objects = BTreeMap::new();
         loop {
             let request = Request::new(self.path).list(&params);
@@ -196,7 +208,7 @@ impl<T: Send + 'static> Watch<T> {
         if let kube::Error::Api(status) = error
             && status.code == EXPIRED
         {
-            return Stop::Expired;
+            return Stop::Expired(in_words(verb, self.resource, error));
         }
         Stop::Failed(in_words(verb, self.resource, error))
     }
@@ -213,8 +225,41 @@ struct NobodyListens;
 /// Why a round ended.
 enum Stop {
     NobodyListens,
-    Expired,
+    Expired(String),
     Failed(String),
+}
+
+/// What is known of the objects.
+enum Known {
+    /// Nothing yet.
+    Nothing,
+    /// Everything up to a version.
+    UpTo(String),
+    /// What was known is too old to go on from, or it is not known how old it is.
+    Expired,
+}
+
+/// How new a list must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// Whatever the server has in its memory: what changed since is told by the watch. It costs the
+    /// cluster's database nothing, which counts when a thousand daemons start.
+    Any,
+    /// At least as new as the database: what comes from memory may be as old as what has expired.
+    Newest,
+}
+
+/// What to ask of a list. From memory it comes in one: servers do not divide that, and old ones ask the
+/// database when a limit is given.
+fn params(age: Age, fields: Option<&str>) -> ListParams {
+    let params = match age {
+        Age::Any => ListParams::default().match_any(),
+        Age::Newest => ListParams::default().limit(PAGE),
+    };
+    match fields {
+        Some(fields) => params.fields(fields),
+        None => params,
+    }
 }
 
 impl<T> From<mpsc::error::SendError<T>> for Stop {
@@ -234,7 +279,7 @@ pub(super) fn in_words(verb: &str, resource: &str, error: &kube::Error) -> Strin
     let said = format!("{verb} {resource}: {} {}", status.code, status.message);
     match (status.code, resource.split_once('.')) {
         (403, _) => format!(
-            "{said}: let the ClusterRole of the daemon's service account get, list and watch it \
+            "{said}: let the ClusterRole of the daemon's service account list and watch it \
              (kubectl apply -f conf/rbac.yaml)"
         ),
         (404, Some(_)) => format!(
@@ -262,13 +307,100 @@ fn with_causes(error: &kube::Error) -> String {
     text
 }
 
-fn note(version: &mut Option<String>, object: &Value) {
+fn note(known: &mut Known, object: &Value) {
     if let Some(newest) = object["metadata"]["resourceVersion"].as_str() {
-        *version = Some(newest.to_owned());
+        *known = Known::UpTo(newest.to_owned());
     }
 }
 
 fn key(object: &Value) -> Key {
     let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
     (text("namespace"), text("name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::{Response, StatusCode, Uri};
+    use kube::client::Body;
+    use serde_json::json;
+    use std::{
+        collections::VecDeque,
+        convert::Infallible,
+        future::ready,
+        sync::{Arc, Mutex},
+    };
+
+    #[tokio::test]
+    async fn what_the_server_has_in_memory_will_do_until_it_is_too_old_to_go_on_from() {
+        let list = || (200, json!({ "metadata": { "resourceVersion": "10" }, "items": [] }));
+        let gone = || (410, json!({ "kind": "Status", "code": 410, "message": "too old" }));
+        let refused = || (403, json!({ "kind": "Status", "code": 403, "message": "no" }));
+        let script = [refused(), list(), (200, json!(null)), gone(), list(), (200, json!(null))];
+
+        let asked = asked(script).await;
+
+        let asked: Vec<_> = asked.iter().map(|it| (it.contains("watch=true"), it)).collect();
+        let from_memory =
+            "fieldSelector=metadata.name%3Dn1&resourceVersion=0&resourceVersionMatch=NotOlderThan";
+        for (nth, watches, query) in [
+            (0, false, from_memory),
+            (1, false, from_memory),
+            (2, true, "resourceVersion=10"),
+            (3, true, "resourceVersion=10"),
+            (4, false, "fieldSelector=metadata.name%3Dn1&limit=500"),
+            (5, true, "resourceVersion=10"),
+        ] {
+            let (is_watch, asked) = &asked[nth];
+            assert_eq!(*is_watch, watches, "{nth}: {asked}");
+            let is_whole = watches || asked.split_once("?&").is_some_and(|(_, it)| it == query);
+            assert!(asked.contains(query) && is_whole, "{nth}: {asked}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_list_that_has_expired_when_it_is_watched_is_a_failure() {
+        let list = (200, json!({ "metadata": { "resourceVersion": "10" }, "items": [] }));
+        let gone = (410, json!({ "kind": "Status", "code": 410, "message": "too old" }));
+        let (client, _) = client([list, gone]);
+
+        let mut events = watch(client).start();
+
+        assert!(matches!(events.recv().await, Some(Event::Listed(_))));
+        let failed = events.recv().await;
+        assert!(matches!(&failed, Some(Event::Failed(why)) if why.contains("410")), "{failed:?}");
+    }
+
+    /// What is asked of a server that answers so.
+    async fn asked<const N: usize>(script: [(u16, Value); N]) -> Vec<String> {
+        let (client, asked) = client(script);
+        let mut events = watch(client).start();
+        while asked.lock().unwrap().len() < N {
+            events.recv().await.unwrap();
+        }
+        let asked = asked.lock().unwrap();
+        asked.iter().map(ToString::to_string).collect()
+    }
+
+    fn watch(client: Client) -> Watch<()> {
+        let fields = Some("metadata.name=n1".into());
+        Watch { client, path: "/api/v1/nodes", resource: "nodes", fields, seed: 7, read: |_| () }
+    }
+
+    /// A client of a server that answers so, and what it was asked; then nothing is there any more. The
+    /// answer null is a watch that ends.
+    fn client<const N: usize>(script: [(u16, Value); N]) -> (Client, Arc<Mutex<Vec<Uri>>>) {
+        let asked = Arc::new(Mutex::new(vec![]));
+        let (noted, script) = (asked.clone(), Arc::new(Mutex::new(VecDeque::from(script))));
+        let answer = move |request: hyper::Request<Body>| {
+            noted.lock().unwrap().push(request.uri().clone());
+            let next = script.lock().unwrap().pop_front();
+            let (status, body) = next.unwrap_or((500, json!({ "kind": "Status", "code": 500 })));
+            let body = if body.is_null() { String::new() } else { body.to_string() };
+            let mut response = Response::new(Body::from(body.into_bytes()));
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            ready(Ok::<_, Infallible>(response))
+        };
+        (Client::new(tower::service_fn(answer), "default"), asked)
+    }
 }

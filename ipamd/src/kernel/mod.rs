@@ -4,3 +4,4 @@ mod leftovers;
 pub(crate) mod peer_filters;
 pub(crate) mod repair;
 pub(crate) mod sync;
+pub(crate) mod ways;

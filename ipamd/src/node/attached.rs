@@ -55,6 +55,15 @@ impl Node {
         self.change(&id, |attached| drop(attached.insert(id.clone(), eni)));
     }
 
+    /// Whether an interface is attached in a subnet that pods' addresses come from.
+    pub(crate) fn has_interface_of_source(&self) -> bool {
+        let state = self.store.state();
+        let supply = state.pool.source().supply();
+        let enis = state.attached.values().filter(|eni| !eni.record.is_primary());
+        let mut enis = enis.filter(|eni| eni.record.is_for_pods());
+        supply.is_some_and(|supply| enis.any(|eni| supply.subnets.contains(&eni.record.subnet)))
+    }
+
     /// Changes an interface, if it is still attached.
     pub(crate) fn change_interface(&self, id: &EniId, change: impl FnOnce(&mut Attached)) {
         self.change(id, |attached| {
@@ -127,6 +136,7 @@ impl Node {
         }
         state.observe();
         drop(state);
+        self.store.interfaces.notify_one();
         self.store.wake_waiting();
     }
 

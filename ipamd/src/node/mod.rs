@@ -12,8 +12,9 @@ mod reaper;
 mod state;
 mod store;
 mod tags;
+mod unclear;
 
-pub(crate) use allocate::{AllocateError, Patience};
+pub(crate) use allocate::{AllocateError, Patience, outwaits};
 pub(crate) use attached::{Attached, Occupied};
 pub(crate) use desired::Desired;
 pub(crate) use forecast::AddForecast;
@@ -23,6 +24,7 @@ pub(crate) use reaper::{EndedLink, Queue as ReaperQueue, Reaper, queue as reaper
 pub(crate) use state::{State, observation};
 pub(crate) use store::Store;
 pub(crate) use tags::{INSTANCE_TAG, WantedTags};
+pub(crate) use unclear::Unclear;
 
 use crate::{
     settings::Settings,
@@ -30,7 +32,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use net::{Mac, Netlink};
-use pool::{EniId, Pool, Time};
+use pool::{EniId, Pool, Reason, Time};
 use record::{Identity, Journal};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -59,6 +61,8 @@ pub(crate) struct Node {
     pub notices: Notices,
     /// Whether Kubernetes has told of this node, or never will.
     pub heard: watch::Sender<bool>,
+    /// Why the newest plan is what it is.
+    pub planned: watch::Sender<Option<Reason>>,
     /// Links to remove after their DEL.
     pub reaper: Reaper,
     /// Attachments whose pods may be gone.
@@ -89,6 +93,7 @@ impl Node {
             add_failure: watch::channel(None).0,
             notices: Notices::default(),
             heard: watch::channel(false).0,
+            planned: watch::channel(None).0,
             reaper,
             kernel: Mutex::new(kernel),
         }

@@ -1,6 +1,6 @@
 //! What one lock guards: the pool, the record of it, and this node's interfaces.
 
-use super::{Attached, Occupied, WantedTags, now};
+use super::{Attached, Occupied, Unclear, WantedTags, now};
 use crate::settings::Settings;
 use anyhow::Result;
 use net::EgressSelector;
@@ -33,9 +33,11 @@ pub(crate) struct State {
     /// Pods of this node that Kubernetes calls pending: namespace and name.
     pub(super) pending: BTreeSet<(String, String)>,
     /// Addresses that somebody may use whom nobody knows.
-    pub held: BTreeMap<Ipv4Addr, Unknown>,
+    pub held: BTreeMap<Ipv4Addr, Unclear>,
     /// Attachments that a verb is working on.
     pub(super) busy: BTreeSet<Owner>,
+    /// This daemon ends: nobody waits for an address any more.
+    pub(super) ending: bool,
 }
 
 /// An address that somebody may use whom nobody knows.
@@ -168,7 +170,7 @@ impl State {
     pub(crate) fn held(&self) -> impl Iterator<Item = Held<'_>> {
         self.pool.quarantined().filter(|(_, may_carry)| !may_carry.is_empty()).filter_map(
             |(address, may_carry)| {
-                let why = self.held.get(&address)?;
+                let why = &self.held.get(&address)?.why;
                 Some(Held { address, why, may_carry })
             },
         )

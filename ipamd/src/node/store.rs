@@ -31,6 +31,8 @@ pub(crate) struct Store {
     pub wake: Notify,
     /// Pods that are on record have changed.
     pub recorded: Notify,
+    /// Interfaces have changed, or what they carry.
+    pub interfaces: Notify,
     /// An address may have become free, or a verb has finished.
     changed: Condvar,
 }
@@ -67,12 +69,14 @@ impl Store {
             pending: BTreeSet::new(),
             held: BTreeMap::new(),
             busy: BTreeSet::new(),
+            ending: false,
         };
         state.observe();
         Self {
             state: Mutex::new(state),
             wake: Notify::new(),
             recorded: Notify::new(),
+            interfaces: Notify::new(),
             changed: Condvar::new(),
         }
     }
@@ -111,6 +115,12 @@ impl Store {
         let (state, _) =
             self.changed.wait_timeout(state, left).unwrap_or_else(|_| process::abort());
         state
+    }
+
+    /// Has those who wait for an address wait no more: this daemon ends.
+    pub(crate) fn end_waits(&self) {
+        self.state().ending = true;
+        self.changed.notify_all();
     }
 
     /// Wakes those who wait for an address.

@@ -1,9 +1,10 @@
 //! A node without a network: what happens to an address after a DEL, and what STATUS answers.
 
 use super::*;
+use crate::examples::attachment;
 use crate::pods::teardown;
 use pool::{Allocation, Limits, Owner, Source};
-use record::{Attachment, Interface, Maker, Origin};
+use record::{Attachment, Interface, Origin};
 use std::{
     collections::BTreeSet,
     fs,
@@ -144,24 +145,18 @@ fn node(name: &str, addresses: u8) -> (std::sync::Arc<Node>, ReaperQueue, Folder
 
 /// The address that an owner gets without waiting.
 fn allocate(node: &Node, owner: &Owner) -> Option<Ipv4Addr> {
-    let patience = Patience { deadline: Instant::now(), caller_gone: &|| false };
+    let patience = Patience { wait: Duration::ZERO, caller_gone: &|| false };
     let attach = |allocation: &Allocation, table, egress| Attachment {
         network: owner.network.clone(),
         container: owner.container.clone(),
         interface: owner.interface.clone(),
-        pod_namespace: "default".into(),
         pod_name: owner.container.clone(),
-        netns: "/n".into(),
         host_name: pod().host_name,
         address: allocation.address,
         eni: allocation.eni.0.clone(),
         table,
         egress,
-        mtu: 9001,
-        made_by: Maker::Ours,
-        host_mac: None,
-        role: net::pod::Role::First,
-        since_ms: 0,
+        ..attachment()
     };
     node.allocate(owner, patience, attach).0.ok().map(|attachment| attachment.address)
 }

@@ -20,6 +20,8 @@ pub(super) struct Account {
     pub attachment: Option<Attachment>,
     /// How long it waited for an address.
     pub waited: Duration,
+    /// It waited for an address until this daemon had to end.
+    pub is_for_the_next: bool,
 }
 
 /// A request that has its answer, to be told once that is on its way: nobody waits for a line of the log.
@@ -33,6 +35,11 @@ pub(crate) struct Answered {
 }
 
 impl Answered {
+    /// Whether the next daemon is to answer it.
+    pub(super) fn is_for_the_next(&self) -> bool {
+        self.account.is_for_the_next
+    }
+
     /// Tells it.
     pub(crate) fn tell(&self, node: &Node) {
         let failed = self.failed.as_ref();

@@ -3,11 +3,11 @@
 use super::{
     LOCK_WAIT, account::Account, busy, internal, no_address, owner, result::result, teardown,
 };
-use crate::node::{Node, Patience, now};
+use crate::node::{AllocateError, Node, Patience, now};
 use cni::{AddResult, Code, Error};
 use net::{
     ApplyError, EgressSelector, Link, Netlink, Op,
-    pod::{Ends, Pod, Role},
+    pod::{Ends, FIRST_INTERFACE, Pod, Role},
 };
 use nix::errno::Errno;
 use record::{Attachment, Maker};
@@ -38,16 +38,17 @@ pub(super) fn add(
     let _lock = node.store.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
     let known = node.store.attachment(&owner).is_some();
     let role = role(request, &mut inside)?;
-    let patience = Patience { deadline: Instant::now() + node.settings.add_wait, caller_gone };
+    let patience = Patience { wait: node.settings.add_wait, caller_gone };
     let (allocated, waited) = node.allocate(&owner, patience, |allocation, table, egress| {
         Attachment { role, ..attachment(node, request, allocation, (table, egress)) }
     });
     account.waited = waited;
+    account.is_for_the_next = matches!(allocated, Err(AllocateError::Ending));
     let attachment = account.attachment.insert(allocated.map_err(no_address)?);
-    let mut wired = wire(node, &mut inside, &attachment.pod(), netns.as_raw_fd());
+    let mut wired = wire(node, &mut inside, (&attachment.pod(), known), netns.as_raw_fd());
     if matches!(wired, Err(WireError::NameTaken)) {
         rename(node, request, attachment)?;
-        wired = wire(node, &mut inside, &attachment.pod(), netns.as_raw_fd());
+        wired = wire(node, &mut inside, (&attachment.pod(), known), netns.as_raw_fd());
     }
     let pod = attachment.pod();
     if let Err(error) = wired {
@@ -90,10 +91,6 @@ impl WireError {
         }
     }
 }
-
-/// By which name the pod's first interface goes: no other network is there before it, so that nothing is
-/// asked for it.
-const FIRST_INTERFACE: &str = "eth0";
 
 /// What a new attachment is to be: whoever brought the pod's default route keeps it.
 fn role(request: &cni::Request, inside: &mut Netlink) -> Result<Role, Error> {
@@ -154,16 +151,27 @@ fn attachment(
 }
 
 /// Makes the kernel match, or leaves it as it was.
-fn wire(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<(), WireError> {
-    let ends = link(node, inside, pod, netns)?;
+fn wire(
+    node: &Node,
+    inside: &mut Netlink,
+    (pod, known): (&Pod, bool),
+    netns: RawFd,
+) -> Result<(), WireError> {
+    let ends = link(node, inside, (pod, known), netns)?;
     inside.apply(&pod.in_pod(ends.pod)).map_err(|error| {
         unwire(node, pod, ends.host);
         internal("set up the pod's interface", error).into()
     })
 }
 
-/// The pair and the host's routes. The first attempt needs no question to the kernel.
-fn link(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<Ends, WireError> {
+/// The pair and the host's routes. The first attempt needs no question to the kernel. `known`: the pod was
+/// on record before this request.
+fn link(
+    node: &Node,
+    inside: &mut Netlink,
+    (pod, known): (&Pod, bool),
+    netns: RawFd,
+) -> Result<Ends, WireError> {
     let ends = pod.preferred_ends();
     let mut ops = vec![pod.link(Some(ends), netns)];
     ops.extend(pod.on_host(ends.host, node.host.pods_see()));
@@ -195,6 +203,14 @@ fn link(node: &Node, inside: &mut Netlink, pod: &Pod, netns: RawFd) -> Result<En
                 msg: format!("interface {} exists already in the container", pod.pod_name),
                 details: String::new(),
             }));
+        }
+        // Its other end is in a namespace, under a name that it has not got from us.
+        (Some(outside), None) if known && outside.mac == Some(pod.host_mac()) => {
+            return Err(internal(
+                "find the pod's interface",
+                format!("{} has another name or namespace by now; delete the pod", pod.pod_name),
+            )
+            .into());
         }
         (Some(outside), None) if outside.veth && has_ended(node, &outside) => {
             kernel

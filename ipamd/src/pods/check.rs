@@ -5,7 +5,7 @@ use super::{
     account::{Account, pod_name},
     busy, internal, owner,
 };
-use crate::node::Node;
+use crate::{kernel::ways::Ways, node::Node};
 use cni::{AddResult, Code, Error};
 use ipnetwork::{IpNetwork, Ipv4Network};
 use net::{
@@ -13,6 +13,7 @@ use net::{
     op::MAIN_TABLE,
     pod::{POD_GATEWAY, Pod, Role},
 };
+use record::Attachment;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr},
@@ -52,7 +53,7 @@ pub(super) fn check(
     let look = |error| internal("look into the pod", error);
     wrong.extend(in_pod(&mut inside, &pod, result).map_err(look)?);
     let look = |error| internal("look at the node", error);
-    wrong.extend(on_host(node, &pod).map_err(look)?);
+    wrong.extend(on_host(node, attachment).map_err(look)?);
     if wrong.is_empty() {
         return Ok(());
     }
@@ -98,6 +99,8 @@ fn in_pod(inside: &mut Netlink, pod: &Pod, result: &AddResult) -> io::Result<Vec
     if !view.link.up {
         wrong.push(format!("{} is down", view.link.name));
     }
+    let role = if has_default(&view) { Role::First } else { pod.role };
+    let pod = &Pod { role, ..pod.clone() };
     let mut desired = pod.in_pod(view.link.index);
     // What the peer answers names no routes, though it makes them.
     if pod.host_mac.is_none() && pod.role == Role::First {
@@ -107,7 +110,15 @@ fn in_pod(inside: &mut Netlink, pod: &Pod, result: &AddResult) -> io::Result<Vec
     Ok(wrong.iter().map(|it| format!("in the pod: {it}")).collect())
 }
 
-fn on_host(node: &Node, pod: &Pod) -> io::Result<Vec<String>> {
+/// Whether the pod's default route is by this link: then it is the first one, whatever its name. That is
+/// not known of an attachment whose record was lost.
+fn has_default(view: &View) -> bool {
+    let by_link = |it: &&Route| it.link == Some(view.link.index) && it.table == MAIN_TABLE;
+    view.routes.iter().filter(by_link).any(|it| it.to.prefix() == 0)
+}
+
+fn on_host(node: &Node, attachment: &Attachment) -> io::Result<Vec<String>> {
+    let pod = &attachment.pod();
     let mut kernel = node.kernel();
     let Some(link) = kernel.link_by_name(&pod.host_name)? else {
         return Ok(vec![format!("on the node: link {} is missing", pod.host_name)]);
@@ -122,6 +133,11 @@ fn on_host(node: &Node, pod: &Pod) -> io::Result<Vec<String>> {
     let taken = taken_by_node(&mut kernel, pod.address)?;
     drop(kernel);
     let desired = node.desired();
+    let astray = {
+        let mut kernel = node.kernel();
+        let ways = Ways::look(node, &desired, &mut kernel)?;
+        ways.astray(&node.settings, &mut kernel, attachment, view.link.index)?
+    };
     let enis = desired.enis.values().filter(|eni| eni.table == pod.table);
     let rules = desired.host.host.rules().into_iter().chain(enis.flat_map(net::eni::Eni::rules));
     let rules: Vec<Op> = rules.map(Object::Rule).map(Op::Add).collect();
@@ -130,7 +146,14 @@ fn on_host(node: &Node, pod: &Pod) -> io::Result<Vec<String>> {
         .extend(view.lacks(&[pod.on_host(view.link.index, desired.host.pods_see), rules].concat()));
     wrong.extend(taken);
     wrong.extend(foreign(&view.rules, pod));
-    wrong.extend(in_front(&view.routes, pod.address, view.link.index));
+    let in_front = in_front(&view.routes, pod.address, view.link.index);
+    // That our own is missing sends packets elsewhere as well, and is told.
+    if wrong.is_empty() && in_front.is_none() {
+        wrong.extend(astray.iter().map(|it| {
+            format!("{it}: remove the route, rule or entry of another program that does so")
+        }));
+    }
+    wrong.extend(in_front);
     Ok(wrong.iter().map(|it| format!("on the node: {it}")).collect())
 }
 

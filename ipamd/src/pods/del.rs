@@ -4,6 +4,7 @@ use super::{LOCK_WAIT, account::Account, busy, internal, owner, teardown, unreco
 use crate::node::{EndedLink, Node};
 use cni::Error;
 use net::{Netlink, pod::Pod};
+use pool::Owner;
 use record::Attachment;
 use std::{os::fd::OwnedFd, time::Instant};
 use tracing::warn;
@@ -27,9 +28,14 @@ pub(super) fn del(
             }
             remove(node, attachment).map_err(|error| internal("remove the pod's network", error))
         }
-        (None, Some(result)) => unrecorded::clear(node, request, result)
-            .map_err(|error| internal("remove what the pod left", error)),
-        (None, None) => Ok(()),
+        (None, result) => {
+            end_held(node, &owner)
+                .map_err(|error| internal("remove what routes to the pod", error))?;
+            result.as_ref().map_or(Ok(()), |result| {
+                unrecorded::clear(node, request, result)
+                    .map_err(|error| internal("remove what the pod left", error))
+            })
+        }
     }
 }
 
@@ -47,6 +53,28 @@ fn leave(inside: OwnedFd, pod: &Pod) {
         }
         Err(error) => warn!(error = %error, "failed to remove a rule from a pod"),
     }
+}
+
+/// The DEL of a pod whose address is held: what routes to it goes, and so does its entry of the checkpoint.
+/// The address itself stays held for as long as any.
+fn end_held(node: &Node, owner: &Owner) -> anyhow::Result<()> {
+    let pod = {
+        let mut state = node.store.state();
+        let Some(held) = state.held.values_mut().find(|it| it.owner().as_ref() == Some(owner))
+        else {
+            return Ok(());
+        };
+        held.entry = None;
+        held.pod.take()
+    };
+    node.store.recorded.notify_one();
+    let Some(pod) = pod.map(|it| it.pod()) else { return Ok(()) };
+    let mut kernel = node.kernel();
+    let link = kernel.link_by_name(&pod.host_name)?.filter(|link| link.mac == Some(pod.host_mac()));
+    for failure in kernel.apply_each(&pod.unroute(link.map(|link| link.index)))? {
+        warn!(error = %failure, "failed to remove what routes to a pod");
+    }
+    Ok(())
 }
 
 /// Removes everything of an attachment; its link is removed after this has returned.

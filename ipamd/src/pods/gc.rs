@@ -69,7 +69,7 @@ fn together(failures: &[String]) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::Maker;
+    use crate::examples;
 
     /// CNI requirements 48, 49.
     #[test]
@@ -108,19 +108,7 @@ mod tests {
             network: network.into(),
             container: container.into(),
             interface: interface.into(),
-            pod_namespace: "default".into(),
-            pod_name: "web".into(),
-            netns: "/n".into(),
-            host_name: "eni1".into(),
-            address: [10, 0, 0, 9].into(),
-            eni: "eni-1".into(),
-            table: 2,
-            egress: net::EgressSelector::Marked,
-            mtu: 9001,
-            made_by: Maker::Ours,
-            host_mac: None,
-            role: net::pod::Role::First,
-            since_ms: 0,
+            ..examples::attachment()
         }
     }
 }

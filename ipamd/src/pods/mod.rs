@@ -131,6 +131,9 @@ fn no_address(error: AllocateError) -> Error {
             details: String::new(),
         },
         AllocateError::CallerLeft => internal("wait for an address", "the caller left"),
+        AllocateError::Ending => {
+            internal("wait for an address", "this daemon ends, the next one is asked")
+        }
         AllocateError::Journal(error) => internal("put the address on record", error),
     }
 }

@@ -38,35 +38,36 @@ pub(crate) fn restore(node: &Node) -> Result<()> {
     let of_node = node.kernel().all_addresses()?;
     node.host.note_addresses(&of_node.into_iter().map(|(_, address)| address.ip()).collect());
     for attachment in node.desired().pods {
-        let pod = attachment.pod();
-        let link = node
-            .kernel()
-            .link_by_name(&pod.host_name)?
-            .filter(|link| link.mac == Some(pod.host_mac()));
-        match link {
-            Some(link) => {
-                if let Err(error) =
-                    node.kernel().apply(&pod.on_host(link.index, node.host.pods_see()))
-                {
-                    warn!(error = %error, pod = attachment.pod_name, "failed to route to a pod");
-                }
+        route(node, &attachment)?;
+    }
+    Ok(())
+}
+
+/// Routes to a pod that has its link; one whose link and namespace are gone ends.
+pub(super) fn route(node: &Node, attachment: &Attachment) -> Result<()> {
+    let pod = attachment.pod();
+    let link = node.kernel().link_by_name(&pod.host_name)?;
+    let link = link.filter(|link| link.mac == Some(pod.host_mac()));
+    match link {
+        Some(link) => {
+            if let Err(error) = node.kernel().apply(&pod.on_host(link.index, node.host.pods_see()))
+            {
+                warn!(error = %error, pod = attachment.pod_name, "failed to route to a pod");
             }
-            None if orphans::has_ended(node, &attachment)? => {
-                if let Err(error) = orphans::end(node, &attachment) {
-                    warn!(
-                        error = format!("{error:#}"),
-                        pod = attachment.pod_name,
-                        "failed to end a pod whose namespace is gone"
-                    );
-                }
+        }
+        None if orphans::has_ended(node, attachment)? => {
+            if let Err(error) = orphans::end(node, attachment) {
+                warn!(
+                    error = format!("{error:#}"),
+                    pod = attachment.pod_name,
+                    "failed to end a pod whose namespace is gone"
+                );
             }
-            // Its DEL will come, or its namespace will go; until then the address is not given to
-            // anybody.
-            None => warn!(
-                pod = attachment.pod_name,
-                host_name = pod.host_name,
-                "a pod without its veth"
-            ),
+        }
+        // Its DEL will come, or its namespace will go; until then the address is not given to
+        // anybody.
+        None => {
+            warn!(pod = attachment.pod_name, host_name = pod.host_name, "a pod without its veth")
         }
     }
     Ok(())

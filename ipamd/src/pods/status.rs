@@ -1,7 +1,7 @@
 //! STATUS: whether an ADD could be served now or soon, from memory, without calls or waits.
 
 use super::no_address;
-use crate::node::{AddForecast, AllocateError, Node};
+use crate::node::{self, AddForecast, AllocateError, Node};
 use cni::{Code, Error};
 use pool::{Cause, Reason};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ const DEADLINE: Duration = Duration::from_secs(1);
 /// Says nothing, or why no ADD can be served.
 pub(super) fn status(node: &Node) -> Result<(), Error> {
     let forecast = node.forecast(Instant::now() + DEADLINE).ok_or_else(stuck)?;
-    judge(forecast, node.settings.targets.cooldown <= node.settings.add_wait)
+    judge(forecast, outwaits(node))
 }
 
 /// Says nothing, or why this node does not do its work. One whose interfaces are full does it: a
@@ -22,7 +22,11 @@ pub(super) fn health(node: &Node) -> Result<(), Error> {
     if is_full(&forecast) {
         return Ok(());
     }
-    judge(forecast, node.settings.targets.cooldown <= node.settings.add_wait)
+    judge(forecast, outwaits(node))
+}
+
+fn outwaits(node: &Node) -> bool {
+    node::outwaits(node.settings.add_wait, node.settings.targets.cooldown)
 }
 
 fn is_full(forecast: &AddForecast) -> bool {
@@ -154,7 +158,7 @@ mod tests {
     }
 
     fn forecast(reason: Reason) -> AddForecast {
-        let none = NoAddress { in_use: 28, elsewhere: 0, cooling: 0 };
+        let none = Box::new(NoAddress { in_use: 28, ..NoAddress::default() });
         let address = Err(AllocateError::NoAddress { none, reason, at: Time(Duration::ZERO) });
         AddForecast { address, full: false, cut_off: 0 }
     }

@@ -32,6 +32,12 @@ pub(super) fn clear(node: &Node, request: &cni::Request, result: &AddResult) -> 
             info!(address = %remains.address, pod, "leave the routes of an address that another pod has");
             continue;
         }
+        let link = remains.host_name.as_deref();
+        let held = node.store.state().held.get(&remains.address).cloned();
+        if held.is_some_and(|held| held.is_anothers(link)) {
+            info!(address = %remains.address, pod, "leave the routes of an address that a pod has which nobody knows");
+            continue;
+        }
         let removed = remove(&mut kernel, &remains)
             .with_context(|| format!("remove what routes to {}", remains.address))?;
         // It was held for this pod, of which nothing but its end was known.

@@ -1,5 +1,6 @@
 //! Serves the plugin's socket with a bounded number of worker threads.
 
+use super::account::Answered;
 use crate::{node::Node, pods, retry::Pauses};
 use anyhow::Result;
 use rpc::{Connection, Listener};
@@ -7,7 +8,7 @@ use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tracing::warn;
 
@@ -29,17 +30,24 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// when a node boots; the next request finds one that waits, and starts no thread.
 const IDLE: usize = 8;
 
-/// Answers requests on threads of their own, for ever.
-pub(crate) fn start(node: Arc<Node>, listener: Arc<Listener>) -> Result<()> {
+/// How long what is in hand may take to end, after SIGTERM: much longer than a request takes that waits
+/// for no address, and within the grace period of the DaemonSet, which is 10 s.
+const FINISH: Duration = Duration::from_secs(5);
+
+/// How often to look whether it has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Answers requests on threads of their own, until they are to finish.
+pub(crate) fn start(node: Arc<Node>, listener: Arc<Listener>) -> Result<Arc<Workers>> {
     let workers = Arc::new(Workers { node, listener, count: Mutex::default() });
     for _ in 0..IDLE {
         spawn(&workers)?;
     }
-    Ok(())
+    Ok(workers)
 }
 
 /// The worker threads, and what they share.
-struct Workers {
+pub(crate) struct Workers {
     node: Arc<Node>,
     listener: Arc<Listener>,
     count: Mutex<Count>,
@@ -75,6 +83,12 @@ impl Count {
         self.idle == 0 && self.all < AT_ONCE
     }
 
+    /// An idle worker ends.
+    fn ended(&mut self) {
+        self.all -= 1;
+        self.idle -= 1;
+    }
+
     /// A worker has answered.
     fn idle(&mut self) -> Next {
         if self.idle >= IDLE {
@@ -91,12 +105,31 @@ impl Workers {
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes no more requests, and answers those that were taken, but for those that wait for an
+    /// address: their plugins ask the next daemon. Waits for it, up to the limit.
+    pub(crate) fn finish(&self) {
+        self.listener.close();
+        self.node.store.end_waits();
+        let deadline = Instant::now() + FINISH;
+        while self.count().all > 0 && Instant::now() < deadline {
+            thread::sleep(LOOK_EVERY);
+        }
+        let Count { all, .. } = *self.count();
+        if all > 0 {
+            warn!(requests = all, waited = ?FINISH, "failed to finish requests in time: their plugins ask the next daemon");
+        }
+    }
+
     /// The work of one thread.
     fn work(self: &Arc<Self>) {
         let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE, 0);
         loop {
             let connection = match self.listener.accept() {
                 Ok(connection) => connection,
+                Err(_) if self.listener.is_closed() => {
+                    self.count().ended();
+                    return;
+                }
                 Err(error) => {
                     let pause = pauses.next();
                     warn!(error = %error, retry_in = ?pause, "failed to accept a connection of the plugin");
@@ -134,9 +167,7 @@ fn spawn(workers: &Arc<Workers>) -> io::Result<()> {
     let spawned = workers.clone();
     let spawned = thread::Builder::new().name("answer".into()).spawn(move || spawned.work());
     if spawned.is_err() {
-        let mut count = workers.count();
-        count.all -= 1;
-        count.idle -= 1;
+        workers.count().ended();
     }
     spawned.map(drop)
 }
@@ -158,7 +189,10 @@ fn answer(node: &Node, connection: Connection) {
         }
         Err(error) => return warn!(error = %error, "failed to receive a request"),
     };
-    if let Err(error) = connection.reply(&reply) {
+    if answered.as_ref().is_some_and(Answered::is_for_the_next) {
+        // Without an answer the plugin asks the next daemon.
+        drop(connection);
+    } else if let Err(error) = connection.reply(&reply) {
         // Killed in the middle: the DEL that the runtime sends next cleans up.
         warn!(error = %error, "failed to send an answer");
     }

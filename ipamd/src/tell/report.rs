@@ -3,7 +3,7 @@
 //! All three are made here, from the plan's reason and the pool's counts.
 
 use crate::tell::metrics::{self, Page};
-use pool::{Action, Counts, EniId, NoAddress, Plan, REASONS, Reason, Time, adopt::Unknown};
+use pool::{Action, Cause, Counts, EniId, NoAddress, Plan, REASONS, Reason, Time, adopt::Unknown};
 use std::{collections::BTreeSet, fs, net::Ipv4Addr};
 use tracing::info;
 
@@ -18,6 +18,60 @@ pub(crate) struct AddFailure {
     pub message: String,
 }
 
+/// Why there is no source before Kubernetes was heard: nothing is wrong yet.
+pub(crate) const NOT_HEARD: &str = "custom networking is on, but the Kubernetes API has not said yet \
+                                    which ENIConfig this node uses";
+
+impl AddFailure {
+    /// One for a reason.
+    pub(crate) fn of(reason: &Reason, message: String) -> Self {
+        let cause = match reason {
+            Reason::NoSource { why } => why.clone(),
+            // Beside the class of what EC2 said it is only about what: what it says may differ each time.
+            Reason::BackingOff { refusal, .. } => {
+                let about = refusal.message.split(": ").next().unwrap_or_default();
+                format!("{} {about}", refusal.cause.word())
+            }
+            Reason::Satisfied
+            | Reason::Short(_)
+            | Reason::Coming { .. }
+            | Reason::Full(_)
+            | Reason::Changing
+            | Reason::Surplus => String::new(),
+        };
+        Self { reason: reason.word(), cause, message }
+    }
+}
+
+/// What whoever looks at the Node is told before a pod has failed: that no more addresses come before
+/// somebody has mended what is named.
+pub(crate) fn refusal(reason: &Reason) -> Option<AddFailure> {
+    let message = match reason {
+        Reason::NoSource { why } if why == NOT_HEARD => return None,
+        Reason::NoSource { why } => format!("no pod gets an address here: {why}"),
+        Reason::BackingOff { refusal, .. } => {
+            let remedy = match refusal.cause {
+                Cause::Wrong => "mend the subnet or the security groups that are named",
+                Cause::Denied => "allow it in the policy of the node's role (conf/iam-policy.json)",
+                Cause::Throttled
+                | Cause::NoAddresses
+                | Cause::NoPrefixes
+                | Cause::PrefixesUnsupported
+                | Cause::Limit
+                | Cause::Unavailable => return None,
+            };
+            format!("no more addresses for pods come here: {refusal}: {remedy}")
+        }
+        Reason::Satisfied
+        | Reason::Short(_)
+        | Reason::Coming { .. }
+        | Reason::Full(_)
+        | Reason::Changing
+        | Reason::Surplus => return None,
+    };
+    Some(AddFailure::of(reason, message))
+}
+
 /// Tells of plans.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -25,12 +79,14 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// One line in the log when the reason has changed.
-    pub(crate) fn plan(&mut self, plan: &Plan) {
-        if self.last.as_ref() != Some(&plan.reason) {
-            info!(reason = %plan.reason, actions = ?plan.actions, "plan");
-            self.last = Some(plan.reason.clone());
+    /// One line in the log when the reason has changed; and what to tell of the Node then.
+    pub(crate) fn plan(&mut self, plan: &Plan) -> Option<AddFailure> {
+        if self.last.as_ref() == Some(&plan.reason) {
+            return None;
         }
+        info!(reason = %plan.reason, actions = ?plan.actions, "plan");
+        self.last = Some(plan.reason.clone());
+        refusal(&plan.reason)
     }
 }
 
@@ -39,7 +95,9 @@ impl Report {
 pub(crate) fn no_address(none: &NoAddress, reason: &Reason, now: Time) -> String {
     let next_try = reason.retry_at().map(|at| at.0.saturating_sub(now.0).as_secs() + 1);
     let next_try = next_try.map(|seconds| format!("; next try in {seconds} s")).unwrap_or_default();
-    format!("{none}: {reason}{next_try}")
+    let cools = none.next_cooled.map(|at| at.0.saturating_sub(now.0).as_secs() + 1);
+    let cools = cools.map(|seconds| format!("; the next address has cooled in {seconds} s"));
+    format!("{none}: {reason}{next_try}{}", cools.unwrap_or_default())
 }
 
 /// The peer's name for the step in which an action fails.
@@ -141,12 +199,13 @@ fn number(count: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pool::{Cause, Limits, Refusal, Slots};
+    use pool::{Limits, Refusal, Slots};
     use std::time::Duration;
 
     #[test]
     fn a_pod_without_address_is_told_why_and_when_the_next_try_is() {
-        let none = NoAddress { in_use: 28, elsewhere: 0, cooling: 2 };
+        let none = NoAddress { in_use: 28, cooling: 2, ..NoAddress::default() };
+        let rests = NoAddress { next_cooled: Some(at(71)), ..none };
         let refusal = Refusal { cause: Cause::NoAddresses, message: "subnet-0c is full".into() };
         let reason = Reason::BackingOff { refusal, until: at(70) };
         let limits = Limits { enis: 3, max_enis: None, blocks_per_eni: 9, max_pods: None };
@@ -157,9 +216,39 @@ mod tests {
             "no free address (28 in use, 2 cooling): subnet-0c is full; next try in 11 s"
         );
         assert_eq!(
-            no_address(&none, &Reason::Full(slots), at(60)),
+            no_address(&none, &Reason::Full(slots.clone()), at(60)),
             "no free address (28 in use, 2 cooling): all 3 interfaces of this instance type are full"
         );
+        assert_eq!(
+            no_address(&rests, &Reason::Full(slots), at(60)),
+            "no free address (28 in use, 2 cooling): all 3 interfaces of this instance type are \
+             full; the next address has cooled in 12 s"
+        );
+    }
+
+    #[test]
+    fn what_somebody_has_to_mend_is_told_with_what_to_do_and_what_passes_is_not() {
+        let refused = |cause| {
+            let message = "ENIConfig a, subnet s: CreateNetworkInterface: no".into();
+            Reason::BackingOff { refusal: Refusal { cause, message }, until: at(7) }
+        };
+        let missing = |why: &str| Reason::NoSource { why: why.into() };
+
+        let wrong = refusal(&refused(Cause::Wrong)).unwrap();
+        let denied = refusal(&refused(Cause::Denied)).unwrap();
+        let absent = refusal(&missing("ENIConfig `a` does not exist: create it")).unwrap();
+
+        assert_eq!(
+            wrong.message,
+            "no more addresses for pods come here: ENIConfig a, subnet s: CreateNetworkInterface: \
+             no: mend the subnet or the security groups that are named"
+        );
+        assert_eq!(wrong.cause, "wrong ENIConfig a, subnet s");
+        assert!(denied.message.ends_with("(conf/iam-policy.json)"), "{denied:?}");
+        assert!(absent.message.ends_with("ENIConfig `a` does not exist: create it"), "{absent:?}");
+        for passes in [refused(Cause::Throttled), missing(NOT_HEARD), Reason::Satisfied] {
+            assert_eq!(refusal(&passes), None, "{passes:?}");
+        }
     }
 
     #[test]

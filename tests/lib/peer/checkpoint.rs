@@ -117,14 +117,7 @@ pub fn restored(
     let mut addresses = BTreeMap::new();
     let mut kept = vec![];
     for entry in entries {
-        let has_link = match (&entry.namespace, &entry.name) {
-            (Some(namespace), Some(name)) => {
-                let digits = digits(namespace, name);
-                links.iter().any(|link| link.ends_with(&digits))
-            }
-            _ => true,
-        };
-        if !has_link || !blocks.iter().any(|block| block.contains(entry.address)) {
+        if !has_link(entry, links) || !blocks.iter().any(|block| block.contains(entry.address)) {
             continue;
         }
         if let Some(other) = addresses.insert(entry.address, &entry.container) {
@@ -133,6 +126,22 @@ pub fn restored(
         kept.push(entry.clone());
     }
     Ok(kept)
+}
+
+/// Entries of pods whose link is gone: the peer drops them at a start, and takes their rules away.
+pub(super) fn stale(entries: &[Entry], links: &[String]) -> Vec<Entry> {
+    entries.iter().filter(|entry| !has_link(entry, links)).cloned().collect()
+}
+
+/// Whether the peer takes an entry's pod for alive: one that it has no name of always is.
+fn has_link(entry: &Entry, links: &[String]) -> bool {
+    match (&entry.namespace, &entry.name) {
+        (Some(namespace), Some(name)) => {
+            let digits = digits(namespace, name);
+            links.iter().any(|link| link.ends_with(&digits))
+        }
+        _ => true,
+    }
 }
 
 /// The addresses that the peer gives to new pods when it starts on such a node: no pod that runs may

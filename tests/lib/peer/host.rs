@@ -73,6 +73,14 @@ impl PeerNode<'_> {
     }
 }
 
+/// What each start does for each pod whose link is gone.
+pub(super) fn without_rules_of(address: Ipv4Addr) -> String {
+    format!(
+        "ip rule del to {address} lookup main pref 512 2>/dev/null || true\n\
+         while ip rule del from {address} pref 1536 2>/dev/null; do :; done\n"
+    )
+}
+
 /// The peer's rules of iptables, as the real one left them; what is there already is left alone.
 fn iptables_script(primary: Ipv4Addr) -> String {
     let kept = kept("iptables-nft-save.txt").replace(KEPT_PRIMARY, &primary.to_string());

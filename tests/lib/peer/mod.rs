@@ -128,6 +128,9 @@ impl<'w> PeerNode<'w> {
             Ok(text) => {
                 let entries = checkpoint::read(&text).unwrap();
                 let blocks = checkpoint::blocks(&interfaces, self.mode);
+                for entry in checkpoint::stale(&entries, &self.links()) {
+                    self.shell(&host::without_rules_of(entry.address));
+                }
                 checkpoint::restored(&entries, &self.links(), &blocks).unwrap()
             }
             Err(_) => vec![],

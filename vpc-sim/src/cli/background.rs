@@ -1,13 +1,15 @@
 //! `up --wait`: a world of a process in the background, and the wait for it.
 
-use super::{print, up};
+use super::{
+    print,
+    up::{self, UpArgs},
+};
 use crate::world::{Folder, process::Process};
 use anyhow::{Context, Result, bail};
 use std::{
     fs::File,
     io::{BufRead, BufReader, Read, Seek, SeekFrom},
     os::unix::process::CommandExt,
-    path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc::{RecvTimeoutError, channel},
     thread,
@@ -18,10 +20,10 @@ use std::{
 const LAST_WORDS: u64 = 1 << 12;
 
 /// Runs a world in the background, and returns when it is ready; prints what it prints then.
-pub(super) fn up(folder: &Folder, world: Option<&Path>, limit: Duration) -> Result<()> {
+pub(super) fn up(folder: &Folder, args: &UpArgs, limit: Duration) -> Result<()> {
     let log = folder.open_log()?;
     let before = log.metadata().context("size of the log")?.len();
-    let mut child = start(folder, world, log)?;
+    let mut child = start(folder, args, log)?;
     let (tell, told) = channel();
     let output = child.stdout.take().context("its output is a pipe")?;
     thread::spawn(move || {
@@ -52,14 +54,11 @@ pub(super) fn up(folder: &Folder, world: Option<&Path>, limit: Duration) -> Resu
 }
 
 /// Starts our own program as `up` without `--wait`, apart from this terminal and this folder.
-fn start(folder: &Folder, world: Option<&Path>, log: File) -> Result<Child> {
+fn start(folder: &Folder, args: &UpArgs, log: File) -> Result<Child> {
     let program = std::env::current_exe().context("find our own program")?;
     let mut command = Command::new(&program);
     command.args(["up", "--name", folder.world()]);
-    if let Some(world) = world {
-        let world = std::path::absolute(world);
-        command.arg("--world").arg(world.context("find the description of the world")?);
-    }
+    command.args(args.absolute()?);
     command.current_dir("/").process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     command.spawn().with_context(|| format!("start {}", program.display()))

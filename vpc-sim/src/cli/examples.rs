@@ -17,6 +17,11 @@ Examples:
   vpc-sim up --world world.toml --name second
   vpc-sim up --wait          in the background: returns when it is ready
   vpc-sim up --wait=10s      or fails after 10 seconds, and nothing is left
+  vpc-sim up --kubernetes target/kubernetes --kube-proxy nftables --wait
+
+A real Kubernetes runs on a node `control-plane`; `vpc-sim node add` starts containerd, kubelet and
+kube-proxy on a node of its own files, and `vpc-sim exec NODE` runs commands there. `scripts/kubernetes`
+of the sources builds the programs.
 
 In the background a world logs to /run/vpc-sim/NAME.log, which `vpc-sim down` removes.
 A commented file with everything that can be said about a world is conf/world.toml of the sources.
@@ -40,7 +45,8 @@ pub(super) const NODE_ADD: &str = "\
 Examples:
   vpc-sim node add n1 --zone us-west-2a
   vpc-sim node add n2 --subnet nodes-b --type c5.xlarge --label team=a --tag owner=me
-  vpc-sim node add n3 --zone us-west-2a --interface type=efa-only,device_index=1,tag=owner=me";
+  vpc-sim node add n3 --zone us-west-2a --interface type=efa-only,device_index=1,tag=owner=me
+  vpc-sim node add n4 --zone us-west-2a --max-pods 44    for a real kubelet";
 
 pub(super) const NODE_REBOOT: &str = "\
 Examples:

@@ -1,5 +1,6 @@
 //! `exec`: a command in the network of a node or a pod.
 
+use crate::cluster::enter;
 use crate::world::{
     Folder,
     control::{self, Location, Request},
@@ -11,8 +12,14 @@ use std::{ffi::OsString, fs::File, os::unix::process::CommandExt, process::Comma
 /// Becomes the command; returns only when it cannot.
 pub(super) fn exec(folder: &Folder, place: &str, command: &[OsString]) -> Result<()> {
     let request = locate(place)?;
-    let Location { namespace, env } = serde_json::from_value(control::ask(folder, &request)?)?;
+    let Location { namespace, enclosure, env } =
+        serde_json::from_value(control::ask(folder, &request)?)?;
     let Some((program, arguments)) = command.split_first() else { bail!("no command is given") };
+    if let Some(pid) = enclosure {
+        let failed =
+            Command::new("nsenter").args(enter(pid, &namespace)).args(command).envs(env).exec();
+        return Err(failed).context("run nsenter");
+    }
     let entered = || format!("enter network namespace {}", namespace.display());
     // This process has one thread, so all of it moves.
     let namespace = File::open(&namespace).with_context(entered)?;

@@ -29,7 +29,7 @@ use node::NodeCommand;
 use pod::PodCommand;
 use policy::PolicyCommand;
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
-use up::End;
+use up::{End, UpArgs};
 use vpc::{Action, calls::CallFilter, fault::Span};
 
 /// The world that is meant when none is named.
@@ -56,9 +56,8 @@ enum Command {
     /// it is ready
     #[command(after_help = examples::UP)]
     Up {
-        /// Description of the world; without one, the default world
-        #[arg(long)]
-        world: Option<PathBuf>,
+        #[command(flatten)]
+        args: UpArgs,
         /// End it when standard input ends, as it does when who started it is gone
         #[arg(long, conflicts_with = "wait")]
         until_eof: bool,
@@ -211,12 +210,10 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     let folder = Folder::of(&cli.name)?;
     match cli.command {
-        Command::Up { world, wait: Some(Span(limit)), .. } => {
-            background::up(&folder, world.as_deref(), limit)
-        }
-        Command::Up { world, until_eof, wait: None } => {
+        Command::Up { args, wait: Some(Span(limit)), .. } => background::up(&folder, &args, limit),
+        Command::Up { args, until_eof, wait: None } => {
             let end = if until_eof { End::WithStdin } else { End::WhenTold };
-            up::up(&cli.name, world.as_deref(), end)
+            up::up(&cli.name, &args, end)
         }
         Command::Down => up::down(&folder),
         Command::Status { json } => {

@@ -32,6 +32,9 @@ pub(super) enum NodeCommand {
         /// card, device_index
         #[arg(long = "interface", value_name = "KEY=VALUE,…", value_parser = interface::in_one_word)]
         interfaces: Vec<InterfaceRequest>,
+        /// How many pods a real kubelet runs; otherwise as EKS decides by the type
+        #[arg(long, value_name = "N")]
+        max_pods: Option<u32>,
     },
     /// Reboot a node: its network, its run folder and its pods' sandboxes are gone, its interfaces
     /// stay, and its daemon is started again
@@ -66,11 +69,28 @@ pub(super) enum NodeCommand {
 /// What the arguments ask of the world.
 pub(super) fn request(command: NodeCommand) -> Request {
     match command {
-        NodeCommand::Add { node: name, zone, instance_type, subnet, labels, tags, interfaces } => {
+        NodeCommand::Add {
+            node: name,
+            zone,
+            instance_type,
+            subnet,
+            labels,
+            tags,
+            interfaces,
+            max_pods,
+        } => {
             let labels: BTreeMap<_, _> = labels.into_iter().collect();
             let tags = tags.into_iter().collect();
-            let request =
-                NodeRequest { name, zone, instance_type, subnet, labels, tags, interfaces };
+            let request = NodeRequest {
+                name,
+                zone,
+                instance_type,
+                subnet,
+                labels,
+                tags,
+                interfaces,
+                max_pods,
+            };
             Request::NodeAdd(request)
         }
         NodeCommand::Reboot { node } => Request::NodeReboot { node },

@@ -169,14 +169,15 @@ fn describe(status: &Status) -> Result<String, std::fmt::Error> {
 
 fn describe_node(text: &mut String, node: &NodeStatus) -> std::fmt::Result {
     let NodeStatus { name, instance_id, instance_type, zone, address, .. } = node;
-    let daemon = match node.daemon {
-        Some(pid) => format!("daemon {pid}"),
-        None if node.state != "running" => node.state.clone(),
-        None => "no daemon".into(),
+    let said = match (&node.condition, node.daemon) {
+        _ if node.state != "running" => node.state.clone(),
+        (Some(condition), _) => condition.clone(),
+        (None, Some(pid)) => format!("daemon {pid}"),
+        (None, None) => "no daemon".into(),
     };
     writeln!(
         text,
-        "node        {name:<16} {instance_id}  {instance_type}  {zone}  {address}  {daemon}"
+        "node        {name:<16} {instance_id}  {instance_type}  {zone}  {address}  {said}"
     )?;
     for interface in &node.interfaces {
         describe_interface(text, interface)?;
@@ -234,6 +235,7 @@ mod tests {
                 status: 403,
                 total: 9,
             }],
+            kubernetes_agents: BTreeMap::new(),
         };
 
         let table = table(&counts).unwrap();

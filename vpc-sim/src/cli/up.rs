@@ -1,14 +1,16 @@
 //! `up` and `down`: the life of a world.
 
 use super::print;
+use crate::cluster::ProxyMode;
 use crate::world::{
     Folder, World, WorldFile,
     control::{self, Request},
     process::Process,
 };
 use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
 use nix::sys::signal::Signal;
-use std::{io, path::Path, sync::Arc, thread, time::Duration};
+use std::{ffi::OsString, io, path::PathBuf, sync::Arc, thread, time::Duration};
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
@@ -30,14 +32,60 @@ pub(super) enum End {
     WithStdin,
 }
 
-/// How long a world may take until it answers, if nothing else is said; it takes a second.
-pub(super) const READY_LIMIT: &str = "1m";
+/// How long a world may take until it answers, if nothing else is said: a second, and with a real control
+/// plane half a minute where the machine is loaded.
+pub(super) const READY_LIMIT: &str = "3m";
+
+/// Which world.
+#[derive(Debug, Args)]
+pub(super) struct UpArgs {
+    /// Description of the world; without one, the default world
+    #[arg(long)]
+    pub(super) world: Option<PathBuf>,
+    /// Run a real Kubernetes of the programs in this folder: etcd, kube-apiserver,
+    /// kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl; archives of images in
+    /// its folder `images` are on every node
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) kubernetes: Option<PathBuf>,
+    /// How kube-proxy of a real Kubernetes works
+    #[arg(long, value_name = "MODE")]
+    pub(super) kube_proxy: Option<ProxyMode>,
+}
+
+impl UpArgs {
+    fn read(&self) -> Result<WorldFile> {
+        let mut file = WorldFile::read(self.world.as_deref())?;
+        if let Some(folder) = &self.kubernetes {
+            file.kubernetes.programs = Some(folder.clone());
+        }
+        if let Some(proxy) = self.kube_proxy {
+            file.kubernetes.proxy = proxy;
+        }
+        Ok(file)
+    }
+
+    /// The arguments as another process in another folder is given them.
+    pub(super) fn absolute(&self) -> Result<Vec<OsString>> {
+        let mut arguments = Vec::new();
+        for (option, path) in [("--world", &self.world), ("--kubernetes", &self.kubernetes)] {
+            if let Some(path) = path {
+                let path = std::path::absolute(path);
+                arguments.push(option.into());
+                arguments.push(path.with_context(|| format!("find what {option} names"))?.into());
+            }
+        }
+        if let Some(proxy) = self.kube_proxy.as_ref().and_then(ValueEnum::to_possible_value) {
+            arguments.extend(["--kube-proxy".into(), proxy.get_name().into()]);
+        }
+        Ok(arguments)
+    }
+}
 
 /// Runs a world until its end.
-pub(super) fn up(name: &str, world: Option<&Path>, end: End) -> Result<()> {
+pub(super) fn up(name: &str, args: &UpArgs, end: End) -> Result<()> {
     let level = tracing::Level::INFO;
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).init();
-    let file = WorldFile::read(world)?;
+    let file = args.read()?;
     let runtime = Runtime::new().context("start a runtime")?;
     let ended = runtime.block_on(run(name, file, end));
     // A plugin that hangs holds a thread for minutes.

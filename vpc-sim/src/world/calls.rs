@@ -40,6 +40,9 @@ pub struct Counts {
     /// What nodes asked of Kubernetes since the world began.
     #[serde(default)]
     pub kubernetes: Vec<Asked>,
+    /// Requests of nodes to Kubernetes since the world began, by `User-Agent`.
+    #[serde(default)]
+    pub kubernetes_agents: BTreeMap<String, u64>,
 }
 
 impl World {
@@ -68,14 +71,17 @@ impl World {
         check(self, filter)?;
         let is_wanted = |node: &str| filter.node.as_deref().is_none_or(|wanted| wanted == node);
         let is_about_all = *filter == CallFilter::default();
-        let kubernetes = if is_about_all { self.kubernetes().asked() } else { vec![] };
+        let (kubernetes, kubernetes_agents) = match is_about_all {
+            true => (self.kubernetes().asked(), self.kubernetes().access().agents()),
+            false => (vec![], BTreeMap::new()),
+        };
         Ok(self.cloud().with_calls(|log, now| {
             let imds = log.metadata_reads().iter().filter(|(node, _)| is_wanted(node));
             let imds = imds.map(|(node, count)| (node.clone(), *count));
             // Of metadata there is a count and no log: nothing can be said about a time.
             let is_about_time = filter.since_ms.is_some() || filter.action.is_some();
             let imds = if is_about_time { BTreeMap::new() } else { imds.collect() };
-            Counts { ec2: log.counts(now, filter), imds, kubernetes }
+            Counts { ec2: log.counts(now, filter), imds, kubernetes, kubernetes_agents }
         }))
     }
 }

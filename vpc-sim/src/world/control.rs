@@ -2,6 +2,7 @@
 
 use super::{
     DaemonRequest, Folder, InterfaceRequest, NodeRequest, PermissionRequest, PodRequest, World,
+    cluster::must_be_built_in,
     sandbox::{DEFAULT_NAMESPACE, sandbox},
 };
 use crate::fabric::Place;
@@ -158,6 +159,9 @@ pub enum Request {
 pub struct Location {
     /// The network namespace.
     pub namespace: PathBuf,
+    /// Process id by which the node's other namespaces are entered, where programs of its own run.
+    #[serde(default)]
+    pub enclosure: Option<u32>,
     /// The whole environment.
     pub env: BTreeMap<String, String>,
 }
@@ -283,7 +287,10 @@ async fn execute(world: &World, request: Request) -> Result<Value> {
         Request::BlockAdd { block } => world.add_block(block).map(|()| Value::Null),
         Request::Calls(filter) => Ok(serde_json::to_value(world.calls_like(&filter)?)?),
         Request::CallCounts(filter) => Ok(serde_json::to_value(world.call_counts(&filter)?)?),
-        Request::Kubernetes(change) => change.apply(world.kubernetes()).map(|()| Value::Null),
+        Request::Kubernetes(change) => {
+            must_be_built_in(world, "change what is odd about Kubernetes")?;
+            change.apply(world.kubernetes()).map(|()| Value::Null)
+        }
         Request::FaultAdd(spec) => Ok(serde_json::to_value(world.add_fault(*spec)?)?),
         Request::FaultList => Ok(serde_json::to_value(world.faults())?),
         Request::FaultClear { id } => Ok(world.clear_faults(id)?.into()),
@@ -306,8 +313,12 @@ impl World {
     /// There is no such node or pod.
     pub async fn locate(&self, node: &str, pod: Option<(String, String)>) -> Result<Location> {
         let machine = self.node(node)?;
+        let mut enclosure = None;
         let namespace = match pod {
-            None => machine.namespace.clone(),
+            None => {
+                enclosure = machine.enclosure(self.cluster.as_ref()).await;
+                machine.namespace.clone()
+            }
             Some((namespace, name)) => {
                 let sandbox = sandbox(&namespace, &name);
                 if !machine.lock_pods().contains_key(&sandbox) {
@@ -316,6 +327,6 @@ impl World {
                 self.namespace(Place::Pod(node, &sandbox)).await?
             }
         };
-        Ok(Location { namespace, env: self.node_env(&machine) })
+        Ok(Location { namespace, enclosure, env: self.node_env(&machine) })
     }
 }

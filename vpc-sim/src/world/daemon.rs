@@ -2,6 +2,7 @@
 
 use super::{
     World,
+    cluster::must_be_built_in,
     node::Node,
     running::{Daemon, DaemonRequest},
 };
@@ -17,6 +18,7 @@ impl World {
     /// # Errors
     /// There is no such node, its daemon runs already, or the program cannot be run.
     pub async fn start_daemon(&self, request: DaemonRequest) -> Result<i32> {
+        must_be_built_in(self, "start a daemon")?;
         let node = self.running_node(&request.node)?;
         let mut daemon = node.daemon.lock().await;
         if let Some(pid) = daemon.as_ref().and_then(Daemon::pid) {

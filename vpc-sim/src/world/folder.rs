@@ -4,7 +4,7 @@ use super::{
     process::{KILL_LIMIT, Process},
     status::Summary,
 };
-use crate::fabric::Fabric;
+use crate::{cluster, control_groups, fabric::Fabric};
 use anyhow::{Context, Result, bail};
 use nix::{
     fcntl::{Flock, FlockArg},
@@ -103,6 +103,24 @@ impl Folder {
         opened.with_context(|| format!("open {}", path.display()))
     }
 
+    /// Makes the folder of what is too large for memory. Where it is, is on record before it exists.
+    pub(crate) fn make_disk(&self) -> Result<PathBuf> {
+        let disk = std::env::temp_dir().join(format!("vpc-sim-{}", self.name));
+        if disk.starts_with("/run") {
+            bail!("TMPDIR is below /run, of which every node has its own: choose another");
+        }
+        let path = self.disk_record();
+        fs::write(&path, serde_json::to_vec(&disk)?)
+            .with_context(|| format!("write {}", path.display()))?;
+        remove_tree(&disk)?;
+        make_private(&disk)?;
+        Ok(disk)
+    }
+
+    fn disk_record(&self) -> PathBuf {
+        self.path.join("disk.json")
+    }
+
     /// The folder of a node.
     pub fn node(&self, node: &str) -> NodeFolder {
         NodeFolder(self.path.join("nodes").join(node))
@@ -188,7 +206,13 @@ impl Folder {
         }
         // What one step cannot remove keeps no other from its work.
         let namespaces = Fabric::clean_up(&self.name).map(drop);
-        remove_tree(&self.path).and(namespaces)
+        let disk: Option<PathBuf> =
+            fs::read(self.disk_record()).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let disk = disk.map_or(Ok(()), |disk| {
+            let prefix = cluster::control_groups_of(&disk);
+            control_groups::remove(|name| name.starts_with(&prefix)).and(remove_tree(&disk))
+        });
+        remove_tree(&self.path).and(namespaces).and(disk)
     }
 
     fn nodes(&self) -> Vec<NodeFolder> {

@@ -1,15 +1,23 @@
 //! What is odd about the cluster: a definition that is missing, resources that are refused, objects from
 //! earlier days.
 
-use crate::api::kube::{READING, Store, Verb};
+use crate::{
+    api::kube::{READING, Store, Verb},
+    cluster::ProxyMode,
+};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::path::PathBuf;
 
 /// The cluster before it exists.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Kubernetes {
+    /// The folder of the programs of a real one; without it, the small one that is built in.
+    pub programs: Option<PathBuf>,
+    /// How kube-proxy works in a real one.
+    pub proxy: ProxyMode,
     /// Whether ENIConfigs have their CustomResourceDefinition.
     pub crd: bool,
     /// What nodes may not do.
@@ -20,7 +28,13 @@ pub struct Kubernetes {
 
 impl Default for Kubernetes {
     fn default() -> Self {
-        Self { crd: true, refused: vec![], stored: vec![] }
+        Self {
+            programs: None,
+            proxy: ProxyMode::default(),
+            crd: true,
+            refused: vec![],
+            stored: vec![],
+        }
     }
 }
 
@@ -51,7 +65,7 @@ pub enum Change {
 
 impl Kubernetes {
     pub(super) fn apply(self, store: &Store) -> Result<()> {
-        let Self { crd, refused, stored } = self;
+        let Self { crd, refused, stored, .. } = self;
         let stored = stored.into_iter().map(Change::Store);
         let refused = refused.into_iter().map(Change::Refuse);
         let crd = (!crd).then_some(Change::Crd(false));

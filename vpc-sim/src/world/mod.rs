@@ -3,6 +3,7 @@
 //! [`World`] does everything that the command line can; the command line is a client of the process
 //! that owns the world ([`control`]), or that process itself.
 
+mod cluster;
 mod daemon;
 mod fault;
 mod group;
@@ -27,6 +28,7 @@ pub mod kubernetes;
 pub mod process;
 pub mod status;
 
+pub use crate::cluster::ProxyMode;
 pub use file::WorldFile;
 pub use folder::{Folder, NodeFolder};
 pub use group::{PermissionChange, PermissionRequest};
@@ -37,10 +39,12 @@ pub use running::DaemonRequest;
 
 use crate::{
     api::{cloud::Cloud, ec2, imds, kube},
+    cluster::Cluster,
     fabric::{Fabric, INTERNET_HOST, METADATA_SERVICE, Place},
 };
 use anyhow::{Context, Result, bail};
 use folder::Claimed;
+use kubernetes::Kubernetes;
 use node::Node;
 use process::Process;
 use status::{Endpoints, Summary};
@@ -62,6 +66,7 @@ const HTTP: u16 = 80;
 #[derive(Debug)]
 pub struct World {
     summary: Summary,
+    cluster: Option<Cluster>,
     claimed: Claimed,
     defaults: file::Nodes,
     cloud: Arc<Cloud>,
@@ -81,20 +86,29 @@ impl World {
     /// A world of this name runs, the description makes no VPC, or the kernel refuses. Nothing is
     /// left behind then.
     pub async fn up(name: &str, file: WorldFile) -> Result<Arc<Self>> {
+        let Kubernetes { programs, proxy, .. } = &file.kubernetes;
+        let wanted = cluster::wanted(programs.clone(), *proxy).await?;
         let claimed = Folder::of(name)?.claim()?;
         let made = match Fabric::create(name) {
             Ok(fabric) => Self::start(file, fabric, &claimed).await,
             Err(error) => Err(error),
         };
-        match made {
-            Ok(parts) => Ok(Arc::new(parts.own(claimed))),
-            Err(error) => {
-                if let Err(left) = claimed.remove() {
-                    tracing::warn!("remove what was made of world {name}: {left:#}");
+        let left = match made {
+            Ok(parts) => {
+                let mut world = parts.own(claimed);
+                let Some(wanted) = wanted else { return Ok(Arc::new(world)) };
+                match cluster::start(&mut world, wanted).await {
+                    Ok(()) => return Ok(Arc::new(world)),
+                    Err(error) => (error, Arc::new(world).down().await),
                 }
-                Err(error.context(format!("make world {name}")))
             }
+            Err(error) => (error, claimed.remove()),
+        };
+        let (error, removed) = left;
+        if let Err(left) = removed {
+            tracing::warn!("remove what was made of world {name}: {left:#}");
         }
+        Err(error.context(format!("make world {name}")))
     }
 
     /// Ends everything in the world and removes it.
@@ -105,6 +119,9 @@ impl World {
         let nodes: Vec<_> = self.lock_nodes().values().cloned().collect();
         for node in nodes {
             node.halt().await;
+        }
+        if let Some(cluster) = &self.cluster {
+            cluster.end().await;
         }
         let mut tasks =
             std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
@@ -245,6 +262,7 @@ impl Parts {
         let Self { summary, defaults, cloud, store, wires, tasks } = self;
         World {
             summary,
+            cluster: None,
             claimed,
             defaults,
             cloud,
@@ -280,9 +298,14 @@ fn write_files(folder: &Folder, summary: &Summary) -> Result<()> {
     for (path, text) in [
         (folder.kubeconfig(), kubeconfig(&summary.outside)),
         (folder.node_kubeconfig(), kubeconfig(&summary.inside)),
-        (folder.summary(), serde_json::to_string_pretty(summary)?),
     ] {
         std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     }
-    Ok(())
+    write_summary(folder, summary)
+}
+
+fn write_summary(folder: &Folder, summary: &Summary) -> Result<()> {
+    let path = folder.summary();
+    std::fs::write(&path, serde_json::to_string_pretty(summary)?)
+        .with_context(|| format!("write {}", path.display()))
 }

@@ -7,7 +7,10 @@ use super::{
     sandbox::Pod,
     status::{NodeStatus, PodStatus},
 };
-use crate::api::kube::{ApiError, Kind};
+use crate::{
+    api::kube::{ApiError, Kind},
+    cluster::{CONTROL_PLANE, Cluster, Machine, MachineSpec},
+};
 use anyhow::{Context, Result, bail};
 use instances::InstanceType;
 use serde::{Deserialize, Serialize};
@@ -38,6 +41,10 @@ pub struct NodeRequest {
     /// More interfaces that it is launched with, beside those of the world's file.
     #[serde(default)]
     pub interfaces: Vec<InterfaceRequest>,
+    /// How many pods may run on it; otherwise as EKS decides by the instance type. Only kubelet reads
+    /// that.
+    #[serde(default)]
+    pub max_pods: Option<u32>,
 }
 
 /// A running node.
@@ -48,6 +55,10 @@ pub(super) struct Node {
     pub(super) folder: NodeFolder,
     pub(super) namespace: PathBuf,
     pub(super) daemon: tokio::sync::Mutex<Option<Daemon>>,
+    /// What makes a node of it where Kubernetes is a real one, and what that is told.
+    pub(super) machine: tokio::sync::Mutex<Option<Machine>>,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) max_pods: Option<u32>,
     /// How its daemon was started last.
     daemon_request: Mutex<Option<DaemonRequest>>,
     /// Its daemon ran when the node was stopped, and so starts with it.
@@ -62,19 +73,10 @@ impl World {
     /// The request names what does not exist, EC2 refuses, or the kernel does. Nothing is left
     /// behind then.
     pub async fn add_node(&self, request: NodeRequest) -> Result<NodeStatus> {
-        let name = request.name.clone();
-        let _one_at_a_time = self.machines.lock().await;
-        if self.lock_nodes().contains_key(&name) {
-            bail!("add node {name}: it exists");
+        if self.cluster.is_some() && request.name == CONTROL_PLANE {
+            bail!("add node {CONTROL_PLANE}: that is where the control plane runs");
         }
-        let launch = self.cloud.with(|vpc, _| launch(self, vpc, &request))?;
-        if let Err(error) = boot(self, &request, &launch).await {
-            remove_machine(self, &name).await.unwrap_or_else(|left| {
-                tracing::warn!("remove what was made of node {name}: {left:#}");
-            });
-            return Err(error.context(format!("add node {name}")));
-        }
-        self.node_status(&name).await
+        boot_machine(self, &request).await
     }
 
     /// Terminates a node as EC2 does it: nobody on it is asked.
@@ -82,6 +84,9 @@ impl World {
     /// # Errors
     /// There is no such node, or something of it cannot be removed.
     pub async fn remove_node(&self, name: &str) -> Result<()> {
+        if self.cluster.is_some() && name == CONTROL_PLANE {
+            bail!("remove node {name}: the control plane ends with its world");
+        }
         let _one_at_a_time = self.machines.lock().await;
         self.node(name)?;
         remove_machine(self, name).await.with_context(|| format!("remove node {name}"))
@@ -97,6 +102,23 @@ impl World {
         }
         Ok(node)
     }
+}
+
+/// Boots a node of any name.
+pub(super) async fn boot_machine(world: &World, request: &NodeRequest) -> Result<NodeStatus> {
+    let name = request.name.clone();
+    let _one_at_a_time = world.machines.lock().await;
+    if world.lock_nodes().contains_key(&name) {
+        bail!("add node {name}: it exists");
+    }
+    let launch = world.cloud.with(|vpc, _| launch(world, vpc, request))?;
+    if let Err(error) = boot(world, request, &launch).await {
+        remove_machine(world, &name).await.unwrap_or_else(|left| {
+            tracing::warn!("remove what was made of node {name}: {left:#}");
+        });
+        return Err(error.context(format!("add node {name}")));
+    }
+    world.node_status(&name).await
 }
 
 async fn boot(world: &World, request: &NodeRequest, launch: &Launch) -> Result<()> {
@@ -125,19 +147,49 @@ async fn boot(world: &World, request: &NodeRequest, launch: &Launch) -> Result<(
         Ok(id)
     })?;
     world.wires.settled(&world.cloud).await?;
-    let object = world.cloud.with(|vpc, _| node_object(vpc, &instance_id, request))?;
-    world.store.create(Kind::Node, None, object)?;
+    // A kubelet that runs registers by itself.
+    if world.cluster.is_none() {
+        let object = world.cloud.with(|vpc, _| node_object(vpc, &instance_id, request))?;
+        world.store.create(Kind::Node, None, object)?;
+    }
     let node = Node {
         name: name.clone(),
         instance_id,
         folder,
         namespace,
         daemon: tokio::sync::Mutex::default(),
+        machine: tokio::sync::Mutex::default(),
+        labels: request.labels.clone(),
+        max_pods: request.max_pods,
         daemon_request: Mutex::default(),
         starts_daemon: AtomicBool::new(false),
         pods: Mutex::default(),
     };
-    world.lock_nodes().insert(name.clone(), Arc::new(node));
+    let node = Arc::new(node);
+    world.lock_nodes().insert(name.clone(), Arc::clone(&node));
+    join(world, &node).await
+}
+
+/// Starts kubelet and what else makes a node, where Kubernetes is a real one. The node of the
+/// control plane runs no pods.
+pub(super) async fn join(world: &World, node: &Node) -> Result<()> {
+    let Some(cluster) = world.cluster.as_ref().filter(|_| node.name != CONTROL_PLANE) else {
+        return Ok(());
+    };
+    let spec = world.cloud.with(|vpc, _| {
+        let instance = vpc.instance(node.instance_id.as_str())?;
+        let mut all = labels(vpc, instance, &node.name);
+        all.extend(node.labels.clone());
+        Ok::<_, vpc::Ec2Error>(MachineSpec {
+            name: node.name.clone(),
+            network: node.namespace.clone(),
+            address: instance.private_ip,
+            provider_id: format!("aws:///{}/{}", instance.zone, instance.id),
+            labels: all,
+            max_pods: node.max_pods.unwrap_or_else(|| max_pods(instance.instance_type)),
+        })
+    })?;
+    *node.machine.lock().await = Some(cluster.join(spec).await?);
     Ok(())
 }
 
@@ -156,7 +208,11 @@ async fn remove_machine(world: &World, name: &str) -> Result<()> {
     let settled = world.wires.settled(&world.cloud).await;
     let fabric_name = name.to_owned();
     let unwired = world.wires.with(move |fabric| fabric.remove_node(&fabric_name)).await;
-    let deleted = delete_objects(world, name);
+    let left = match &world.cluster {
+        Some(cluster) => cluster.forget(name).await,
+        None => Ok(()),
+    };
+    let deleted = delete_objects(world, name).and(left);
     let folder = world.folder().node(name).remove();
     terminated?;
     settled.and(unwired).and(deleted).and(folder)
@@ -222,6 +278,11 @@ impl Node {
         if let Some(daemon) = self.daemon.lock().await.take() {
             daemon.kill().await;
         }
+        if let Some(machine) = self.machine.lock().await.take()
+            && let Err(error) = machine.end().await
+        {
+            tracing::warn!("end what runs on node {}: {error:#}", self.name);
+        }
         // Dropping a pod ends its server.
         self.lock_pods().clear();
     }
@@ -243,6 +304,14 @@ impl Node {
     /// Process id of the daemon, while it runs.
     pub(super) async fn daemon_pid(&self) -> Option<i32> {
         self.daemon.lock().await.as_ref().and_then(Daemon::pid)
+    }
+
+    /// Process id by which its programs are entered, where it has some of its own.
+    pub(super) async fn enclosure(&self, cluster: Option<&Cluster>) -> Option<u32> {
+        if self.name == CONTROL_PLANE {
+            return cluster.map(Cluster::enclosure);
+        }
+        self.machine.lock().await.as_ref().map(Machine::enclosure)
     }
 
     /// The pods that have a network.
@@ -309,6 +378,6 @@ pub(super) fn status(vpc: &Vpc, instance: &Instance, name: &str) -> Value {
 
 /// EKS' formula for single addresses: each interface's addresses but its first, and two pods that
 /// use the node's network.
-fn max_pods(kind: &InstanceType) -> u32 {
+pub(super) fn max_pods(kind: &InstanceType) -> u32 {
     kind.interfaces * kind.ipv4_per_interface.saturating_sub(1) + 2
 }

@@ -2,6 +2,7 @@
 
 use super::{
     World,
+    cluster::must_be_built_in,
     folder::NodeFolder,
     node::{Node, already_gone},
     sandbox::{DEFAULT_NAMESPACE, Pod, address, sandbox},
@@ -66,6 +67,7 @@ impl World {
     /// an event as kubelet writes it. The Pod object stays, for another attempt.
     pub async fn add_pod(&self, request: PodRequest) -> Result<PodAdded> {
         let PodRequest { node, name, namespace, serve, annotations, host_ports } = request;
+        must_be_built_in(self, "add a pod")?;
         let node = self.running_node(&node)?;
         let namespace = namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.into());
         let sandbox = sandbox(&namespace, &name);

@@ -2,7 +2,7 @@
 
 use super::{
     World,
-    node::{Node, labels, status},
+    node::{Node, join, labels, status},
     status::NodeStatus,
 };
 use crate::api::kube::Kind;
@@ -111,6 +111,10 @@ async fn boot_again(
 ) -> Result<()> {
     world.cloud.with(|vpc, now| come_up(vpc, now, node.instance_id.as_str()))?;
     world.wires.settled(&world.cloud).await?;
+    if world.cluster.is_some() {
+        join(world, node).await?;
+        return Ok(());
+    }
     tell_node(world, node)?;
     let request = node.daemon_request();
     if let (true, Some(request)) = (restart, request) {

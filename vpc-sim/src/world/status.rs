@@ -87,6 +87,9 @@ pub struct NodeStatus {
     pub public_address: Option<Ipv4Addr>,
     /// Its interfaces.
     pub interfaces: Vec<InterfaceStatus>,
+    /// What a real Kubernetes says of it: `Ready`, or why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
     /// Process id of its daemon, while that runs.
     pub daemon: Option<i32>,
     /// Its pods.
@@ -177,6 +180,10 @@ impl World {
             // One that is removed meanwhile is not missed.
             nodes.extend(self.node_status(&name).await.ok());
         }
+        let mut conditions = conditions(self).await;
+        for node in &mut nodes {
+            node.condition = conditions.remove(&node.name);
+        }
         Ok(Status { summary: self.summary.clone(), subnets, groups, nodes, dropped })
     }
 
@@ -203,11 +210,21 @@ impl World {
                     .into_iter()
                     .filter_map(|it| InterfaceStatus::of(vpc, it))
                     .collect(),
+                condition: None,
                 daemon,
                 pods: node.pods(),
             })
         })
     }
+}
+
+/// What Kubernetes says of its nodes, by name; nothing where it is not a real one.
+async fn conditions(world: &World) -> BTreeMap<String, String> {
+    let Some(cluster) = &world.cluster else { return BTreeMap::new() };
+    cluster.conditions().await.unwrap_or_else(|error| {
+        let unknown = format!("unknown: {error:#}");
+        world.node_names().into_iter().map(|node| (node, unknown.clone())).collect()
+    })
 }
 
 impl InterfaceStatus {

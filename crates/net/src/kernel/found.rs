@@ -244,7 +244,10 @@ impl Ours {
                 only(Kind::Route, ours.is_some() && ours != by.as_ref())
             }
             // Adds to what is there; whether it is in the way of a pod, whoever knows the pods tells.
-            Event::AddressAdded { .. } | Event::RuleAdded(_) => BTreeSet::new(),
+            Event::AddressAdded { .. }
+            | Event::RuleAdded(_)
+            | Event::OtherRule
+            | Event::RouteAdded { .. } => BTreeSet::new(),
             Event::AddressGone { link, address } => {
                 let ours = self.addresses.contains(&(*link, address.ip()));
                 if ours { down() } else { BTreeSet::new() }

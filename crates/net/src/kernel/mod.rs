@@ -16,3 +16,4 @@ mod ports;
 mod program;
 pub(crate) mod query;
 pub mod trace;
+pub mod way;

@@ -21,7 +21,7 @@ use crate::{
 };
 use ipnetwork::Ipv4Network;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::{RouteNetlinkMessage as Message, route::RouteProtocol};
 use netlink_sys::{
     Socket, SocketAddr,
     protocols::{NETLINK_NETFILTER, NETLINK_ROUTE},
@@ -49,7 +49,6 @@ const NFTABLES_GROUP: u32 = 7;
 const REPLACE: u16 = 0x100;
 
 // Message types of `linux/rtnetlink.h`.
-const NEW_ROUTE: u16 = 24;
 const NEW_NETCONF: u16 = 80;
 const DELETED_NETCONF: u16 = 81;
 
@@ -85,6 +84,15 @@ pub enum Event {
     RuleAdded(Rule),
     /// A rule is gone.
     RuleGone(Rule),
+    /// A rule that a [`Rule`] cannot say is new or gone.
+    OtherRule,
+    /// A route is new.
+    RouteAdded {
+        /// Its table.
+        table: u32,
+        /// Its destination.
+        to: Ipv4Network,
+    },
     /// A route is gone.
     RouteGone(Route),
     /// A route took the place of another with the same key.
@@ -270,7 +278,6 @@ fn in_datagram(bytes: &[u8]) -> Vec<(Event, u32)> {
 /// The first fields of `struct nlmsghdr`; each notification of rtnetlink is a datagram of its own.
 struct Header {
     kind: u16,
-    flags: u16,
     port: u32,
 }
 
@@ -278,28 +285,29 @@ impl Header {
     fn of(bytes: &[u8]) -> Option<Self> {
         let half = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
         let port = u32::from_ne_bytes(bytes.get(12..16)?.try_into().ok()?);
-        Some(Self { kind: half(4)?, flags: half(6)?, port })
+        Some(Self { kind: half(4)?, port })
     }
 
-    /// Neither our own change, nor something that only adds to what is there.
+    /// Neither our own change, nor something that is never of use.
     fn is_worth_reading(&self) -> bool {
-        let harmless = match self.kind {
-            NEW_ROUTE => self.flags & REPLACE == 0,
-            DELETED_NETCONF => true,
-            _ => false,
-        };
-        !harmless && !is_own(Protocol::Route, self.port)
+        self.kind != DELETED_NETCONF && !is_own(Protocol::Route, self.port)
     }
 }
 
 fn event(message: Message, replaced: bool) -> Option<Event> {
     let event = match &message {
-        Message::NewRule(it) => Event::RuleAdded(query::rule(it)?),
-        Message::DelRule(it) => Event::RuleGone(query::rule(it)?),
+        Message::NewRule(it) => query::rule(it).map_or(Event::OtherRule, Event::RuleAdded),
+        Message::DelRule(it) => query::rule(it).map_or(Event::OtherRule, Event::RuleGone),
         Message::DelRoute(it) => Event::RouteGone(query::route(it)?),
         Message::NewRoute(it) if replaced => {
             let Route { table, to, .. } = query::any_route(it)?;
             Event::RouteReplaced { table, to, by: query::route(it) }
+        }
+        // The kernel makes them by itself with an address, of which it tells as well.
+        Message::NewRoute(it) if it.header.protocol == RouteProtocol::Kernel => return None,
+        Message::NewRoute(it) => {
+            let Route { table, to, .. } = query::any_route(it)?;
+            Event::RouteAdded { table, to }
         }
         Message::NewAddress(it) => {
             Event::AddressAdded { link: it.header.index, address: query::address(it)? }

@@ -26,6 +26,9 @@ const FIRST_INDEX: u32 = 1 << 20;
 /// Index of the pod's end: the kernel's own choice in a namespace that has only its loopback.
 const POD_INDEX: u32 = 2;
 
+/// By which name the pod's first interface goes: no other network is there before it.
+pub const FIRST_INTERFACE: &str = "eth0";
+
 /// One attachment of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {

@@ -1,6 +1,7 @@
 //! Which pod gets which address.
 
 use super::*;
+use std::collections::BTreeSet;
 
 #[test]
 fn asked_twice_the_pool_gives_the_same_address() {
@@ -21,7 +22,14 @@ fn an_address_cools_before_it_is_used_again() {
     let early = pool.allocate(owner("b"), AT);
     let later = pool.allocate(owner("b"), AT + TARGETS.cooldown);
 
-    assert_eq!(early, Err(NoAddress { in_use: 0, elsewhere: 0, cooling: 1 }));
+    assert_eq!(
+        early,
+        Err(NoAddress {
+            cooling: 1,
+            next_cooled: Some(AT + Duration::from_secs(30)),
+            ..NoAddress::default()
+        })
+    );
     assert_eq!(later, Ok(first));
 }
 
@@ -81,7 +89,7 @@ fn every_address_of_a_prefix_is_used() {
     assert_eq!(addresses, (16..32).collect());
     assert_eq!(
         pool.allocate(owner("more"), AT),
-        Err(NoAddress { in_use: 16, elsewhere: 0, cooling: 0 })
+        Err(NoAddress { in_use: 16, ..NoAddress::default() })
     );
 }
 
@@ -130,7 +138,7 @@ fn the_primary_interface_serves_no_new_pod_once_custom_networking_is_on() {
     assert_eq!(pool.allocate(owner("before"), AT), Ok(before));
     assert_eq!(
         pool.allocate(owner("after"), AT),
-        Err(NoAddress { in_use: 1, elsewhere: 1, cooling: 0 })
+        Err(NoAddress { in_use: 1, elsewhere: 1, ..NoAddress::default() })
     );
     pool.observe([primary(9), secondary(1, "subnet-pods", 9)].into(), AT);
     assert_eq!(pool.allocate(owner("after"), AT).map(|it| it.eni), Ok(id(1)));
@@ -159,7 +167,7 @@ fn an_interface_that_is_not_to_be_touched_only_takes_up_a_slot() {
 
     assert_eq!(
         pool.allocate(owner("more"), AT),
-        Err(NoAddress { in_use: 9, elsewhere: 0, cooling: 0 })
+        Err(NoAddress { in_use: 9, ..NoAddress::default() })
     );
     assert_eq!(pool.plan(AT).actions, [attach(2, "subnet-node", Amount::Addresses(9))]);
 }
@@ -175,12 +183,48 @@ fn no_pod_gets_an_address_while_the_eniconfig_is_unknown() {
 
 #[test]
 fn a_pod_without_address_is_told_how_many_there_are() {
-    let check = |elsewhere, want: &str| {
-        assert_eq!(NoAddress { in_use: 7, elsewhere, cooling: 2 }.to_string(), want);
+    let check = |elsewhere, quarantined, want: &str| {
+        let none =
+            NoAddress { in_use: 7, elsewhere, quarantined, cooling: 2, ..NoAddress::default() };
+        assert_eq!(none.to_string(), want);
     };
-    check(0, "no free address (7 in use, 2 cooling)");
+    check(0, 0, "no free address (7 in use, 2 cooling)");
+    check(0, 6, "no free address (7 in use, 6 that somebody may still use, 2 cooling)");
     check(
         3,
+        0,
         "no free address (7 in use, 3 of them on interfaces that serve no new pods, 2 cooling)",
+    );
+}
+
+#[test]
+fn a_pod_without_address_is_told_of_those_that_pods_may_have_whom_nobody_knows() {
+    let mut pool = pool(node(), [primary(2)]);
+    let ours = pool.allocate(owner("a"), AT).unwrap().address;
+    let other = pool.available(AT).next().unwrap().2;
+    pool.quarantine(other, BTreeSet::new());
+
+    let none = pool.allocate(owner("b"), AT).unwrap_err();
+
+    assert_ne!(ours, other);
+    assert_eq!(none, NoAddress { in_use: 1, quarantined: 1, ..NoAddress::default() });
+}
+
+#[test]
+fn the_next_address_that_has_cooled_is_one_that_a_pod_can_have() {
+    let mut pool = pool(node(), [primary(3)]);
+    let second = |count| Duration::from_secs(count);
+    let had = ["a", "b", "c"].map(|it| pool.allocate(owner(it), AT).unwrap().address);
+    for (pod, at) in [("a", 1), ("b", 2), ("c", 3)] {
+        pool.release(&owner(pod), AT + second(at)).unwrap();
+    }
+
+    // Somebody may have the one that has cooled first.
+    pool.quarantine(had[0], BTreeSet::new());
+    let none = pool.allocate(owner("d"), AT + second(4)).unwrap_err();
+
+    assert_eq!(
+        (none.cooling, none.next_cooled),
+        (3, Some(AT + second(2) + Duration::from_secs(30)))
     );
 }

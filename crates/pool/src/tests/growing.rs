@@ -112,7 +112,7 @@ fn an_interface_on_its_way_counts_but_serves_nobody_yet_and_the_plan_says_so() {
     assert_eq!(pool.plan(AT).actions, []);
     assert_eq!(pool.plan(AT).reason, Reason::Coming { addresses: 9 });
     assert_eq!((pool.counts(AT).held, pool.counts(AT).coming), (9, 9));
-    let nobody = NoAddress { in_use: 0, elsewhere: 0, cooling: 0 };
+    let nobody = NoAddress::default();
     assert_eq!(pool.allocate(owner("a"), AT), Err(nobody));
     pool.observe([primary(0), (id, eni)].into(), AT);
     assert_eq!(pool.plan(AT).reason, Reason::Satisfied);

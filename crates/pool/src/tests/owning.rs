@@ -12,7 +12,8 @@ fn without_custom_networking_every_interface_serves_that_is_not_to_be_left_alone
     check("ours elsewhere", of(Ours, secondary(1, "subnet-b", 2)), None);
     check("ours, other groups", regrouped(of(Ours, secondary(1, "subnet-node", 2))), None);
     check("somebody's", of(Foreign, secondary(1, "subnet-b", 2)), None);
-    check("somebody's, other groups", regrouped(of(Foreign, secondary(1, "subnet-b", 2))), None);
+    let grouped = regrouped(of(Foreign, secondary(1, "subnet-b", 2)));
+    check("somebody's, other groups", grouped, Some(OtherGroups));
     check("tagged", of(Ownership::Unmanaged, secondary(1, "subnet-node", 2)), Some(Unmanaged));
     check("no IPv4", of(NotForPods, secondary(1, "", 0)), Some(NotServing::NotForPods));
     check("as if for pods", of(Unknown, secondary(1, "subnet-node", 2)), Some(OriginUnknown));

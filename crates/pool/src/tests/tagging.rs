@@ -67,6 +67,19 @@ fn where_ec2_refuses_tags_nothing_waits_for_the_next_try() {
 }
 
 #[test]
+fn tags_that_are_on_their_way_beside_another_action_are_not_asked_for_again() {
+    let mut pool = pool(node(), [primary(0)]);
+    pool.set_untagged([(id(0), tags("c1"))].into());
+    // What was refused once is tried again beside what has begun meanwhile.
+    pool.started(&assign(id(0), Amount::Addresses(9)));
+    let first = pool.plan(AT).actions;
+    first.iter().for_each(|action| pool.started(action));
+
+    assert_eq!(first, [tag(&[0], "c1")]);
+    assert_eq!(pool.plan(AT).actions, []);
+}
+
+#[test]
 fn only_what_is_known_to_be_used_is_tagged() {
     let of = |ownership, (id, eni): (EniId, Eni)| (id, Eni { ownership, ..eni });
     let enis = [

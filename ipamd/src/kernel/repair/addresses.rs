@@ -2,7 +2,7 @@
 //! has or may get.
 
 use crate::{
-    node::{Node, now},
+    node::{Node, Unclear, now},
     tell::{events::NodeNotice, metrics},
 };
 use anyhow::{Context, Result};
@@ -30,6 +30,8 @@ pub(super) fn have_changed(changes: &[Change]) -> bool {
         Event::AddressAdded { .. } | Event::AddressGone { .. } | Event::Overrun => true,
         Event::RuleAdded(_)
         | Event::RuleGone(_)
+        | Event::OtherRule
+        | Event::RouteAdded { .. }
         | Event::RouteGone(_)
         | Event::RouteReplaced { .. }
         | Event::Link(_)
@@ -81,7 +83,7 @@ fn hold(node: &Node, kernel: &mut Netlink, address: Ipv4Addr, link: Option<u32>)
         let mut state = node.store.state();
         // The interface that shows it carries it.
         state.pool.quarantine(address, [].into());
-        state.held.entry(address).or_insert(Unknown::Own);
+        state.held.entry(address).or_insert(Unclear::new(Unknown::Own));
     }
     node.store.wake.notify_one();
     let Some(owner) = node.store.holder(address) else {
@@ -120,7 +122,7 @@ fn release(node: &Node, address: Ipv4Addr) {
     {
         let mut state = node.store.state();
         // Somebody else may use it all the same: that ends apart.
-        if state.held.get(&address) != Some(&Unknown::Own) {
+        if state.held.get(&address).map(|it| &it.why) != Some(&Unknown::Own) {
             return;
         }
         state.held.remove(&address);

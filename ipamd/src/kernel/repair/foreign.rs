@@ -40,7 +40,9 @@ impl Foreign {
                     self.judge(node, pods, rule, &change.by.iter().cloned().collect());
                 }
                 Event::RuleGone(rule) => drop(self.told.remove(rule)),
-                Event::RouteGone(_)
+                Event::OtherRule
+                | Event::RouteAdded { .. }
+                | Event::RouteGone(_)
                 | Event::RouteReplaced { .. }
                 | Event::AddressAdded { .. }
                 | Event::AddressGone { .. }

@@ -5,6 +5,7 @@
 //! nothing while nothing changes. What is not ours is never touched.
 
 mod addresses;
+mod astray;
 mod foreign;
 mod pace;
 mod parts;
@@ -16,6 +17,7 @@ pub(crate) use start::{Before, start};
 use crate::{node::Desired, node::Node, retry::Pauses, tell::metrics};
 use addresses::{Addresses, have_changed};
 use anyhow::{Context, Result};
+use astray::Astray;
 use foreign::Foreign;
 use net::{
     Devices, LinkState, Netlink, Op,
@@ -60,6 +62,7 @@ struct Repairer {
     without_link: BTreeSet<Owner>,
     addresses: Addresses,
     foreign: Foreign,
+    astray: Astray,
 }
 
 /// What has happened since the last look.
@@ -81,6 +84,8 @@ impl Pending {
                 Event::Link(old) => old.link.index != index || !old.link.up,
                 Event::RuleAdded(_)
                 | Event::RuleGone(_)
+                | Event::OtherRule
+                | Event::RouteAdded { .. }
                 | Event::RouteGone(_)
                 | Event::RouteReplaced { .. }
                 | Event::AddressAdded { .. }
@@ -135,7 +140,23 @@ impl Repairer {
 
     /// Finds, from memory, which events concern us; lists from the kernel only then.
     fn compare(&mut self) {
-        let Pending { changes, mut kinds, .. } = std::mem::take(&mut self.pending);
+        let Pending { changes, kinds, .. } = std::mem::take(&mut self.pending);
+        let astray = self.astray.concerns(&self.node, &changes, &kinds);
+        let by = changes.iter().filter_map(|change| change.by.clone()).collect();
+        self.compare_ours(changes, kinds);
+        // What is missing of ours is back by now: what is still wrong is of others.
+        if astray && let Err(error) = self.tell_of_ways(&by) {
+            warn!(error = format!("{error:#}"), "failed to look at the ways of pods' packets");
+        }
+    }
+
+    fn tell_of_ways(&mut self, by: &BTreeSet<Who>) -> Result<()> {
+        let links = self.kernel.link_states().context("look at links")?;
+        let ends = HostEnds::among(&links);
+        self.astray.tell(&self.node, &mut self.kernel, by, |pod| ends.of(pod))
+    }
+
+    fn compare_ours(&mut self, changes: Vec<Change>, mut kinds: BTreeSet<Kind>) {
         if kinds.contains(&Kind::Address) || have_changed(&changes) {
             match self.addresses.follow(&self.node, &mut self.kernel, &changes) {
                 Ok(concerned) => kinds.extend(concerned),

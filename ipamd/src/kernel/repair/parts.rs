@@ -154,6 +154,8 @@ impl Concern {
             }
             Event::RuleGone(_)
             | Event::RuleAdded(_)
+            | Event::OtherRule
+            | Event::RouteAdded { .. }
             | Event::AddressAdded { .. }
             | Event::RouteGone(_)
             | Event::RouteReplaced { .. }
@@ -189,13 +191,13 @@ impl Concern {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::examples::attachment;
     use crate::node::HostNetwork;
     use net::{
         EgressSelector, Layout, Link,
         firewall::{Firewall, Metadata, NodePort, Snat},
         host::Host,
     };
-    use record::Maker;
 
     #[test]
     fn a_host_end_is_known_by_its_hardware_address_whatever_its_name_and_index() {
@@ -290,22 +292,12 @@ mod tests {
         };
         let of = pod();
         let attachment = Attachment {
-            network: "n".into(),
-            container: "c".into(),
-            interface: of.pod_name,
-            netns: String::new(),
             host_name: of.host_name,
-            pod_namespace: String::new(),
-            pod_name: String::new(),
             address: of.address,
-            eni: String::new(),
             table: of.table,
             egress: of.egress,
             mtu: of.mtu,
-            made_by: Maker::Ours,
-            host_mac: None,
-            role: net::pod::Role::First,
-            since_ms: 0,
+            ..attachment()
         };
         Desired {
             host: HostNetwork { host, firewall, pods_see: None },

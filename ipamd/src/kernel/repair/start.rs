@@ -1,7 +1,7 @@
 //! The start of repair: finds what was lost while no daemon ran.
 
 use super::{
-    Addresses, FIRST_PAUSE, Foreign, LONGEST_PAUSE, Pace, Pending, Repairer, lost,
+    Addresses, Astray, FIRST_PAUSE, Foreign, LONGEST_PAUSE, Pace, Pending, Repairer, lost,
     parts::{HostEnds, parts},
     tell::Loss,
 };
@@ -56,6 +56,7 @@ pub(crate) fn start(node: Arc<Node>, before: Before, recorded: bool) -> Result<(
         without_link: BTreeSet::new(),
         addresses: Addresses::default(),
         foreign: Foreign::default(),
+        astray: Astray::default(),
     };
     thread::Builder::new().name("repair".into()).spawn(move || repairer.run())?;
     Ok(())

@@ -43,6 +43,8 @@ pub(crate) fn start(settings: &Settings) {
     // Libraries speak up only when something is wrong.
     let levels = tracing_subscriber::filter::Targets::new()
         .with_default(Level::WARN)
+        // This one logs every error that it returns; it is logged where it is handled, with what to do.
+        .with_target("kube_client", LevelFilter::OFF)
         .with_target("ipamd", settings.log_level)
         .with_target(REQUESTS, output.requests());
     let layer = fmt::layer().with_ansi(false).with_writer(output);

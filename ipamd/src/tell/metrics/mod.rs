@@ -138,6 +138,11 @@ pub(crate) fn overruled() {
     counted().add(&OVERRULED, &[], 1.0);
 }
 
+/// Packets of pods go elsewhere because of another program.
+pub(crate) fn astray(pods: usize) {
+    counted().add(&ASTRAY, &[], u32::try_from(pods).unwrap_or(u32::MAX).into());
+}
+
 /// Another program undoes what is repaired, again and again.
 pub(crate) fn fights() {
     counted().add(&REPAIR_FIGHTS, &[], 1.0);

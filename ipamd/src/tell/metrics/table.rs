@@ -133,6 +133,8 @@ metrics! {
         "Addresses of running pods that somebody added to a link of the node, which cuts the pods off";
     OVERRULED = "eni_cni_rules_before_pods_total", Counter, [],
         "Rules of other programs that send packets of pods elsewhere";
+    ASTRAY = "eni_cni_pods_routed_elsewhere_total", Counter, [],
+        "Pods whose packets the kernel began to send elsewhere because of routes, rules or neighbour entries of other programs";
     GONE = "eni_cni_gone_pods_total", Counter, [],
         "Pods that ended without a DEL: their namespaces were gone, and their addresses were taken back";
     LOG_LOST = "eni_cni_log_lost_lines_total", Counter, ["log"],

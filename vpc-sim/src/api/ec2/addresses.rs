@@ -6,6 +6,8 @@ use super::{
     write::done,
     xml::Xml,
 };
+use ipnetwork::Ipv4Network;
+use std::net::Ipv4Addr;
 use vpc::{
     Action, Ec2Error,
     assign::{Assigned, Reassignment, Wanted},
@@ -20,13 +22,7 @@ fn assign(p: &mut Params) -> Result<Asked, Ec2Error> {
     let id = interface_id(p)?;
     let addresses = p.list("PrivateIpAddress")?;
     let prefixes = p.list("Ipv4Prefix")?;
-    let wanted = wanted(
-        (!addresses.is_empty()).then_some(Wanted::Addresses(addresses)),
-        p.parsed("SecondaryPrivateIpAddressCount")?.map(Wanted::Count),
-        (!prefixes.is_empty()).then_some(Wanted::Prefixes(prefixes)),
-        p.parsed("Ipv4PrefixCount")?.map(Wanted::PrefixCount),
-    )?;
-    let wanted = match wanted {
+    let wanted = match wanted(p, addresses, prefixes)? {
         Some(Wanted::Count(0) | Wanted::PrefixCount(0)) => {
             return Err(Ec2Error::invalid("The number of addresses must be positive."));
         }
@@ -71,14 +67,20 @@ fn unassign(p: &mut Params) -> Result<Asked, Ec2Error> {
     Ok(asked.about(about).without_dry_run())
 }
 
-/// The one of four forms that is given; none of them is none.
+/// The one of four forms that is given, by name or by number; none of them is none. Calls spell their
+/// lists in different ways, and their numbers alike.
 pub(super) fn wanted(
-    addresses: Option<Wanted>,
-    count: Option<Wanted>,
-    prefixes: Option<Wanted>,
-    prefix_count: Option<Wanted>,
+    p: &mut Params,
+    addresses: Vec<Ipv4Addr>,
+    prefixes: Vec<Ipv4Network>,
 ) -> Result<Option<Wanted>, Ec2Error> {
-    let mut given = [addresses, count, prefixes, prefix_count].into_iter().flatten();
+    let given = [
+        (!addresses.is_empty()).then_some(Wanted::Addresses(addresses)),
+        p.parsed("SecondaryPrivateIpAddressCount")?.map(Wanted::Count),
+        (!prefixes.is_empty()).then_some(Wanted::Prefixes(prefixes)),
+        p.parsed("Ipv4PrefixCount")?.map(Wanted::PrefixCount),
+    ];
+    let mut given = given.into_iter().flatten();
     let first = given.next();
     if given.next().is_some() {
         let message = "You can and can only specify one of private-ip-addresses, \

@@ -10,7 +10,6 @@ use super::{
 use std::net::Ipv4Addr;
 use vpc::{
     Action, Ec2Error, Interface, InterfaceKind,
-    assign::Wanted,
     create::{Attribute, CreateInterface, Family},
 };
 
@@ -54,12 +53,7 @@ fn new_interface(p: &mut Params) -> Result<CreateInterface, Ec2Error> {
         }
     }
     let prefixes = p.each("Ipv4Prefix", |member| member.required_parsed("Ipv4Prefix"))?;
-    let wanted = wanted(
-        (!addresses.is_empty()).then_some(Wanted::Addresses(addresses)),
-        p.parsed("SecondaryPrivateIpAddressCount")?.map(Wanted::Count),
-        (!prefixes.is_empty()).then_some(Wanted::Prefixes(prefixes)),
-        p.parsed("Ipv4PrefixCount")?.map(Wanted::PrefixCount),
-    )?;
+    let wanted = wanted(p, addresses, prefixes)?;
     let tags = tags_for(p, RESOURCE)?;
     Ok(CreateInterface {
         subnet_id,

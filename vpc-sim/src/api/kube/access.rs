@@ -75,12 +75,13 @@ struct State {
     has_crd: bool,
     refused: BTreeMap<String, BTreeSet<Verb>>,
     asked: BTreeMap<(Verb, String, u16), u64>,
+    agents: BTreeMap<String, u64>,
 }
 
 impl Access {
     pub(crate) fn new() -> Self {
-        let (refused, asked) = (BTreeMap::new(), BTreeMap::new());
-        Self { state: Mutex::new(State { has_crd: true, refused, asked }) }
+        let (refused, asked, agents) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { state: Mutex::new(State { has_crd: true, refused, asked, agents }) }
     }
 
     /// Whether a resource has a definition.
@@ -139,6 +140,16 @@ impl Access {
 
     pub(crate) fn note(&self, verb: Verb, resource: &Resource, status: u16) {
         *self.lock().asked.entry((verb, resource.qualified(), status)).or_default() += 1;
+    }
+
+    /// Notes as whom a node asked: its `User-Agent`.
+    pub(crate) fn note_agent(&self, agent: &str) {
+        *self.lock().agents.entry(agent.into()).or_default() += 1;
+    }
+
+    /// As whom nodes asked so far, and how often.
+    pub(crate) fn agents(&self) -> BTreeMap<String, u64> {
+        self.lock().agents.clone()
     }
 
     /// What nodes asked for so far.

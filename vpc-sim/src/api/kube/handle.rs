@@ -53,6 +53,7 @@ pub(crate) fn handle(
     };
     if request.caller == Caller::Node {
         store.access().note(verb, resource, answer.status().as_u16());
+        store.access().note_agent(text(request.headers, header::USER_AGENT));
     }
     Ok(answer)
 }
