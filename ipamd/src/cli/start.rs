@@ -60,7 +60,7 @@ pub(super) async fn start(settings: Settings) -> Result<Serving> {
     teardown::start(&node, ended_links)?;
     orphans::start(node.clone())?;
     held::start(&node, held);
-    node.store.state().hold_releasing_back();
+    node.store.state().reopen();
 
     follow::set_cluster_size(&node, 1);
     sync_kernel(&executor).await?;
@@ -141,7 +141,7 @@ pub(super) async fn prepare(settings: Settings) -> Result<Prepared> {
     let state = (pool, journal, attached);
     let node = Arc::new(Node::new(settings, identity, primary.groups, host, state, kernel, reaper));
     Ok(Prepared {
-        executor: Executor::new(node, ec2, imds),
+        executor: Executor { node, ec2, imds },
         ended_links,
         before,
         held: adopted.held,

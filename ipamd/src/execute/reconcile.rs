@@ -50,7 +50,6 @@ async fn hear_kubernetes(node: &Node) {
 /// Runs for ever.
 pub(crate) async fn run(node: Arc<Node>, executor: Executor) {
     let mut report = Report::default();
-    executor.resume();
     hear_kubernetes(&node).await;
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut device_polls = Pauses::new(FIRST_DEVICE_POLL, LONGEST_DEVICE_POLL, 0);

@@ -15,15 +15,15 @@ mod tags;
 mod unclear;
 
 pub(crate) use allocate::{AllocateError, Patience, outwaits};
-pub(crate) use attached::{Attached, Occupied};
+pub(crate) use attached::Attached;
 pub(crate) use desired::Desired;
 pub(crate) use forecast::AddForecast;
 pub(crate) use host::{HostNetwork, HostRules, direct};
 pub(crate) use orphans::Orphans;
 pub(crate) use reaper::{EndedLink, Queue as ReaperQueue, Reaper, queue as reaper_queue};
-pub(crate) use state::{State, observation};
+pub(crate) use state::State;
 pub(crate) use store::Store;
-pub(crate) use tags::{INSTANCE_TAG, WantedTags};
+pub(crate) use tags::WantedTags;
 pub(crate) use unclear::Unclear;
 
 use crate::{

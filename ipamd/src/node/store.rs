@@ -13,6 +13,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use steps::is_open;
 use tokio::sync::Notify;
 use tracing::warn;
 
@@ -250,6 +251,7 @@ impl Store {
     /// What should change now; from here on it counts as under way.
     pub(crate) fn begin(&self) -> Plan {
         let mut state = self.state();
+        state.note_unfinished();
         let plan = state.pool.plan(now());
         for action in &plan.actions {
             state.pool.started(action);
@@ -259,9 +261,15 @@ impl Store {
 
     /// Notes how an action ended, and lets the planner think again.
     pub(crate) fn ended(&self, action: &Action, refusal: Option<Refusal>) {
-        self.update(|state| match refusal {
-            None => state.pool.succeeded(action),
-            Some(refusal) => state.pool.refused(action, refusal, now()),
+        self.update(|state| {
+            let known = state.journal.snapshot();
+            match refusal {
+                None => state.pool.succeeded(action),
+                Some(refusal) if is_open(action, &known.intents, &known.recent) => {
+                    state.pool.left_open(action, refusal, now());
+                }
+                Some(refusal) => state.pool.refused(action, refusal, now()),
+            }
         });
     }
 }

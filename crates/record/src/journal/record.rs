@@ -48,12 +48,17 @@ pub(super) enum Record {
         id: String,
         now: Option<Noted>,
     },
+    /// An interface of ours that is attached nowhere is to be deleted, or is.
+    Discarded {
+        id: String,
+        open: bool,
+    },
 }
 
 impl Record {
     /// The names of all kinds: a record of one of these that cannot be read is damaged, one of
     /// another kind is a newer daemon's.
-    pub(super) const KINDS: [&str; 8] = [
+    pub(super) const KINDS: [&str; 9] = [
         "assigned",
         "released",
         "resting",
@@ -62,5 +67,6 @@ impl Record {
         "identity",
         "interface",
         "recent_calls",
+        "discarded",
     ];
 }

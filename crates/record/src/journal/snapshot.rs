@@ -8,7 +8,11 @@ use super::{
 };
 use pool::{EniId, Owner, RecentCalls, Source, Supply, Time};
 use serde_json::Value;
-use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    time::Duration,
+};
 
 /// After this time a release says nothing any more: `IP_COOLDOWN_PERIOD` is 18 hours at most.
 pub(super) const COOLED: Duration = Duration::from_hours(24);
@@ -26,6 +30,8 @@ pub struct Snapshot {
     pub interfaces: BTreeMap<String, Interface>,
     /// What calls for interfaces changed lately, and which were not answered.
     pub recent: BTreeMap<EniId, RecentCalls>,
+    /// Interfaces of ours that are attached nowhere and are to be deleted.
+    pub discarded: BTreeSet<EniId>,
     /// Who this node is.
     pub identity: Option<Identity>,
     pub(super) config: Option<KnownConfig>,
@@ -74,6 +80,8 @@ impl Snapshot {
                 drop(self.recent.insert(EniId(id), now.into()))
             }
             Record::RecentCalls { id, now: None } => drop(self.recent.remove(&EniId(id))),
+            Record::Discarded { id, open: true } => drop(self.discarded.insert(EniId(id))),
+            Record::Discarded { id, open: false } => drop(self.discarded.remove(&EniId(id))),
         }
     }
 
@@ -99,6 +107,7 @@ impl Snapshot {
             + self.intents.len()
             + self.interfaces.len()
             + self.recent.len()
+            + self.discarded.len()
             + self.unknown_lines.len()
     }
 
@@ -121,6 +130,8 @@ impl Snapshot {
         let recent = self.recent.iter();
         let recent =
             recent.map(|(id, now)| Record::RecentCalls { id: id.0.clone(), now: Some(now.into()) });
+        let discarded = self.discarded.iter();
+        let discarded = discarded.map(|id| Record::Discarded { id: id.0.clone(), open: true });
         attachments
             .chain(cooling)
             .chain(identity)
@@ -128,6 +139,7 @@ impl Snapshot {
             .chain(intents)
             .chain(interfaces)
             .chain(recent)
+            .chain(discarded)
             .collect()
     }
 }

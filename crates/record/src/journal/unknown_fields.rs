@@ -20,6 +20,7 @@ enum Subject {
     Identity,
     Interface(String),
     RecentCalls(String),
+    Discarded(String),
 }
 
 impl UnknownFields {
@@ -43,6 +44,9 @@ impl UnknownFields {
             }
             Record::RecentCalls { id, now } => {
                 now.as_ref().and_then(|_| self.0.get(&Subject::RecentCalls(id.clone())))
+            }
+            Record::Discarded { id, open } => {
+                open.then(|| self.0.get(&Subject::Discarded(id.clone()))).flatten()
             }
         }
     }
@@ -76,6 +80,7 @@ impl UnknownFields {
             Record::Intent { device_index, now } => (Subject::Intent(*device_index), now.is_some()),
             Record::Interface { id, now } => (Subject::Interface(id.clone()), now.is_some()),
             Record::RecentCalls { id, now } => (Subject::RecentCalls(id.clone()), now.is_some()),
+            Record::Discarded { id, open } => (Subject::Discarded(id.clone()), *open),
         };
         match fields.filter(|_| stays) {
             Some(fields) => drop(self.0.insert(subject, fields)),

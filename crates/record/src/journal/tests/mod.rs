@@ -39,6 +39,10 @@ fn what_was_noted_is_there_after_a_restart() {
     journal.recent(&EniId("eni-1".into()), Some(&recent())).unwrap();
     journal.recent(&EniId("eni-2".into()), Some(&recent())).unwrap();
     journal.recent(&EniId("eni-2".into()), None).unwrap();
+    for id in ["eni-3", "eni-4"] {
+        journal.discarded(&EniId(id.into()), true).unwrap();
+    }
+    journal.discarded(&EniId("eni-3".into()), false).unwrap();
 
     let snapshot = open(&folder).snapshot;
 
@@ -50,6 +54,7 @@ fn what_was_noted_is_there_after_a_restart() {
     assert_eq!(snapshot.interfaces, [("eni-1".into(), interface())].into());
     assert_eq!(snapshot.identity, Some(identity()));
     assert_eq!(snapshot.recent, [(EniId("eni-1".into()), recent())].into());
+    assert_eq!(snapshot.discarded, [EniId("eni-4".into())].into());
 }
 
 #[test]
@@ -211,6 +216,7 @@ fn intent() -> Intent {
         addresses: 9,
         prefixes: 0,
         tags: [("team".to_owned(), "net".to_owned())].into(),
+        made: Some(Made { id: "eni-9".into(), interface: interface(), asked_ms: Some(7) }),
     }
 }
 
