@@ -38,6 +38,7 @@ fn a_journal_of_format_3_is_read() {
     let contents = Contents::read(&file("journal-3")).unwrap();
 
     assert_eq!(contents.format, Format { version: 3, reader: 2 });
+    assert_eq!(contents.snapshot.clock.as_ref().unwrap().booted_ms, 1_000);
     assert_eq!(contents.snapshot.discarded, [EniId("eni-6".into())].into());
     holds_what_was_noted(&contents);
 }

@@ -2,8 +2,8 @@
 
 use crate::{
     aws::imds::{Listing, Shown},
+    clock::now,
     execute::{Executor, OfNode},
-    node::now,
     retry::{FIRST_PAUSE, LONGEST_PAUSE},
 };
 use anyhow::Result;

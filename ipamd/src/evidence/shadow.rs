@@ -7,8 +7,9 @@ use super::{
 };
 use crate::{
     aws::{self, ec2::Ec2, imds::Imds, limits},
+    clock::now,
     follow,
-    node::{WantedTags, now},
+    node::WantedTags,
     settings::{Networking, Settings},
 };
 use anyhow::{Context, Result};

@@ -113,7 +113,7 @@ impl Known for OfNode<'_> {
     }
 
     fn note_room(&mut self, free: Vec<(String, u32)>) {
-        self.0.store.state().pool.note_room(free, crate::node::now());
+        self.0.store.state().pool.note_room(free, crate::clock::now());
     }
 
     fn tell(&mut self, told: Told<'_>) {

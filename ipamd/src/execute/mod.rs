@@ -8,7 +8,8 @@ pub(crate) use known::OfNode;
 
 use crate::{
     aws::{ec2::Ec2, imds::Imds},
-    node::{Node, now},
+    clock::now,
+    node::Node,
     panics,
     tell::{metrics, report},
 };

@@ -1,11 +1,6 @@
 //! The daemon's loop: observe, plan, execute, sleep.
 
-use crate::{
-    execute::Executor,
-    node::{Node, now},
-    retry::Pauses,
-    tell::report::Report,
-};
+use crate::{clock::now, execute::Executor, node::Node, retry::Pauses, tell::report::Report};
 use pool::Time;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;

@@ -1,6 +1,7 @@
 //! What one lock guards: the pool, the record of it, and this node's interfaces.
 
-use super::{Attached, Unclear, WantedTags, now};
+use super::{Attached, Unclear, WantedTags};
+use crate::clock::now;
 use crate::settings::Settings;
 use anyhow::Result;
 use net::EgressSelector;

@@ -1,6 +1,7 @@
 //! The state under its lock, and who may enter: verbs, the planner, and whoever asks.
 
-use super::{Attached, State, WantedTags, now};
+use super::{Attached, State, WantedTags};
+use crate::clock::now;
 use anyhow::{Context, Result};
 use ipnetwork::Ipv4Network;
 use pool::{Action, Change, EniId, Owner, Plan, Pool, RecentCalls, Refusal, Source, Time};
@@ -224,13 +225,6 @@ impl Store {
             noted.with_context(|| format!("note a call for {id}"))?;
         }
         Ok(())
-    }
-
-    /// The same after a call, when it is too late for anything else than a line in the log.
-    pub(crate) fn note_answer(&self, id: &EniId, change: impl FnOnce(&mut RecentCalls, Time)) {
-        if let Err(error) = self.note_call(id, change) {
-            warn!(error = format!("{error:#}"), "failed to note an answer of EC2");
-        }
     }
 
     /// Where addresses come from from now on.

@@ -17,7 +17,7 @@
 //! What a reader makes of a file:
 //!
 //! - **A file that does not name its format** is of format 1. Its records are those of format 2.
-//!   Format 3 has `discarded` besides, and what an intent has made.
+//!   Format 3 has `discarded` and `clock` besides, and what an intent has made.
 //! - **A newer format** is read if its smallest reader is not newer than this one; otherwise it is not
 //!   understood, which is no damage ([`ReadError::NotUnderstood`]).
 //! - **A record of an unknown kind** stays in the file as it is, behind those that are known, and is
@@ -46,7 +46,7 @@ mod unknown_fields;
 
 pub use contents::{Contents, Damage, ReadError, Torn, Unknown};
 pub use line::Fault;
-pub use model::{Attachment, Identity, Intent, Interface, Made, Maker, Origin};
+pub use model::{Attachment, Clock, Identity, Intent, Interface, Made, Maker, Origin};
 pub use snapshot::Snapshot;
 
 use anyhow::{Context, Result, bail};
@@ -218,6 +218,16 @@ impl Journal {
             return Ok(());
         }
         self.append(Record::Identity(identity.clone()), Outlives::Machine)
+    }
+
+    /// Notes what times on record are measured with, and what the time is by that: none of those on
+    /// record is later.
+    pub fn clock(&mut self, clock: &Clock, now: Time) -> Result<()> {
+        self.snapshot.forget_future(now);
+        if self.snapshot.clock.as_ref() == Some(clock) {
+            return Ok(());
+        }
+        self.append(Record::Clock(clock.clone()), Outlives::Machine)
     }
 
     /// Notes what an interface is now; `None` when it is gone.

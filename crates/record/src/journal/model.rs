@@ -147,6 +147,15 @@ pub struct Identity {
     pub vpc_cidrs: Vec<Ipv4Network>,
 }
 
+/// When the machine booted, by its clock as the first daemon since then saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// The kernel's id of the boot.
+    pub boot: String,
+    /// When that was, in milliseconds since 1970.
+    pub booted_ms: u64,
+}
+
 /// An interface that is being made: repeated after a crash with the same parameters, EC2 answers
 /// with the interface that the first call made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,6 +21,7 @@ enum Subject {
     Interface(String),
     RecentCalls(String),
     Discarded(String),
+    Clock,
 }
 
 impl UnknownFields {
@@ -36,6 +37,7 @@ impl UnknownFields {
             Record::Cooling { address, .. } => self.0.get(&Subject::Cooling(*address)),
             Record::Config(config) => config.as_ref().and_then(|_| self.0.get(&Subject::Config)),
             Record::Identity(_) => self.0.get(&Subject::Identity),
+            Record::Clock(_) => self.0.get(&Subject::Clock),
             Record::Intent { device_index, now } => {
                 now.as_ref().and_then(|_| self.0.get(&Subject::Intent(*device_index)))
             }
@@ -77,6 +79,7 @@ impl UnknownFields {
             Record::Cooling { address, .. } => (Subject::Cooling(*address), true),
             Record::Config(config) => (Subject::Config, config.is_some()),
             Record::Identity(_) => (Subject::Identity, true),
+            Record::Clock(_) => (Subject::Clock, true),
             Record::Intent { device_index, now } => (Subject::Intent(*device_index), now.is_some()),
             Record::Interface { id, now } => (Subject::Interface(id.clone()), now.is_some()),
             Record::RecentCalls { id, now } => (Subject::RecentCalls(id.clone()), now.is_some()),

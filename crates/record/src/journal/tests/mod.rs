@@ -36,6 +36,7 @@ fn what_was_noted_is_there_after_a_restart() {
     }
     journal.interface(&EniId("eni-2".into()), None).unwrap();
     journal.identity(&identity()).unwrap();
+    journal.clock(&clock(), time(9_000)).unwrap();
     journal.recent(&EniId("eni-1".into()), Some(&recent())).unwrap();
     journal.recent(&EniId("eni-2".into()), Some(&recent())).unwrap();
     journal.recent(&EniId("eni-2".into()), None).unwrap();
@@ -53,8 +54,28 @@ fn what_was_noted_is_there_after_a_restart() {
     assert_eq!(snapshot.intents, [(1, intent())].into());
     assert_eq!(snapshot.interfaces, [("eni-1".into(), interface())].into());
     assert_eq!(snapshot.identity, Some(identity()));
+    assert_eq!(snapshot.clock, Some(clock()));
     assert_eq!(snapshot.recent, [(EniId("eni-1".into()), recent())].into());
     assert_eq!(snapshot.discarded, [EniId("eni-4".into())].into());
+}
+
+#[test]
+fn no_time_on_record_is_later_than_now_once_the_clock_is_known() {
+    let folder = Folder::new("clock");
+    let mut journal = open(&folder);
+    journal.allocated(attachment(1)).unwrap();
+    journal.released(&attachment(1).owner(), time(5_000)).unwrap();
+    journal.recent(&EniId("eni-1".into()), Some(&recent())).unwrap();
+
+    journal.clock(&clock(), time(3_500)).unwrap();
+
+    let snapshot = journal.snapshot();
+    assert_eq!(snapshot.cooling[&attachment(1).address], time(3_500));
+    let recent = &snapshot.recent[&EniId("eni-1".into())];
+    assert_eq!(recent.asked, Some(time(3_500)));
+    assert_eq!(recent.eni.unwrap().1, time(3_500));
+    let blocks: Vec<_> = recent.blocks.values().map(|(_, at)| *at).collect();
+    assert_eq!(blocks, [time(3_000), time(2_000)]);
 }
 
 #[test]
@@ -185,6 +206,10 @@ fn identity() -> Identity {
         mac: net::Mac([6, 0, 0, 0, 0, 1]),
         vpc_cidrs: vec!["10.0.0.0/16".parse().unwrap()],
     }
+}
+
+fn clock() -> Clock {
+    Clock { boot: "boot".into(), booted_ms: 1_000 }
 }
 
 fn interface() -> Interface {
