@@ -171,7 +171,7 @@ fn after_a_day_of_everything_going_wrong_all_is_well() {
     nothing_is_left_over(&world);
 }
 
-fn custom_world() -> World {
+pub(crate) fn custom_world() -> World {
     let world = World::up();
     world.eniconfig_create(ZONES[0], "pods-a", &["pods"]);
     world.node_add("n1", ZONES[0], &[]);
@@ -179,7 +179,7 @@ fn custom_world() -> World {
 }
 
 /// EC2 has no interface that is attached to nothing.
-fn nothing_is_left_over(world: &World) {
+pub(crate) fn nothing_is_left_over(world: &World) {
     until("every interface belongs to a node", || {
         let all = world.ec2("Action=DescribeNetworkInterfaces");
         if all.contains("<status>available</status>") { Err(all) } else { Ok(()) }
