@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tests::{
-    command::until,
+    command::{until, until_within},
     prober::Prober,
     world::{CUSTOM, Pod, World},
 };
@@ -32,6 +32,9 @@ const CLIENTS: usize = 3;
 /// How likely a call of EC2 meets each of these.
 const FAULTS: [&str; 3] = ["throttle", "error", "lost-reply"];
 const PROBABILITY: &str = "0.03";
+
+/// What became of the last call that was not answered is asked a minute after it.
+const SETTLED: Duration = Duration::from_secs(150);
 
 /// Few addresses beyond those in use, so that interfaces and addresses come and go.
 const SETTINGS: &[&str] = &["WARM_IP_TARGET=2", "MINIMUM_IP_TARGET=2", "IP_COOLDOWN_PERIOD=1"];
@@ -134,7 +137,7 @@ fn come_and_go(
 fn all_agree(world: &World, pods: &[Pod], told: &str) {
     nothing_is_left_over(world);
     let addresses: BTreeSet<Ipv4Addr> = pods.iter().map(|pod| pod.address).collect();
-    until("record, EC2 and pods agree", || {
+    until_within(SETTLED, "record, EC2 and pods agree", || {
         let record = Journal::read(world.node_folder("n1").run().as_ref());
         let snapshot = record.map_err(|error| error.to_string())?.snapshot;
         let recorded: BTreeSet<Ipv4Addr> =

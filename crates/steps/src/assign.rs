@@ -2,7 +2,7 @@
 
 use crate::{
     Answer, Call, Described, Known, Refused, Reply, Step, Told, fail, odd, refuse,
-    settle::{answered, note, settle},
+    settle::{note, settle},
 };
 use pool::{Amount, Block, Cause, Change, EniId, Time};
 use std::collections::BTreeSet;
@@ -30,8 +30,8 @@ struct Question {
     id: EniId,
     /// When it was asked.
     at: Option<Time>,
-    /// A call before this one is not known to have ended.
-    open: bool,
+    /// When a call before this one was made that is not known to have ended.
+    open: Option<Time>,
 }
 
 /// What follows the question.
@@ -45,7 +45,7 @@ enum Asked {
 
 impl Question {
     fn new(id: EniId) -> Self {
-        Self { id, at: None, open: false }
+        Self { id, at: None, open: None }
     }
 
     fn next(&mut self, answer: Answer, known: &mut dyn Known, now: Time) -> Asked {
@@ -77,15 +77,15 @@ impl Question {
         if settle(&self.id, described, at, known) > 0 || known.interface(&self.id).is_none() {
             return Asked::Step(Step::Done(Ok(())));
         }
-        self.open = known.recent(&self.id).asked.is_some();
+        self.open = known.recent(&self.id).asked;
         Asked::Go
     }
 
-    /// EC2 has answered. A call before this one may still be open.
+    /// EC2 has answered. A call before this one may still be open, and is no younger for that: else calls
+    /// that follow each other would keep lists from ever telling what became of it.
     fn answered(&self, known: &mut dyn Known) {
-        if !self.open {
-            answered(&self.id, known);
-        }
+        let open = self.open;
+        note(&self.id, known, |recent, _| recent.asked = open);
     }
 }
 

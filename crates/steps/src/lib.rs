@@ -228,6 +228,9 @@ pub fn leaves(recent: &RecentCalls) -> bool {
     matches!(recent.eni, Some((Change::Removed, _)))
 }
 
+#[cfg(test)]
+mod tests;
+
 fn refuse(refused: &Refused) -> Step {
     Step::Done(Err(Refusal { cause: refused.cause(), message: refused.to_string() }))
 }
