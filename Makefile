@@ -81,9 +81,12 @@ conformance: ## Kubernetes' own tests of networks on ours, in both modes of kube
 	@scripts/conformance $(MODE)
 
 SECONDS ?= 600
-soak: ## randomised simulation for SECONDS=600; a failing history is minimised and printed
-	@scripts/need cargo cc
+KILLS ?= 200
+soak: ## randomised simulation for SECONDS=600, and KILLS=200 kills of a real daemon under traffic (needs root)
+	@scripts/need root cargo cc nextest nft ip
 	SIM_SECONDS=$(SECONDS) cargo test --quiet --package tests --test sim
+	$(BUILD)
+	KILLS=$(KILLS) scripts/test kills
 
 image: ## build the container image with docker or podman
 	@engine=$$(scripts/engine) && set -x && "$$engine" build --tag $(IMAGE) .

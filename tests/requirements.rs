@@ -1,4 +1,4 @@
-//! Keeps `docs/cni-requirements.md` and `docs/situations.md` true: every requirement is there, the tests
+//! Keeps `docs/cni-requirements.md`, `docs/situations.md` and `docs/reliability.md` true: every requirement is there, the tests
 //! that they name exist, and those of requirements name them.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
@@ -61,8 +61,11 @@ const KINDS: usize = 19;
 const FOLDERS: &[(&str, &str)] = &[
     ("foreign", "tests/foreign"),
     ("ipamd", "ipamd/src"),
+    ("kubernetes", "tests/kubernetes"),
     ("manifests", "tests/manifests"),
     ("pool", "crates/pool/src"),
+    ("record", "crates/record/src"),
+    ("rpc", "crates/rpc"),
     ("runtimes", "tests/runtimes"),
     ("scenarios", "tests/scenarios"),
     ("sim", "tests/sim"),
@@ -77,6 +80,29 @@ fn every_situation_has_tests_that_exist() {
 
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
     assert_eq!(document.matches("\n## ").count(), KINDS, "{SITUATIONS}: a kind has no situation");
+}
+
+/// Where faults are listed, and how many there are at least.
+const RELIABILITY: &str = "docs/reliability.md";
+const FAULTS: usize = 60;
+
+#[test]
+fn every_fault_has_tests_that_exist_and_a_law() {
+    let document = fs::read_to_string(repository().join(RELIABILITY)).unwrap();
+    let rows = document.lines().filter(|line| line.starts_with("| ") && !line.contains("| test |"));
+    let rows: Vec<&str> = rows.collect();
+
+    let lawless = rows.iter().filter(|row| {
+        let laws = row.trim_end_matches([' ', '|']).rsplit('|').next().unwrap_or_default();
+        let is_law = |law: &str| law.trim().parse().is_ok_and(|law: u32| (1..=11).contains(&law));
+        !laws.split(',').all(is_law)
+    });
+    let lawless = lawless.map(|row| format!("names no law: {row}"));
+    let complaints: Vec<String> =
+        rows.iter().filter_map(|row| complaint(row)).chain(lawless).collect();
+
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+    assert!(rows.len() >= FAULTS, "{RELIABILITY}: {} faults", rows.len());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod aws;
 mod cli;
+mod clock;
 mod evidence;
 #[cfg(test)]
 mod examples;

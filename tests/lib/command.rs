@@ -46,13 +46,23 @@ pub fn outcome(output: &Output) -> Result<String, String> {
 
 /// Waits until `look` finds what is expected; what it finds instead is the failure.
 #[track_caller]
-pub fn until<T>(expected: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub fn until<T>(expected: &str, look: impl FnMut() -> Result<T, String>) -> T {
+    until_within(PATIENCE, expected, look)
+}
+
+/// The same for what takes longer by itself.
+#[track_caller]
+pub fn until_within<T>(
+    patience: Duration,
+    expected: &str,
+    mut look: impl FnMut() -> Result<T, String>,
+) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         match look() {
             Ok(found) => return found,
             Err(found) if Instant::now() > deadline => {
-                panic!("expected: {expected}; after {} s: {found}", PATIENCE.as_secs())
+                panic!("expected: {expected}; after {} s: {found}", patience.as_secs())
             }
             Err(_) => thread::sleep(LOOK_EVERY),
         }

@@ -148,6 +148,62 @@ fn interfaces_that_are_gone_and_still_listed_do_not_stop_the_daemon() {
 }
 
 #[test]
+fn an_interface_that_cannot_be_deleted_is_deleted_by_the_next_daemon_once_it_can() {
+    let world = custom_world();
+    let env = [CUSTOM, &["WARM_ENI_TARGET=1"]].concat();
+    world.daemon_start("n1", &env);
+    world.settled("n1");
+    world.sim(&["fault", "add", "error", "--action", "DeleteNetworkInterface"]);
+
+    // Nobody uses it, and it is in no subnet of the ENIConfig any more.
+    world.eniconfig_change(ZONES[0], "nodes-a");
+    let available = || {
+        let all = world.ec2("Action=DescribeNetworkInterfaces");
+        if all.contains("<status>available</status>") { Ok(()) } else { Err(all) }
+    };
+    until("an interface is detached", available);
+    let failed = || {
+        let calls = world.calls("n1");
+        let failed = calls.iter().filter(|it| it.action == "DeleteNetworkInterface").count();
+        if failed > 1 { Ok(()) } else { Err(format!("{calls:#?}")) }
+    };
+    until("its deletion was tried again", failed);
+    world.daemon_kill("n1");
+    world.sim(&["fault", "clear"]);
+    available().unwrap();
+    world.daemon_start("n1", &env);
+
+    nothing_is_left_over(&world);
+}
+
+#[test]
+fn an_interface_whose_making_was_not_answered_is_not_left_over_when_nobody_wants_it_any_more() {
+    let world = custom_world();
+    let env = [CUSTOM, &["WARM_ENI_TARGET=0", "WARM_IP_TARGET=1"]].concat();
+    world.sim(&[
+        "fault",
+        "add",
+        "lost-reply",
+        "--action",
+        "CreateNetworkInterface",
+        "--calls",
+        "1",
+    ]);
+    world.daemon_start("n1", &env);
+    until("an interface is made", || {
+        let all = world.ec2("Action=DescribeNetworkInterfaces");
+        if all.contains("aws-K8S-") { Ok(()) } else { Err(all) }
+    });
+
+    world.eniconfig_change(ZONES[0], "nodes-a");
+
+    world.settled("n1");
+    nothing_is_left_over(&world);
+    let subnets: Vec<_> = world.more_interfaces("n1").into_iter().map(|it| it.subnet).collect();
+    assert_eq!(subnets, [world.subnet_id("nodes-a")]);
+}
+
+#[test]
 fn after_a_day_of_everything_going_wrong_all_is_well() {
     let world = custom_world();
     world.sim(&["fault", "add", "chaos", "--probability", "0.3"]);
@@ -171,7 +227,7 @@ fn after_a_day_of_everything_going_wrong_all_is_well() {
     nothing_is_left_over(&world);
 }
 
-fn custom_world() -> World {
+pub(crate) fn custom_world() -> World {
     let world = World::up();
     world.eniconfig_create(ZONES[0], "pods-a", &["pods"]);
     world.node_add("n1", ZONES[0], &[]);
@@ -179,7 +235,7 @@ fn custom_world() -> World {
 }
 
 /// EC2 has no interface that is attached to nothing.
-fn nothing_is_left_over(world: &World) {
+pub(crate) fn nothing_is_left_over(world: &World) {
     until("every interface belongs to a node", || {
         let all = world.ec2("Action=DescribeNetworkInterfaces");
         if all.contains("<status>available</status>") { Err(all) } else { Ok(()) }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod host_settings;
+mod kills;
 mod kube_proxy;
 mod monitor;
 mod packets;

@@ -4,13 +4,12 @@ use crate::{
     dice::Dice,
     history::{Fault, GROUPS, NOWHERE, OTHER_ZONE, POD_SUBNETS, Setup},
 };
-use pool::{Cause, Refusal, Time};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use pool::{Cause, Time};
+use std::{collections::BTreeMap, time::Duration};
+use steps::{Described, Refused};
 use vpc::{
-    Action, Breadth, Ec2Error, EniId, InstanceId, Interface, Spec, Time as At, Vpc,
+    Action, AttachmentState, Breadth, Ec2Error, EniId, InstanceId, Interface, Spec, Time as At,
+    Vpc,
     admit::Course,
     assign::Wanted,
     create::CreateInterface,
@@ -18,25 +17,11 @@ use vpc::{
     spec::{GroupSpec, ImdsSpec, Latency, SubnetSpec},
 };
 
-/// Tag that names the node which an interface was made for.
-pub(crate) const NODE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
-
-/// Tag of interfaces that are not to be managed.
-pub(crate) const NO_MANAGE_TAG: &str = "node.k8s.amazonaws.com/no_manage";
-
 /// Until a refusal at the door.
 const LATENCY: Duration = Duration::from_millis(250);
 
 /// Until a client gives up waiting for an answer.
 const LOST: Duration = Duration::from_secs(5);
-
-/// What EC2 answered instead of doing something.
-#[derive(Clone, Debug)]
-pub(crate) struct Refused {
-    pub(crate) refusal: Refusal,
-    /// It may have been done all the same.
-    pub(crate) ambiguous: bool,
-}
 
 /// The VPC, and what is wrong with it.
 #[derive(Debug)]
@@ -44,17 +29,16 @@ pub(crate) struct Cloud {
     pub(crate) vpc: Vpc,
     /// Calls by action.
     pub(crate) calls: BTreeMap<&'static str, usize>,
-    /// Interfaces that nobody can know about any more, or that could not be deleted: a clean-up by
-    /// tags finds them.
-    pub(crate) abandoned: BTreeSet<EniId>,
     /// How often somebody met what can go wrong.
     pub(crate) met: BTreeMap<&'static str, usize>,
+    /// How often a call was answered in a way that is not its result.
+    pub(crate) answers: BTreeMap<Bad, usize>,
     dice: Dice,
     tenants: Vec<EniId>,
 }
 
 /// What can go wrong with calls and with the metadata, as it is counted.
-pub(crate) const TROUBLES: [&str; 19] = [
+pub(crate) const TROUBLES: [&str; 21] = [
     "throttle",
     "error",
     "deny",
@@ -74,15 +58,29 @@ pub(crate) const TROUBLES: [&str; 19] = [
     "record superseded",
     "tags of the settings changed",
     "pod on no known interface",
+    "death at a write",
+    "record full",
 ];
+
+/// A call, and how it was answered.
+pub(crate) type Bad = (&'static str, &'static str);
+
+/// What every call must meet. EC2 denies only what changes something, in this world.
+pub(crate) fn every_answer() -> impl Iterator<Item = Bad> {
+    let answers = |name| {
+        let denied = CHANGES.contains(&name).then_some("denied");
+        ["throttled", "unavailable", "lost"].into_iter().chain(denied).map(move |it| (name, it))
+    };
+    CHANGES.into_iter().chain(["Describe", "CountFree"]).flat_map(answers)
+}
 
 impl Cloud {
     pub(crate) fn new(setup: &Setup) -> Self {
         Self {
             vpc: Vpc::new(spec(setup)).expect("the specification is sound"),
             calls: BTreeMap::new(),
-            abandoned: BTreeSet::new(),
             met: BTreeMap::new(),
+            answers: BTreeMap::new(),
             dice: Dice(setup.seed ^ 0xc10d),
             tenants: vec![],
         }
@@ -108,8 +106,8 @@ impl Cloud {
         }
         match course.reply {
             // The effect stays, the answer does not come.
-            Reply::Lost => (Err(Refused::lost()), now + LOST),
-            Reply::Sent => (answer.map_err(|error| self.refused(&error)), due),
+            Reply::Lost => (Err(lost(name)), now + LOST),
+            Reply::Sent => (answer.map_err(|error| self.refused(name, &error)), due),
         }
     }
 
@@ -141,7 +139,7 @@ impl Cloud {
             Some(_) | None => truth,
         };
         match course.reply {
-            Reply::Lost => (Err(Refused::lost()), now + LOST),
+            Reply::Lost => (Err(lost(name)), now + LOST),
             Reply::Sent => (Ok(answer), due),
         }
     }
@@ -209,6 +207,7 @@ impl Cloud {
             Ok(course) => {
                 if course.reply == Reply::Lost {
                     self.meet("lost reply");
+                    *self.answers.entry((name, "lost")).or_default() += 1;
                 }
                 let usual = Latency::default();
                 if course.latency > usual.change.max(usual.read) {
@@ -216,13 +215,15 @@ impl Cloud {
                 }
                 Ok((course, now + course.latency + more))
             }
-            Err(error) => Err((Err(self.refused(&error)), now + LATENCY + more)),
+            Err(error) => Err((Err(self.refused(name, &error)), now + LATENCY + more)),
         }
     }
 
-    fn refused(&mut self, error: &Ec2Error) -> Refused {
-        let refused = Refused::new(error);
-        match refused.refusal.cause {
+    fn refused(&mut self, action: &'static str, error: &Ec2Error) -> Refused {
+        let (code, message) = (error.code.clone().into_owned(), error.message.clone());
+        let refused = Refused { action, code, message };
+        *self.answers.entry((action, refused.cause().word())).or_default() += 1;
+        match refused.cause() {
             Cause::Throttled => self.meet("throttle"),
             Cause::Unavailable => self.meet("error"),
             Cause::Denied => self.meet("deny"),
@@ -334,16 +335,26 @@ impl Cloud {
     }
 }
 
-impl Refused {
-    fn lost() -> Self {
-        let message = "no answer".into();
-        Self { refusal: Refusal { cause: Cause::Unavailable, message }, ambiguous: true }
-    }
+fn lost(name: &'static str) -> Refused {
+    Refused::odd(name, "no answer")
+}
 
-    fn new(error: &Ec2Error) -> Self {
-        let cause = cause(error);
-        let ambiguous = cause == Cause::Unavailable;
-        Self { refusal: Refusal { cause, message: error.to_string() }, ambiguous }
+/// An interface as EC2 describes it. An attachment that is being undone is none any more.
+pub(crate) fn described(is: &Interface, vpc: &Vpc) -> Described {
+    let attachment = is.attachment.as_ref();
+    let stays = attachment.filter(|it| it.state != AttachmentState::Detaching);
+    Described {
+        id: is.id.0.clone(),
+        mac: net::Mac(is.mac.0),
+        primary: is.primary,
+        special_type: None,
+        blocks: crate::node::blocks(is),
+        groups: is.groups.iter().cloned().collect(),
+        subnet: is.subnet_id.clone(),
+        tags: vpc.tags(is.id.as_str()).cloned().unwrap_or_default(),
+        card: attachment.map_or(0, |it| it.card_index),
+        attachment: stays.map(|it| (it.id.0.clone(), it.device_index)),
+        ends_with_instance: attachment.is_some_and(|it| it.delete_on_termination),
     }
 }
 
@@ -355,20 +366,6 @@ pub(crate) fn node_name(node: usize) -> String {
 /// Calls that change something.
 const CHANGES: [&str; 8] =
     ["Create", "Attach", "Modify", "Assign", "Unassign", "Detach", "Delete", "Tag"];
-
-/// The call that an action makes; `deletes`: the last one of an interface.
-pub(crate) fn name(action: &pool::Action, deletes: bool) -> &'static str {
-    match action {
-        pool::Action::AttachEni { .. } => "Create",
-        pool::Action::Assign { .. } => "Assign",
-        pool::Action::Unassign { .. } => "Unassign",
-        pool::Action::SetGroups { .. } | pool::Action::EndWithInstance { .. } => "Modify",
-        pool::Action::Tag { .. } => "Tag",
-        pool::Action::Inspect { .. } | pool::Action::CountFree { .. } => "Describe",
-        pool::Action::DeleteEni { .. } if deletes => "Delete",
-        pool::Action::DeleteEni { .. } => "Detach",
-    }
-}
 
 /// EC2's name of a call.
 fn action(name: &str) -> Action {
@@ -383,24 +380,6 @@ fn action(name: &str) -> Action {
         "Tag" => Action::CREATE_TAGS,
         "CountFree" => Action::DESCRIBE_SUBNETS,
         _ => Action::DESCRIBE_NETWORK_INTERFACES,
-    }
-}
-
-/// The class of an error.
-fn cause(error: &Ec2Error) -> Cause {
-    match error.code.as_ref() {
-        "RequestLimitExceeded" => Cause::Throttled,
-        "InsufficientFreeAddressesInSubnet" => Cause::NoAddresses,
-        "InsufficientCidrBlocks" => Cause::NoPrefixes,
-        "UnauthorizedOperation" => Cause::Denied,
-        "AttachmentLimitExceeded"
-        | "NetworkInterfaceLimitExceeded"
-        | "PrivateIpAddressLimitExceeded" => Cause::Limit,
-        _ if error.message.contains("sufficient free Ipv4 addresses or prefixes") => {
-            Cause::NoPrefixes
-        }
-        _ if error.status >= 500 => Cause::Unavailable,
-        _ => Cause::Wrong,
     }
 }
 

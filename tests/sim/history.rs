@@ -78,6 +78,10 @@ pub(crate) enum What {
     DelUnknown,
     /// The daemon is killed, and comes back after a while.
     Restart { down: Duration },
+    /// The daemon dies before it writes to its record, after so many other writes.
+    DieAtWrite { after: u32 },
+    /// The record cannot be written to for a while.
+    RecordFull { lasts: Duration },
     /// The daemon is killed, and comes back after a while with settings that ask for tags of so many
     /// teams.
     Retag { teams: usize, down: Duration },
@@ -252,23 +256,7 @@ impl Story<'_> {
                 What::LoseRecord { left, down: seconds(dice, 20) }
             }
             68..71 => What::Restart { down: seconds(dice, 2) },
-            71..80 => {
-                let by = Duration::from_secs(*dice.one(&[2, 10, 45]));
-                let fault = *dice.one(&[
-                    Fault::Throttle,
-                    Fault::Unavailable,
-                    Fault::LostReply,
-                    Fault::Denied,
-                    Fault::Slow,
-                    Fault::DeviceLate,
-                    Fault::ListsLate(by),
-                    Fault::MetadataLate(by),
-                    Fault::MetadataGhosts,
-                    Fault::MetadataShort,
-                    Fault::MetadataSilent,
-                ]);
-                What::Fault { fault, lasts: seconds(dice, 120), all: dice.percent(40) }
-            }
+            71..80 => self.fault(),
             80..83 => {
                 let by = Duration::from_secs(*dice.one(&[2, 10, 45]));
                 let lasts = seconds(dice, 120);
@@ -288,11 +276,33 @@ impl Story<'_> {
                 let lack = if dice.percent(50) { Lack::Eni(nth) } else { Lack::Blocks(nth) };
                 What::Stale { lack, lasts: seconds(dice, 60) }
             }
+            96 if dice.percent(50) => What::DieAtWrite { after: dice.below(12) as u32 },
+            97 if dice.percent(30) => What::RecordFull { lasts: seconds(dice, 20) },
             96..98 => What::LateDevices { by: seconds(dice, 90) },
             98 => What::Quarantine { lasts: seconds(dice, 300) },
             _ => What::Retag { teams: dice.size(3), down: seconds(dice, 20) },
         };
         vec![one]
+    }
+
+    fn fault(&mut self) -> What {
+        let dice = &mut self.dice;
+        let by = Duration::from_secs(*dice.one(&[2, 10, 45]));
+        let fault = *dice.one(&[
+            Fault::Throttle,
+            Fault::Unavailable,
+            Fault::LostReply,
+            Fault::Denied,
+            Fault::Slow,
+            Fault::DeviceLate,
+            Fault::ListsLate(by),
+            Fault::MetadataLate(by),
+            Fault::MetadataGhosts,
+            Fault::MetadataShort,
+            Fault::MetadataSilent,
+        ]);
+        let lasts = Duration::from_millis(dice.below(120_000));
+        What::Fault { fault, lasts, all: dice.percent(40) }
     }
 
     fn add(&mut self, node: usize) -> What {

@@ -3,6 +3,7 @@
 use crate::{
     cloud::Cloud,
     node::{Node, blocks},
+    work::Task,
 };
 use pool::{
     Action, Allocation, Amount, Cause, Eni, EniId, Lifetime, Mode, Observation, Ownership, Plan,
@@ -73,10 +74,6 @@ impl OfNode {
         self.refused.clear();
     }
 
-    pub(crate) fn resumed(&mut self, action: &Action) {
-        self.underway.insert(target(action), action.clone());
-    }
-
     /// The source or the targets changed: pauses may end.
     pub(crate) fn changed(&mut self) {
         self.refused.clear();
@@ -131,7 +128,13 @@ impl OfNode {
         self.released.insert(address, now);
     }
 
-    pub(crate) fn started(&mut self, action: &Action, now: Time) -> Result<(), Broken> {
+    /// `begun`: it was begun before.
+    pub(crate) fn started(
+        &mut self,
+        action: &Action,
+        begun: bool,
+        now: Time,
+    ) -> Result<(), Broken> {
         self.underway.insert(target(action), action.clone());
         self.begun.retain(|at| *at + Duration::from_secs(10) > now);
         self.begun.push(now);
@@ -139,7 +142,10 @@ impl OfNode {
             format!("{} actions in 10 s, the last: {action:?}", self.begun.len())
         })?;
         let subnet = self.subnet(action);
-        for ((kind, scope), at) in &self.refused {
+        for ((kind, scope), at) in self.refused.iter().filter(|((_, scope), _)| {
+            // An interface that may be there costs no address more.
+            !begun || scope.is_none()
+        }) {
             let (applies, pause) = match scope {
                 None => (*kind == kind_of(action), PAUSE),
                 Some((refused_in, cause)) => {
@@ -152,7 +158,8 @@ impl OfNode {
                     (same && subnet.as_ref() == Some(refused_in), PAUSE_WITHOUT_ADDRESSES)
                 }
             };
-            Broken::check(!applies || *at + pause <= now, "pauses", || {
+            // Of two actions of one plan the first may be refused before the second begins.
+            Broken::check(!applies || *at + pause <= now || *at == now, "pauses", || {
                 format!("{action:?} at {now:?} though refused at {at:?} ({scope:?})")
             })?;
         }
@@ -194,6 +201,8 @@ impl OfNode {
             | Action::DeleteEni { eni }
             | Action::SetGroups { eni, .. }
             | Action::EndWithInstance { eni }
+            | Action::Settle { eni }
+            | Action::Discard { eni }
             | Action::Inspect { eni } => self.seen.get(eni).map(|eni| eni.subnet.clone()),
             Action::Tag { .. } | Action::CountFree { .. } => None,
         }
@@ -232,7 +241,19 @@ pub(crate) fn plan(node: &Node, plan: &Plan, now: Time) -> Result<(), Broken> {
         return broken("same plan", format!("{plan:?} once, and then another"));
     }
     // Tags are asked for by the settings, whatever pods draw from, and by whose interfaces they are.
-    let draws = |action: &Action| !matches!(action, Action::Tag { .. } | Action::Inspect { .. });
+    // What was begun is finished, too.
+    let draws = |action: &Action| match action {
+        Action::Tag { .. }
+        | Action::Inspect { .. }
+        | Action::Settle { .. }
+        | Action::Discard { .. } => false,
+        Action::AttachEni { .. } | Action::DeleteEni { .. } => !node.has_begun(action),
+        Action::Assign { .. }
+        | Action::Unassign { .. }
+        | Action::SetGroups { .. }
+        | Action::EndWithInstance { .. }
+        | Action::CountFree { .. } => true,
+    };
     if matches!(pool.source(), Source::Missing { .. }) && plan.actions.iter().any(draws) {
         return broken("nothing without a source", format!("{:?}", plan.actions));
     }
@@ -248,7 +269,9 @@ pub(crate) fn plan(node: &Node, plan: &Plan, now: Time) -> Result<(), Broken> {
         if node.laws.underway.contains_key(&target) || !targets.insert(target) {
             return broken("one action at a time", format!("{action:?}"));
         }
-        if let Action::AttachEni { device_index, .. } = action {
+        if let Action::AttachEni { device_index, .. } = action
+            && !node.has_begun(action)
+        {
             let is_new = indexes.insert(*device_index);
             if !is_new || indexes.len() > node.limits.enis {
                 return broken("limits", format!("{indexes:?} are there: {action:?}"));
@@ -294,17 +317,9 @@ fn may(node: &Node, action: &Action, now: Time) -> Result<(), (&'static str, Str
             let addresses: BTreeSet<_> = blocks.iter().flat_map(|it| it.addresses()).collect();
             keeps(node, |address| addresses.contains(address), now)?;
         }
-        Action::DeleteEni { eni: id } => {
-            let eni = seen(id)?;
-            if eni.ownership != Ownership::Ours || eni.device_index == 0 {
-                return Err(("only ours is given back", format!("{eni:?}")));
-            }
-            if let Some((owner, has)) = node.live.iter().find(|(_, has)| has.eni == *id) {
-                return Err(("held is kept", format!("{owner} has {}", has.address)));
-            }
-            let there: BTreeSet<_> = eni.blocks.iter().flat_map(|it| it.addresses()).collect();
-            keeps(node, |address| there.contains(address), now)?;
-        }
+        // What the last daemon began may be pods' by now, or be gone, and is asked about first.
+        Action::DeleteEni { .. } if node.has_begun(action) => {}
+        Action::DeleteEni { eni: id } => may_release(node, id, seen(id)?, now)?,
         Action::SetGroups { eni, groups } => {
             let eni = seen(eni)?;
             if eni.ownership != Ownership::Ours || eni.device_index == 0 || eni.groups == *groups {
@@ -324,6 +339,12 @@ fn may(node: &Node, action: &Action, now: Time) -> Result<(), (&'static str, Str
                 return Err(("asked once", format!("{eni:?}")));
             }
         }
+        Action::Settle { eni } => drop(seen(eni)?),
+        Action::Discard { eni } => {
+            if let Ok(eni) = seen(eni) {
+                return Err(("only what is detached is deleted", format!("{eni:?}")));
+            }
+        }
         Action::CountFree { subnets } => {
             if subnets.len() < 2 {
                 return Err(("asked only where there is a choice", format!("{subnets:?}")));
@@ -331,6 +352,23 @@ fn may(node: &Node, action: &Action, now: Time) -> Result<(), (&'static str, Str
         }
     }
     Ok(())
+}
+
+/// Only what is ours and in which nobody has an address is given back.
+fn may_release(
+    node: &Node,
+    id: &EniId,
+    eni: &Eni,
+    now: Time,
+) -> Result<(), (&'static str, String)> {
+    if eni.ownership != Ownership::Ours || eni.device_index == 0 {
+        return Err(("only ours is given back", format!("{eni:?}")));
+    }
+    if let Some((owner, has)) = node.live.iter().find(|(_, has)| has.eni == *id) {
+        return Err(("held is kept", format!("{owner} has {}", has.address)));
+    }
+    let there: BTreeSet<_> = eni.blocks.iter().flat_map(|it| it.addresses()).collect();
+    keeps(node, |address| there.contains(address), now)
 }
 
 /// Only what pods may use gets tags.
@@ -437,7 +475,10 @@ pub(crate) fn nothing_leaks(nodes: &[Node], cloud: &Cloud, now: Time) -> Result<
         let pool = node.pool.as_ref().expect("daemons are back");
         let plan = pool.plan(now);
         // Where a subnet is full, targets that cannot be met are tried again now and then.
-        let works = node.works.iter().filter_map(|work| work.action.as_ref());
+        let works = node.works.iter().filter_map(|work| match &work.task {
+            Task::Action(action, _) => Some(action),
+            Task::Compare { .. } | Task::CompareAgain => None,
+        });
         let mut actions = plan.actions.iter().chain(works);
         let grows = |it: &Action| amount(it).is_some() || matches!(it, Action::CountFree { .. });
         Broken::check(actions.all(grows), "it comes to rest", || {
@@ -460,10 +501,8 @@ pub(crate) fn nothing_leaks(nodes: &[Node], cloud: &Cloud, now: Time) -> Result<
         })?;
     }
     let lost = cloud.vpc.interfaces().values().find(|interface| {
-        let ours = |tags: &BTreeMap<String, String>| tags.contains_key(crate::cloud::NODE_TAG);
-        interface.attachment.is_none()
-            && cloud.vpc.tags(interface.id.as_str()).is_some_and(ours)
-            && !cloud.abandoned.contains(&interface.id)
+        let ours = |tags: &BTreeMap<String, String>| tags.contains_key(steps::INSTANCE_TAG);
+        interface.attachment.is_none() && cloud.vpc.tags(interface.id.as_str()).is_some_and(ours)
     });
     Broken::check(lost.is_none(), "nothing leaks", || format!("{lost:?} is nobody's"))
 }
@@ -504,6 +543,8 @@ fn amount(action: &Action) -> Option<Amount> {
         | Action::EndWithInstance { .. }
         | Action::Tag { .. }
         | Action::Inspect { .. }
+        | Action::Settle { .. }
+        | Action::Discard { .. }
         | Action::CountFree { .. } => None,
     }
 }
@@ -515,6 +556,8 @@ fn target(action: &Action) -> Target {
         | Action::Unassign { eni, .. }
         | Action::DeleteEni { eni }
         | Action::SetGroups { eni, .. }
+        | Action::Settle { eni }
+        | Action::Discard { eni }
         | Action::Inspect { eni } => Target::Eni(eni.clone()),
         Action::EndWithInstance { eni } => Target::Lifetime(eni.clone()),
         Action::Tag { enis, .. } => Target::Tags(enis.clone()),
@@ -532,6 +575,8 @@ fn kind_of(action: &Action) -> &'static str {
         Action::EndWithInstance { .. } => "end with instance",
         Action::Tag { .. } => "tag",
         Action::Inspect { .. } => "inspect",
+        Action::Settle { .. } => "settle",
+        Action::Discard { .. } => "discard",
         Action::CountFree { .. } => "count free",
     }
 }

@@ -1,25 +1,27 @@
 //! A node: its pods, and a daemon that drives the real pool as ours does.
 
 use crate::{
-    cloud::{Cloud, NO_MANAGE_TAG, NODE_TAG, group_id, node_name, node_subnet, subnet_id},
+    cloud::{Cloud, described, group_id, node_name, node_subnet, subnet_id},
     history::{Config, Lack, PreAttached, Setup},
+    journal::Journal,
     laws::{self, Broken},
     tagging::Tagging,
     witnesses::Witnesses,
-    work::{Intent, Work},
+    work::Work,
 };
 use pool::{
-    Allocation, Block, Eni, EniId, Jitter, Lifetime, Limits, Observation, Owner, Ownership, Pool,
-    Readiness, RecentCalls, Refusal, Source, Supply, Time,
+    Allocation, Block, EniId, Jitter, Limits, Owner, Pool, Readiness, Source, Supply, Time,
 };
+use record::{Intent, Origin};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
     time::Duration,
 };
+use steps::{INSTANCE_TAG, NO_MANAGE_TAG, interface, unfinished};
 use vpc::{
-    AttachmentState, InstanceId, Interface, Launch, Time as At, Vpc, assign::Wanted,
-    attach::Attach, create::CreateInterface,
+    InstanceId, Interface, Launch, Time as At, assign::Wanted, attach::Attach,
+    create::CreateInterface,
 };
 
 /// Kubelet starts a pod whose ADD failed again after about so long.
@@ -47,25 +49,6 @@ enum PodState {
     Retries { at: Time },
 }
 
-/// What the daemon knows about its node, and keeps on record.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Journal {
-    pub(crate) enis: Observation,
-    pub(crate) assigned: BTreeMap<Owner, Allocation>,
-    pub(crate) cooling: BTreeMap<Ipv4Addr, Time>,
-    pub(crate) intents: BTreeMap<u32, Intent>,
-    source: Option<Source>,
-    /// What calls changed lately, and which were not answered.
-    pub(crate) recent: BTreeMap<EniId, RecentCalls>,
-}
-
-impl Journal {
-    /// Forgets what lists show by now.
-    pub(crate) fn forget(&mut self, now: Time) {
-        self.recent.retain(|id, recent| !recent.forget(self.enis.contains_key(id), now));
-    }
-}
-
 /// A node.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -77,8 +60,14 @@ pub(crate) struct Node {
     pub(crate) pool: Option<Pool>,
     pub(crate) journal: Journal,
     pub(crate) works: Vec<Work>,
-    /// Interfaces of which EC2 is asked what became of a call.
-    pub(crate) outcome_unknown: BTreeSet<EniId>,
+    /// The daemon dies at a write to its record, after so many others.
+    pub(crate) writes_left: Option<u32>,
+    /// It has come to that.
+    pub(crate) dying: bool,
+    /// How often it died.
+    pub(crate) deaths: usize,
+    /// Until then the record cannot be written to.
+    pub(crate) record_full_until: Option<Time>,
     /// The record is being compared with what is seen: nothing is planned before.
     pub(crate) comparing: bool,
     pub(crate) pods: BTreeMap<u32, Pod>,
@@ -87,7 +76,6 @@ pub(crate) struct Node {
     /// Devices appear to the daemon only then.
     pub(crate) late: BTreeMap<EniId, Time>,
     pub(crate) late_by: Duration,
-    pub(crate) tokens: u64,
     pub(crate) laws: laws::OfNode,
     /// What ended while the daemon was down. The kernel has it until the next daemon hears of it.
     spool: Vec<Owner>,
@@ -128,13 +116,15 @@ impl Node {
             pool: None,
             journal: Journal::default(),
             works: vec![],
-            outcome_unknown: BTreeSet::new(),
+            writes_left: None,
+            dying: false,
+            deaths: 0,
+            record_full_until: None,
             comparing: false,
             pods: BTreeMap::new(),
             live: BTreeMap::new(),
             late: BTreeMap::new(),
             late_by: Duration::ZERO,
-            tokens: 0,
             laws: laws::OfNode::default(),
             spool: vec![],
             lingers: BTreeMap::new(),
@@ -149,15 +139,10 @@ impl Node {
         };
         node.born_with(cloud, now);
         node.look(cloud);
-        // The metadata, which is all that a new node needs, has no tags.
-        for eni in node.journal.enis.values_mut().filter(|eni| eni.device_index != 0) {
-            eni.ownership = Ownership::Unknown;
-        }
         if setup.attached.contains(&PreAttached::Served) {
             node.served_before(cloud, now);
         }
         node.start(cloud, now);
-        node.resume(cloud, now);
         node
     }
 
@@ -166,7 +151,7 @@ impl Node {
             let tags = match kind {
                 PreAttached::Foreign | PreAttached::Template => BTreeMap::new(),
                 PreAttached::Unmanaged => [(NO_MANAGE_TAG.into(), "true".into())].into(),
-                PreAttached::Served => [(NODE_TAG.into(), self.instance.0.clone())].into(),
+                PreAttached::Served => [(INSTANCE_TAG.into(), self.instance.0.clone())].into(),
             };
             let request = CreateInterface {
                 subnet_id: subnet_id(0),
@@ -217,20 +202,22 @@ impl Node {
         }
         self.lingers.clear();
         self.draw_from(self.source.clone());
-        self.journal.forget(now);
         // Before the first pod asks: nobody gets an address of what is being given back.
-        for eni in self.leaving() {
-            let action = pool::Action::DeleteEni { eni };
-            self.pool.as_mut().expect("the daemon runs").started(&action);
-            self.laws.resumed(&action);
+        let leaving = self.leaving().into_iter().map(|eni| pool::Action::DeleteEni { eni });
+        let begun = self.journal.intents.values().map(Intent::action);
+        for action in leaving.chain(begun).collect::<Vec<_>>() {
+            self.pool.as_mut().expect("the daemon runs").reopen(&action);
         }
     }
 
-    pub(crate) fn kill(&mut self, down: Duration, cloud: &mut Cloud, now: Time) {
+    pub(crate) fn kill(&mut self, down: Duration, now: Time) {
         if self.pool.take().is_none() {
             return;
         }
-        self.abandon_works(cloud);
+        self.deaths += 1;
+        self.works.clear();
+        self.comparing = false;
+        self.journal.forget_unrecorded();
         for pod in self.pods.values_mut() {
             if matches!(pod.state, PodState::Waits { .. }) {
                 pod.state = PodState::Retries { at: now + RETRY };
@@ -264,6 +251,11 @@ impl Node {
             self.laws.changed();
         }
         pool.draw_from(source);
+    }
+
+    /// Whether an action was begun before, by the record.
+    pub(crate) fn has_begun(&self, action: &pool::Action) -> bool {
+        steps::is_open(action, &self.journal.intents, &self.journal.recent)
     }
 
     pub(crate) fn source(&self) -> &Source {
@@ -456,6 +448,8 @@ impl Node {
             let Some(pool) = self.pool.as_mut() else { return Ok(()) };
             pool.set_waiting(waiting);
             pool.set_expected(expected);
+            let journal = &self.journal;
+            pool.set_unfinished(unfinished(&journal.recent, &journal.discarded));
             let plan = pool.plan(now);
             laws::plan(self, &plan, now)?;
             self.wake_at = plan.wake_at;
@@ -463,8 +457,10 @@ impl Node {
                 return Ok(());
             }
             for action in plan.actions {
-                self.laws.started(&action, now)?;
-                self.pool.as_mut().expect("the daemon runs").started(&action);
+                self.laws.started(&action, self.has_begun(&action), now)?;
+                // It may die as it begins.
+                let Some(pool) = self.pool.as_mut() else { return Ok(()) };
+                pool.started(&action);
                 self.begin(action, cloud, now);
             }
         }
@@ -518,52 +514,32 @@ impl Node {
             None => {}
         }
         self.laws.seen = seen.clone();
-        let missing = self.tagging.missing(&seen);
+        let missing = self.tagging.missing(&self.journal.interfaces, &seen);
         let pool = self.pool.as_mut().expect("the daemon runs");
         pool.observe(seen, now);
         pool.set_untagged(missing);
     }
 
-    /// Takes over what is attached when the node is born.
+    /// Takes over what is attached when the node is born: the metadata, which are all that a new node needs,
+    /// have no tags.
     fn look(&mut self, cloud: &Cloud) {
-        let attached = cloud.vpc.instances()[&self.instance].interfaces.iter();
-        let seen = attached.filter_map(|id| {
-            let interface = cloud.vpc.interfaces().get(id)?;
-            Some((EniId(id.0.clone()), self.known(interface, &cloud.vpc)?))
-        });
-        self.journal.enis = seen.collect();
+        let attached = cloud.vpc.instances()[&self.instance].interfaces.clone();
+        for id in attached {
+            let Some(is) = cloud.vpc.interfaces().get(&id) else { continue };
+            let Some(mut is) = self.truth(is, cloud) else { continue };
+            is.tags.clear();
+            if !is.is_primary() {
+                is.origin = Origin::Unknown;
+            }
+            self.journal.set(&EniId(id.0), Some(is));
+        }
     }
 
-    /// An interface as the daemon keeps it.
-    pub(crate) fn known(&self, interface: &Interface, vpc: &Vpc) -> Option<Eni> {
-        let attachment = interface.attachment.as_ref()?;
-        let tags = vpc.tags(interface.id.as_str());
-        let tag = |key: &str| tags.and_then(|tags| tags.get(key)).cloned();
-        let unmanaged = tag(NO_MANAGE_TAG).is_some()
-            // It leaves: all that it does is to take up a slot.
-            || attachment.state == AttachmentState::Detaching;
-        let ours = attachment.is_primary() || tag(NODE_TAG) == Some(self.instance.0.clone());
-        Some(Eni {
-            device_index: attachment.device_index,
-            subnet: interface.subnet_id.clone(),
-            groups: interface.groups.iter().cloned().collect(),
-            blocks: blocks(interface),
-            readiness: Readiness::Coming,
-            ownership: match (unmanaged, ours) {
-                (true, _) => Ownership::Unmanaged,
-                (false, true) => Ownership::Ours,
-                (false, false) => Ownership::Foreign,
-            },
-            lifetime: match attachment.delete_on_termination {
-                true => Lifetime::Instance,
-                false => Lifetime::Own,
-            },
-        })
-    }
-
-    pub(crate) fn refuse(&mut self, action: &pool::Action, refusal: Refusal, now: Time) {
-        self.laws.refused(action, refusal.cause, now);
-        self.pool.as_mut().expect("the daemon runs").refused(action, refusal, now);
+    /// An interface that is attached, as it is in EC2.
+    pub(crate) fn truth(&self, is: &Interface, cloud: &Cloud) -> Option<record::Interface> {
+        let is = described(is, &cloud.vpc);
+        let (attachment, device_index) = is.attachment.as_ref()?;
+        interface(&is, Some(attachment), *device_index, &self.instance.0)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{cloud::Cloud, laws::Broken, node::Node};
 use pool::{EniId, Observation, Ownership, Time};
+use record::Interface;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -10,19 +11,17 @@ use std::{
 /// Tags by key.
 type Tags = BTreeMap<String, String>;
 
-/// What the settings ask for, and what interfaces are known to have.
+/// What the settings ask for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tagging {
     wanted: Tags,
-    /// On record.
-    known: BTreeMap<EniId, Tags>,
 }
 
 impl Tagging {
     /// The settings of so many teams; of none for 0.
     pub(crate) fn of(teams: usize) -> Self {
         let tag = |team: usize| (format!("team-{}", team % 2), format!("of-{team}"));
-        Self { wanted: (1..=teams).map(tag).collect(), known: BTreeMap::new() }
+        Self { wanted: (1..=teams).map(tag).collect() }
     }
 
     /// Those that an interface is made with, beside its own.
@@ -31,27 +30,19 @@ impl Tagging {
         own.chain(self.wanted.clone()).collect()
     }
 
-    /// Interfaces are known to have tags.
-    pub(crate) fn note<'a>(&mut self, enis: impl IntoIterator<Item = &'a EniId>, tags: &Tags) {
-        for eni in enis {
-            self.known.entry(eni.clone()).or_default().extend(tags.clone());
-        }
-    }
-
-    /// The record is lost.
-    pub(crate) fn forget(&mut self) {
-        self.known.clear();
-    }
-
     /// What interfaces are not known to have.
-    pub(crate) fn missing(&self, enis: &Observation) -> BTreeMap<EniId, Tags> {
+    pub(crate) fn missing(
+        &self,
+        record: &BTreeMap<EniId, Interface>,
+        enis: &Observation,
+    ) -> BTreeMap<EniId, Tags> {
         let used = |eni: &pool::Eni| match eni.ownership {
             Ownership::Ours | Ownership::Foreign | Ownership::Unknown => true,
             Ownership::Unmanaged | Ownership::NotForPods => false,
         };
         let of = |(id, _): (&EniId, &pool::Eni)| {
             let mut missing = self.wanted.clone();
-            let known = self.known.get(id);
+            let known = record.get(id).map(|is| &is.tags);
             missing.retain(|key, value| known.and_then(|known| known.get(key)) != Some(value));
             (id.clone(), missing)
         };
@@ -63,7 +54,7 @@ impl Tagging {
 /// The daemon ends, and comes back after a while with settings that ask for the tags of so many teams.
 pub(crate) fn retag(node: &mut Node, teams: usize, down: Duration, cloud: &mut Cloud, now: Time) {
     cloud.meet("tags of the settings changed");
-    node.kill(down, cloud, now);
+    node.kill(down, now);
     node.tagging.wanted = Tagging::of(teams).wanted;
 }
 

@@ -160,7 +160,10 @@ impl Node {
         cloud.meet("record lost");
         self.journal.assigned.clear();
         self.journal.cooling.clear();
-        self.tagging.forget();
+        for (id, mut is) in self.journal.interfaces.clone() {
+            is.tags.clear();
+            self.journal.set(&id, Some(is));
+        }
         let file = self.witnesses.file(now);
         if left == Left::Nothing {
             *file = Written::default();
@@ -180,12 +183,12 @@ impl Node {
     }
 
     /// The daemon ends, as it does when it is told to: its last word is in the checkpoint.
-    pub(crate) fn end(&mut self, down: Duration, cloud: &mut Cloud, now: Time) {
+    pub(crate) fn end(&mut self, down: Duration, now: Time) {
         if self.pool.is_some() {
             self.write_checkpoint(now);
             self.witnesses.checkpoint.drain(..self.witnesses.checkpoint.len().saturating_sub(1));
         }
-        self.kill(down, cloud, now);
+        self.kill(down, now);
     }
 
     /// Somebody else serves the node: he goes on from the checkpoint, ends pods and makes new ones.
@@ -240,12 +243,12 @@ impl Node {
         let attached = cloud.vpc.instances()[&self.instance].interfaces.iter();
         let truth = attached.filter_map(|id| {
             let interface = cloud.vpc.interfaces().get(id)?;
-            Some((EniId(id.0.clone()), self.known(interface, &cloud.vpc)?))
+            Some((EniId(id.0.clone()), self.truth(interface, cloud)?))
         });
-        let manages = |eni: &pool::Eni| eni.ownership == pool::Ownership::Ours;
+        let manages = |eni: &record::Interface| eni.origin == record::Origin::Ours;
         let pods = truth.filter(|(_, eni)| eni.device_index != 0 && manages(eni));
         pods.flat_map(|(eni, is)| {
-            let addresses: Vec<_> = is.blocks.into_iter().flat_map(Block::addresses).collect();
+            let addresses: Vec<_> = is.blocks().into_iter().flat_map(Block::addresses).collect();
             addresses.into_iter().map(move |address| Allocation { address, eni: eni.clone() })
         })
         .collect()

@@ -1,597 +1,446 @@
-//! Actions of a plan as calls that take time, fail, and get lost.
+//! Actions of a plan as they are carried out: the daemon's procedures, with calls that take time, fail, and
+//! get lost, and a daemon that may die at each write to its record.
 
 use crate::{
-    cloud::{self, Cloud, NODE_TAG, Refused},
-    node::{Node, blocks},
-    views::{Listed, count_free},
+    cloud::{Cloud, described},
+    node::Node,
 };
 use ipnetwork::Ipv4Network;
-use pool::{Action, Amount, Block, Cause, Change, EniId, Lifetime, Presence, Refusal, Time};
+use net::Mac;
+use pool::{Action, Amount, Block, EniId, RecentCalls, Refusal, Time};
+use record::{Intent, Interface};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
+use steps::{
+    Answer, Call, INSTANCE_TAG, Known, Listed, NewEni, NotNoted, Procedure, Refused, Reply, Shown,
+    Step, Told, is_open,
+};
 use vpc::{
-    Ec2Error, EniId as Id, Interface,
+    Ec2Error, Vpc,
     assign::{Assigned, Reassignment, Wanted},
     attach::{Attach, Detach},
     create::{Attribute, CreateInterface},
 };
 
-/// Tag by which the judge finds what a call made whose answer was lost.
-const TOKEN_TAG: &str = "token";
+/// The pause before the metadata or EC2 are asked again for the comparison.
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// Tries of a call that only finishes what another began.
-const TRIES: u32 = 30;
-
-/// What reading the metadata takes.
-const METADATA: Duration = Duration::from_millis(50);
-
-/// The longest pause between them.
-const PAUSE: Duration = Duration::from_secs(16);
-
-/// An interface that is being made.
-#[derive(Clone, Debug)]
-pub(crate) struct Intent {
-    request: CreateInterface,
-    amount: Amount,
-    /// A Create call was not answered: the interface may be there.
-    may_exist: bool,
-}
-
-/// An action under way.
+/// What is under way.
 #[derive(Debug)]
 pub(crate) struct Work {
-    /// `None` for a question about what is attached.
-    pub(crate) action: Option<Action>,
-    pub(crate) stage: Stage,
-    /// What an answer tells was true then, or before.
-    pub(crate) begun: Time,
+    pub(crate) task: Task,
     pub(crate) due: Time,
-    answer: Result<Reply, Refused>,
-    tries: u32,
+    answer: Answer,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) enum Stage {
-    Create,
-    Attach(EniId),
-    /// Was it attached?
-    LookAttached(EniId),
-    Undo(EniId, Refusal),
-    Change,
-    /// What became of it?
-    Look(Refusal),
-    /// The last daemon was giving it back, and pods use it: is it attached?
-    LookKept,
-    Detach,
-    Vanish,
-    Delete,
-    /// Do the metadata differ from the record?
-    Compare,
-    /// They do: what does EC2 list? With what the metadata show.
-    CompareLists(BTreeSet<EniId>),
-    /// What became of calls that were not answered?
-    Resolve,
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// An action of the plan.
+    Action(Action, Procedure),
+    /// The record is compared with what EC2 lists, which was asked then.
+    Compare { shown: Shown, begun: Time },
+    /// The comparison is tried again.
+    CompareAgain,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) enum Reply {
-    Made(EniId),
-    Assigned(BTreeSet<Block>),
-    Listed(Listed),
-    Counted(Vec<(String, u32)>),
-    /// What the metadata show, if they are worth listening to.
-    Shown(Option<BTreeMap<EniId, BTreeSet<Block>>>),
-    Done,
+/// The node, as procedures know it.
+pub(crate) struct OfNode<'a> {
+    pub(crate) node: &'a mut Node,
+    pub(crate) cloud: &'a Cloud,
+    pub(crate) now: Time,
 }
 
-/// What to do after an answer.
-pub(crate) enum Next {
-    Call(Stage),
-    Again,
-    Succeeded,
-    Refused(Refusal),
-}
-
-impl Work {
-    /// What is asked until it is known.
-    fn is_question(&self) -> bool {
-        match self.stage {
-            Stage::Compare
-            | Stage::CompareLists(_)
-            | Stage::Resolve
-            | Stage::Look(_)
-            | Stage::LookKept => true,
-            Stage::Create
-            | Stage::Attach(_)
-            | Stage::LookAttached(_)
-            | Stage::Undo(..)
-            | Stage::Change
-            | Stage::Detach
-            | Stage::Vanish
-            | Stage::Delete => false,
+impl OfNode<'_> {
+    /// A write to the record: it may fail, and the daemon may die before it.
+    fn write(&mut self) -> Result<(), NotNoted> {
+        if let Some(left) = &mut self.node.writes_left {
+            if *left == 0 {
+                self.node.dying = true;
+            }
+            *left = left.saturating_sub(1);
+        }
+        let full = self.node.record_full_until.is_some_and(|until| self.now < until);
+        match self.node.dying || full {
+            true => Err(NotNoted("the disk is full".into())),
+            false => Ok(()),
         }
     }
+
+    /// A change that is told, but no error, when it cannot be put on record: what runs on knows it, what
+    /// comes after does not.
+    fn change(&mut self, id: &EniId, change: impl FnOnce(Option<Interface>) -> Option<Interface>) {
+        let on_record = self.write().is_ok();
+        if self.node.dying {
+            return;
+        }
+        let journal = &mut self.node.journal;
+        let is = change(journal.interfaces.get(id).cloned());
+        if !on_record {
+            let before = journal.interfaces.get(id).cloned();
+            journal.stale.entry(id.clone()).or_insert(before);
+        } else {
+            journal.stale.remove(id);
+        }
+        journal.set(id, is);
+    }
 }
 
-impl Intent {
-    /// If the interface exists and nobody asks for it again, the clean-up by tags finds it.
-    fn may_be_lost(&self, cloud: &mut Cloud) {
-        let token = self.request.client_token.as_deref();
-        let of_token = |id: &&Id| {
-            let tags = cloud.vpc.tags(id.as_str());
-            tags.and_then(|tags| tags.get(TOKEN_TAG)).map(String::as_str) == token
-        };
-        let made: Vec<Id> = cloud.vpc.interfaces().keys().filter(of_token).cloned().collect();
-        cloud.abandoned.extend(made);
+impl Known for OfNode<'_> {
+    fn instance(&self) -> &str {
+        &self.node.instance.0
     }
+
+    fn interfaces(&self) -> Vec<EniId> {
+        self.node.journal.interfaces.keys().cloned().collect()
+    }
+
+    fn interface(&self, id: &EniId) -> Option<Interface> {
+        self.node.journal.interfaces.get(id).cloned()
+    }
+
+    fn recent(&self, id: &EniId) -> RecentCalls {
+        self.node.journal.recent.get(id).cloned().unwrap_or_default()
+    }
+
+    fn intent(&self, device_index: u32) -> Option<Intent> {
+        self.node.journal.intents.get(&device_index).cloned()
+    }
+
+    fn carries(&self, id: &EniId) -> bool {
+        self.node.pool.as_ref().expect("the daemon runs").carries(id)
+    }
+
+    fn subnet_cidr(&self, _: &str) -> Option<Ipv4Network> {
+        None
+    }
+
+    fn new_tags(&self, _: &str) -> BTreeMap<String, String> {
+        self.node.tagging.of_new([(INSTANCE_TAG, &self.node.instance.0)])
+    }
+
+    fn note(
+        &mut self,
+        id: &EniId,
+        change: &mut dyn FnMut(&mut RecentCalls, Time),
+    ) -> Result<(), NotNoted> {
+        self.write()?;
+        let (journal, now) = (&mut self.node.journal, self.now);
+        change(journal.recent.entry(id.clone()).or_default(), now);
+        let interfaces = &journal.interfaces;
+        journal.recent.retain(|id, recent| {
+            let added = matches!(recent.eni, Some((pool::Change::Added, _)));
+            !recent.forget(interfaces.contains_key(id) || added, now)
+        });
+        Ok(())
+    }
+
+    fn set_intent(&mut self, device_index: u32, intent: Option<Intent>) -> Result<(), NotNoted> {
+        self.write()?;
+        let intents = &mut self.node.journal.intents;
+        match intent {
+            Some(intent) => drop(intents.insert(device_index, intent)),
+            None => drop(intents.remove(&device_index)),
+        }
+        Ok(())
+    }
+
+    fn set_discarded(&mut self, id: &EniId, open: bool) -> Result<(), NotNoted> {
+        self.write()?;
+        let discarded = &mut self.node.journal.discarded;
+        match open {
+            true => discarded.insert(id.clone()),
+            false => discarded.remove(id),
+        };
+        Ok(())
+    }
+
+    fn change_interface(&mut self, id: &EniId, change: &mut dyn FnMut(&mut Interface)) {
+        self.change(id, |is| {
+            is.map(|mut is| {
+                change(&mut is);
+                is
+            })
+        });
+    }
+
+    fn keep_interface(&mut self, id: &EniId, interface: Interface) {
+        self.change(id, |_| Some(interface));
+        if !self.node.late_by.is_zero() {
+            self.node.late.insert(id.clone(), self.now + self.node.late_by);
+        }
+    }
+
+    fn drop_interface(&mut self, id: &EniId) {
+        self.change(id, |_| None);
+    }
+
+    fn leave_alone(&mut self, _: &EniId) {}
+
+    fn let_go(&mut self, _: &EniId) {}
+
+    fn has_device(&mut self, mac: Mac) -> bool {
+        let attached = &self.cloud.vpc.instances()[&self.node.instance].interfaces;
+        let mut there = attached.iter().filter_map(|id| self.cloud.vpc.interfaces().get(id));
+        there.any(|it| {
+            it.mac.0 == mac.0 && it.attachment.as_ref().is_some_and(|at| at.device_present)
+        })
+    }
+
+    fn note_occupied(&mut self, _: &Listed) {}
+
+    fn note_room(&mut self, free: Vec<(String, u32)>) {
+        self.node.pool.as_mut().expect("the daemon runs").note_room(free, self.now);
+    }
+
+    fn tell(&mut self, _: Told<'_>) {}
 }
 
 impl Node {
+    /// Carries out an action.
     pub(crate) fn begin(&mut self, action: Action, cloud: &mut Cloud, now: Time) {
-        let stage = match &action {
-            Action::AttachEni { device_index, subnet, groups, amount } => {
-                let known = self.journal.intents.get(device_index);
-                if known.is_none_or(|intent| !intent.may_exist) {
-                    self.tokens += 1;
-                    let token = format!("{}-{}", self.instance, self.tokens);
-                    let request = CreateInterface {
-                        subnet_id: subnet.clone(),
-                        groups: groups.iter().cloned().collect(),
-                        wanted: wanted(*amount),
-                        tags: self
-                            .tagging
-                            .of_new([(NODE_TAG, &self.instance.0), (TOKEN_TAG, &token)]),
-                        client_token: Some(token),
-                        ..CreateInterface::default()
-                    };
-                    let intent = Intent { request, amount: *amount, may_exist: false };
-                    self.journal.intents.insert(*device_index, intent);
-                }
-                Stage::Create
-            }
-            Action::Assign { eni, .. } => {
-                self.journal.recent.entry(eni.clone()).or_default().ask(now);
-                Stage::Change
-            }
-            Action::Unassign { eni, blocks } => {
-                // Off the record first: a daemon that is killed in between must not hand it out.
-                let recent = self.journal.recent.entry(eni.clone()).or_default();
-                recent.changed(Change::Removed, blocks, now);
-                recent.ask(now);
-                let known = self.journal.enis.get_mut(eni).expect("attached");
-                known.blocks.retain(|it| !blocks.contains(it));
-                Stage::Change
-            }
-            Action::SetGroups { .. }
-            | Action::EndWithInstance { .. }
-            | Action::Tag { .. }
-            | Action::Inspect { .. }
-            | Action::CountFree { .. } => Stage::Change,
-            Action::DeleteEni { eni } => {
-                let recent = self.journal.recent.entry(eni.clone()).or_default();
-                recent.eni = Some((Change::Removed, now));
-                recent.ask(now);
-                Stage::Detach
-            }
-        };
-        self.call(Some(action), stage, 0, cloud, now);
-    }
-
-    /// Finishes what the last daemon left open.
-    pub(crate) fn resume(&mut self, cloud: &mut Cloud, now: Time) {
-        for (device_index, intent) in &mut self.journal.intents {
-            intent.may_exist = true;
-            let action = Action::AttachEni {
-                device_index: *device_index,
-                subnet: intent.request.subnet_id.clone(),
-                groups: intent.request.groups.iter().cloned().collect(),
-                amount: intent.amount,
-            };
-            self.pool.as_mut().expect("the daemon runs").started(&action);
-            self.laws.resumed(&action);
-        }
-        for device_index in self.journal.intents.keys().copied().collect::<Vec<_>>() {
-            let intent = &self.journal.intents[&device_index];
-            let action = Action::AttachEni {
-                device_index,
-                subnet: intent.request.subnet_id.clone(),
-                groups: intent.request.groups.iter().cloned().collect(),
-                amount: intent.amount,
-            };
-            self.begin(action, cloud, now);
-        }
-        for eni in self.leaving() {
-            if self.pool.as_ref().expect("the daemon runs").carries(&eni) {
-                self.call(Some(Action::DeleteEni { eni }), Stage::LookKept, 0, cloud, now);
-                continue;
-            }
-            // The call may have been made, or be in flight.
-            self.outcome_unknown.insert(eni.clone());
-            self.begin(Action::DeleteEni { eni }, cloud, now);
-        }
-        let open = self.journal.recent.iter().filter(|(_, it)| it.asked.is_some());
-        for id in open.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-            self.mark_outcome_unknown(&id, cloud, now);
-        }
-    }
-
-    /// The daemon dies: what it was about to do is on record.
-    pub(crate) fn abandon_works(&mut self, cloud: &mut Cloud) {
-        for intent in self.journal.intents.values() {
-            intent.may_be_lost(cloud);
-        }
-        for work in std::mem::take(&mut self.works) {
-            match (&work.stage, &work.action) {
-                (Stage::Undo(eni, _), _) | (Stage::Delete, Some(Action::DeleteEni { eni })) => {
-                    cloud.abandoned.insert(Id(eni.0.clone()));
-                }
-                _ => {}
-            }
-        }
-        self.outcome_unknown.clear();
-        self.comparing = false;
+        let procedure = Procedure::of(&action);
+        self.go_on(action, procedure, Answer::Begin, cloud, now);
     }
 
     /// Takes the answers that have come.
     pub(crate) fn work(&mut self, cloud: &mut Cloud, now: Time) {
         while let Some(at) = self.works.iter().position(|work| work.due <= now) {
-            let work = self.works.remove(at);
-            match self.judge(&work, cloud, now) {
-                Next::Call(stage) => self.call(work.action, stage, 0, cloud, now),
-                Next::Again if work.tries < TRIES || work.is_question() => {
-                    self.call(work.action, work.stage, work.tries + 1, cloud, now);
+            let Work { task, answer, .. } = self.works.remove(at);
+            match task {
+                Task::Action(action, procedure) => {
+                    self.go_on(action, procedure, answer, cloud, now);
                 }
-                Next::Again => {
-                    if let Stage::Undo(eni, _) = &work.stage {
-                        cloud.abandoned.insert(Id(eni.0.clone()));
-                    } else if let Some(Action::DeleteEni { eni }) = &work.action {
-                        cloud.abandoned.insert(Id(eni.0.clone()));
-                    }
-                    let refusal = Refusal { cause: Cause::Unavailable, message: "given up".into() };
-                    self.finish(work.action.as_ref(), Err(refusal), cloud, now);
-                }
-                Next::Succeeded => {
-                    self.finish(work.action.as_ref(), Ok(()), cloud, now);
-                    if self.comparing && work.action.is_none() {
-                        self.comparing = false;
-                        self.resume(cloud, now);
-                    }
-                }
-                Next::Refused(refusal) => {
-                    self.finish(work.action.as_ref(), Err(refusal), cloud, now);
-                }
+                Task::Compare { shown, begun } => self.listed(&shown, begun, answer, cloud, now),
+                Task::CompareAgain => self.compare(cloud, now),
             }
         }
     }
 
-    fn finish(
+    fn go_on(
         &mut self,
-        action: Option<&Action>,
-        how: Result<(), Refusal>,
-        cloud: &Cloud,
-        now: Time,
-    ) {
-        let Some(action) = action else { return };
-        self.journal.forget(now);
-        self.observe(cloud, now);
-        self.laws.finished(action);
-        match how {
-            Ok(()) => {
-                self.laws.succeeded(action);
-                self.pool.as_mut().expect("the daemon runs").succeeded(action);
-            }
-            Err(refusal) => self.refuse(action, refusal, now),
-        }
-    }
-
-    fn judge(&mut self, work: &Work, cloud: &mut Cloud, now: Time) -> Next {
-        let device_index = match &work.action {
-            Some(Action::AttachEni { device_index, .. }) => *device_index,
-            _ => 0,
-        };
-        match (&work.stage, &work.answer) {
-            (Stage::Create, Ok(Reply::Made(eni))) => {
-                let truth = cloud.vpc.interface(&eni.0);
-                match truth.is_ok_and(|it| it.attachment.is_some()) {
-                    true => Next::Call(Stage::LookAttached(eni.clone())),
-                    false => Next::Call(Stage::Attach(eni.clone())),
-                }
-            }
-            (Stage::Create, Err(refused)) => self.not_created(device_index, refused, cloud),
-            (Stage::Attach(eni), Ok(_)) => self.attached(eni, device_index, cloud, now),
-            (Stage::Attach(eni), Err(refused)) => {
-                // A throttled Attach is worth waiting for: to begin anew costs three calls more.
-                let again = refused.refusal.cause == Cause::Throttled && work.tries < 10;
-                match refused.ambiguous {
-                    true => Next::Call(Stage::LookAttached(eni.clone())),
-                    false if again => Next::Again,
-                    false => Next::Call(Stage::Undo(eni.clone(), refused.refusal.clone())),
-                }
-            }
-            (Stage::LookAttached(eni), Ok(_)) => {
-                let truth = cloud.vpc.interface(&eni.0).ok();
-                let here = truth.and_then(|it| it.attachment.as_ref());
-                if here.is_some_and(|it| it.instance_id == self.instance) {
-                    return self.attached(eni, device_index, cloud, now);
-                }
-                let refusal = Refusal { cause: Cause::Unavailable, message: "not attached".into() };
-                Next::Call(Stage::Undo(eni.clone(), refusal))
-            }
-            (Stage::Undo(eni, refusal), _) if cloud.vpc.interface(&eni.0).is_err() => {
-                self.journal.intents.remove(&device_index);
-                Next::Refused(refusal.clone())
-            }
-            (Stage::Change, Ok(reply)) => self.changed(work, reply, now),
-            (Stage::Change, Err(refused)) => {
-                self.unchanged(work.action.as_ref(), refused, cloud, now);
-                Next::Refused(refused.refusal.clone())
-            }
-            (Stage::Detach, Err(refused)) => self.not_detached(work.action.as_ref(), refused),
-            (Stage::Look(refusal), Ok(Reply::Listed(listed))) => self.looked(work, refusal, listed),
-            (Stage::LookKept, Ok(Reply::Listed(listed))) => self.looked_kept(work, listed),
-            (Stage::Compare, Ok(Reply::Shown(shown))) => self.compared(shown.as_ref()),
-            (Stage::CompareLists(shown), Ok(Reply::Listed(listed))) => {
-                self.take_over(listed, shown, work.begun);
-                Next::Succeeded
-            }
-            (Stage::Resolve, Ok(Reply::Listed(listed))) => self.resolve_outcome(listed, work.begun),
-            (Stage::Detach, Ok(_)) => Next::Call(Stage::Vanish),
-            (Stage::Vanish, _) => self.vanished(work, cloud, now),
-            (Stage::Delete, _) if gone(work.action.as_ref(), cloud) => Next::Succeeded,
-            (
-                Stage::LookAttached(_)
-                | Stage::Undo(..)
-                | Stage::Look(_)
-                | Stage::LookKept
-                | Stage::Delete
-                | Stage::Create
-                | Stage::Compare
-                | Stage::CompareLists(_)
-                | Stage::Resolve,
-                _,
-            ) => Next::Again,
-        }
-    }
-
-    fn not_created(&mut self, device_index: u32, refused: &Refused, cloud: &mut Cloud) -> Next {
-        let intent = self.journal.intents.get_mut(&device_index).expect("noted at the beginning");
-        if refused.ambiguous {
-            intent.may_exist = true;
-            intent.may_be_lost(cloud);
-        }
-        // Only an answer about the request itself says that the first call made nothing.
-        let silent =
-            matches!(refused.refusal.cause, Cause::Throttled | Cause::Unavailable | Cause::Denied);
-        if !(silent && intent.may_exist) {
-            self.journal.intents.remove(&device_index);
-        }
-        // Indexes or slots may be taken by what we do not see.
-        match refused.refusal.cause == Cause::Limit {
-            true => Next::Call(Stage::Look(refused.refusal.clone())),
-            false => Next::Refused(refused.refusal.clone()),
-        }
-    }
-
-    fn attached(&mut self, eni: &EniId, device_index: u32, cloud: &mut Cloud, now: Time) -> Next {
-        self.journal.intents.remove(&device_index);
-        if let Ok(interface) = cloud.vpc.interface(&eni.0)
-            && let Some(known) = self.known(interface, &cloud.vpc)
-        {
-            cloud.abandoned.remove(eni.0.as_str());
-            let recent = self.journal.recent.entry(eni.clone()).or_default();
-            // It was found in a list before, and given back since.
-            if recent.presence(true, true, now) == Presence::Releasing {
-                return Next::Succeeded;
-            }
-            recent.eni = Some((Change::Added, now));
-            recent.changed(Change::Added, &known.blocks, now);
-            self.tagging.note([eni], cloud.vpc.tags(&eni.0).unwrap_or(&BTreeMap::new()));
-            self.journal.enis.insert(eni.clone(), known);
-            if !self.late_by.is_zero() {
-                self.late.insert(eni.clone(), now + self.late_by);
-            }
-        }
-        Next::Succeeded
-    }
-
-    fn changed(&mut self, work: &Work, reply: &Reply, now: Time) -> Next {
-        let enis = &mut self.journal.enis;
-        match (&work.action, reply) {
-            (Some(Action::Assign { eni, .. }), Reply::Assigned(fresh)) => {
-                enis.get_mut(eni).expect("attached").blocks.extend(fresh);
-                self.journal.recent.entry(eni.clone()).or_default().changed(
-                    Change::Added,
-                    fresh,
-                    now,
-                );
-                self.answered(eni);
-            }
-            (Some(Action::Unassign { eni, blocks }), _) => {
-                self.journal.recent.entry(eni.clone()).or_default().changed(
-                    Change::Removed,
-                    blocks,
-                    now,
-                );
-                self.answered(eni);
-            }
-            (Some(Action::SetGroups { eni, groups }), _) => {
-                enis.get_mut(eni).expect("attached").groups.clone_from(groups);
-            }
-            (Some(Action::Tag { enis, tags }), _) => self.tagging.note(enis, tags),
-            // It may have been given back meanwhile.
-            (Some(Action::EndWithInstance { eni }), _) => {
-                if let Some(eni) = enis.get_mut(eni) {
-                    eni.lifetime = Lifetime::Instance;
-                }
-            }
-            (Some(Action::Inspect { eni }), Reply::Listed(listed)) => {
-                let Some(is) = listed.get(eni) else {
-                    let message = "EC2 does not list it yet".into();
-                    return Next::Refused(Refusal { cause: Cause::Unavailable, message });
-                };
-                let known = enis.get_mut(eni).expect("attached");
-                let recent = self.journal.recent.get(eni).cloned().unwrap_or_default();
-                let blocks = recent.blocks(&known.blocks, &is.blocks, work.begun).blocks;
-                (known.ownership, known.lifetime) = (is.ownership, is.lifetime);
-                known.blocks.extend(blocks);
-            }
-            (Some(Action::CountFree { .. }), Reply::Counted(free)) => {
-                let pool = self.pool.as_mut().expect("the daemon runs");
-                pool.note_room(free.clone(), now);
-            }
-            _ => {}
-        }
-        Next::Succeeded
-    }
-
-    fn vanished(&mut self, work: &Work, cloud: &Cloud, now: Time) -> Next {
-        let Some(Action::DeleteEni { eni }) = &work.action else { return Next::Succeeded };
-        let truth = cloud.vpc.interface(&eni.0).ok();
-        if truth.is_some_and(|interface| interface.attachment.is_some()) {
-            return Next::Again;
-        }
-        self.journal.enis.remove(eni);
-        // Lists may show it for a while.
-        let recent = self.journal.recent.entry(eni.clone()).or_default();
-        recent.eni = Some((Change::Removed, now));
-        Next::Call(Stage::Delete)
-    }
-
-    pub(crate) fn call(
-        &mut self,
-        action: Option<Action>,
-        stage: Stage,
-        tries: u32,
+        action: Action,
+        mut procedure: Procedure,
+        answer: Answer,
         cloud: &mut Cloud,
         now: Time,
     ) {
-        let pause = match tries {
-            0 => Duration::ZERO,
-            tries => Duration::from_millis(500).saturating_mul(1 << tries.min(10)).min(PAUSE),
-        };
-        let number = self.number;
-        let (answer, due) = match &stage {
-            Stage::Vanish => (Ok(Reply::Done), now + Duration::from_secs(1)),
-            Stage::Create => {
-                let Some(Action::AttachEni { device_index, .. }) = &action else {
-                    unreachable!("only this action creates")
-                };
-                let request = &self.journal.intents[device_index].request;
-                cloud.call(now, number, "Create", |vpc, at| {
-                    let made = vpc.create_network_interface(at, request)?;
-                    Ok(Reply::Made(EniId(made.id.0.clone())))
-                })
-            }
-            Stage::Attach(eni) => {
-                let Some(Action::AttachEni { device_index, .. }) = &action else {
-                    unreachable!("only this action attaches")
-                };
-                let request = Attach {
-                    interface_id: eni.0.clone(),
-                    instance_id: self.instance.0.clone(),
-                    device_index: *device_index,
-                    card_index: None,
-                };
-                cloud.call(now, number, "Attach", |vpc, at| {
-                    vpc.attach_network_interface(at, &request).map(|_| Reply::Done)
-                })
-            }
-            Stage::LookAttached(_) => cloud.call(now, number, "Describe", |_, _| Ok(Reply::Done)),
-            Stage::Look(_) | Stage::LookKept | Stage::CompareLists(_) | Stage::Resolve => {
-                self.list(cloud, now)
-            }
-            Stage::Compare => {
-                let shown = cloud.metadata(now, number, &self.instance);
-                let of = |it: &Interface| (EniId(it.id.0.clone()), blocks(it));
-                let shown = shown.map(|shown| shown.iter().map(of).collect());
-                (Ok(Reply::Shown(shown)), now + METADATA)
-            }
-            Stage::Undo(eni, _) => cloud.call(now, number, "Delete", |vpc, at| {
-                vpc.delete_network_interface(at, &eni.0).map(|()| Reply::Done)
+        let step = procedure.next(answer, &mut OfNode { node: self, cloud, now }, now);
+        if self.dies_now(cloud, now) {
+            return;
+        }
+        match step {
+            Step::Done(done) => self.ended(&action, done, cloud, now),
+            Step::Wait(pause) => self.works.push(Work {
+                task: Task::Action(action, procedure),
+                due: now + pause,
+                answer: Answer::Waited,
             }),
-            Stage::Change if matches!(action, Some(Action::Inspect { .. })) => {
-                self.list(cloud, now)
+            Step::Call(call) => {
+                let (answer, due) = self.call(call, cloud, now);
+                let answer = answer.map_or_else(Answer::Refused, Answer::Reply);
+                self.works.push(Work { task: Task::Action(action, procedure), due, answer });
             }
-            Stage::Change if let Some(Action::CountFree { subnets }) = &action => {
-                count_free(subnets, number, cloud, now)
-            }
-            Stage::Detach | Stage::Delete | Stage::Change => {
-                let action = action.as_ref().expect("these are of an action");
-                let deletes = matches!(stage, Stage::Delete);
-                let name = cloud::name(action, deletes);
-                cloud.call(now, number, name, |vpc, at| apply(vpc, at, action, deletes))
-            }
-        };
-        self.works.push(Work { action, stage, begun: now, due: due + pause, answer, tries });
+        }
     }
-}
 
-fn apply(
-    vpc: &mut vpc::Vpc,
-    at: vpc::Time,
-    action: &Action,
-    deletes: bool,
-) -> Result<Reply, Ec2Error> {
-    match action {
-        Action::Tag { enis, tags } => {
-            let resources: Vec<String> = enis.iter().map(|eni| eni.0.clone()).collect();
-            vpc.create_tags(&resources, tags).map(|()| Reply::Done)
+    /// Ends the daemon if it was to die at the last write.
+    pub(crate) fn dies_now(&mut self, cloud: &mut Cloud, now: Time) -> bool {
+        let dies = std::mem::take(&mut self.dying);
+        if dies {
+            cloud.meet("death at a write");
+            self.writes_left = None;
+            self.kill(Duration::from_secs(1), now);
         }
-        Action::AttachEni { .. } | Action::Inspect { .. } | Action::CountFree { .. } => {
-            Ok(Reply::Done)
-        }
-        Action::EndWithInstance { eni } => {
-            let attachment = vpc.interface(&eni.0)?.attachment.clone();
-            let Some(attachment) = attachment else { return Ok(Reply::Done) };
-            let attachment_id = attachment.id.0;
-            let attribute = Attribute::DeleteOnTermination { attachment_id, value: true };
-            vpc.modify_network_interface_attribute(at, &eni.0, &attribute).map(|()| Reply::Done)
-        }
-        Action::Assign { eni, amount } => {
-            let before = blocks(vpc.interface(&eni.0)?);
-            vpc.assign_private_ip_addresses(at, &eni.0, &wanted(*amount), Reassignment::Refused)?;
-            let after = blocks(vpc.interface(&eni.0)?);
-            Ok(Reply::Assigned(after.difference(&before).copied().collect()))
-        }
-        Action::Unassign { eni, blocks } => {
-            let mut gone = Assigned::default();
-            for block in blocks {
-                match block {
-                    Block::Address(address) => gone.addresses.push(*address),
-                    Block::Prefix(first) => {
-                        let prefix = Ipv4Network::new(*first, 28);
-                        gone.prefixes.push(prefix.map_err(|it| Ec2Error::invalid(it.to_string()))?);
-                    }
+        dies
+    }
+
+    fn ended(&mut self, action: &Action, how: Result<(), Refusal>, cloud: &Cloud, now: Time) {
+        self.observe(cloud, now);
+        self.laws.finished(action);
+        let open = is_open(action, &self.journal.intents, &self.journal.recent);
+        let pool = self.pool.as_mut().expect("the daemon runs");
+        match how {
+            Ok(()) => {
+                self.laws.succeeded(action);
+                pool.succeeded(action);
+            }
+            Err(refusal) => {
+                self.laws.refused(action, refusal.cause, now);
+                match open {
+                    true => pool.left_open(action, refusal, now),
+                    false => pool.refused(action, refusal, now),
                 }
             }
-            vpc.unassign_private_ip_addresses(at, &eni.0, &gone).map(|()| Reply::Done)
         }
-        Action::SetGroups { eni, groups } => {
-            let attribute = Attribute::Groups(groups.iter().cloned().collect());
+    }
+
+    fn call(&self, call: Call, cloud: &mut Cloud, now: Time) -> (Result<Reply, Refused>, Time) {
+        let number = self.number;
+        match call {
+            Call::Describe(eni) => {
+                let (found, due) = cloud.read(now, number, "Describe", |vpc, interfaces| {
+                    interfaces.get(eni.0.as_str()).map(|it| Box::new(described(it, vpc)))
+                });
+                (found.map(Reply::Described), due)
+            }
+            Call::ListAttached => self.list(cloud, now),
+            Call::CountFree(subnets) => {
+                let (free, due) = cloud.read(now, number, "CountFree", |vpc, interfaces| {
+                    let free = |id: &String| {
+                        let subnet = vpc.subnets().get(id)?;
+                        Some((id.clone(), subnet.free_beside(interfaces.values())))
+                    };
+                    subnets.iter().filter_map(free).collect()
+                });
+                (free.map(Reply::Free), due)
+            }
+            change @ (Call::Create(_)
+            | Call::Attach { .. }
+            | Call::Detach { .. }
+            | Call::Delete(_)
+            | Call::Assign { .. }
+            | Call::Unassign { .. }
+            | Call::SetGroups { .. }
+            | Call::EndWithInstance { .. }
+            | Call::Tag { .. }) => {
+                let name = name(&change);
+                cloud.call(now, number, name, |vpc, at| apply(vpc, at, change, &self.instance.0))
+            }
+        }
+    }
+
+    /// Interfaces that EC2 lists as attached.
+    pub(crate) fn list(&self, cloud: &mut Cloud, now: Time) -> (Result<Reply, Refused>, Time) {
+        let (listed, due) = cloud.read(now, self.number, "Describe", |vpc, interfaces| {
+            let here = interfaces.values().filter(|interface| {
+                let attachment = interface.attachment.as_ref();
+                attachment.is_some_and(|at| at.instance_id == self.instance)
+            });
+            let interfaces = here.map(|it| described(it, vpc)).collect();
+            Listed { interfaces, unreadable: vec![] }
+        });
+        (listed.map(Reply::Listed), due)
+    }
+
+    /// Asks EC2 what is attached, where the metadata show something else than the record.
+    pub(crate) fn ask_what_is_attached(&mut self, shown: Shown, cloud: &mut Cloud, now: Time) {
+        let (answer, due) = self.list(cloud, now);
+        let answer = answer.map_or_else(Answer::Refused, Answer::Reply);
+        self.works.push(Work { task: Task::Compare { shown, begun: now }, due, answer });
+    }
+
+    /// The comparison failed.
+    pub(crate) fn compare_again(&mut self, now: Time) {
+        self.works.push(Work {
+            task: Task::CompareAgain,
+            due: now + PAUSE,
+            answer: Answer::Waited,
+        });
+    }
+
+    fn listed(&mut self, shown: &Shown, begun: Time, answer: Answer, cloud: &mut Cloud, now: Time) {
+        let Answer::Reply(Reply::Listed(listed)) = answer else { return self.compare_again(now) };
+        let known = &mut OfNode { node: self, cloud, now };
+        steps::take_over(&listed.interfaces, shown, begun, known);
+        self.comparing = false;
+        self.dies_now(cloud, now);
+    }
+}
+
+/// The name of a call that changes something, as it is counted.
+fn name(call: &Call) -> &'static str {
+    match call {
+        Call::Create(_) => "Create",
+        Call::Attach { .. } => "Attach",
+        Call::Detach { .. } => "Detach",
+        Call::Delete(_) => "Delete",
+        Call::Assign { .. } => "Assign",
+        Call::Unassign { .. } => "Unassign",
+        Call::SetGroups { .. } | Call::EndWithInstance { .. } => "Modify",
+        Call::Tag { .. } => "Tag",
+        Call::Describe(_) | Call::ListAttached | Call::CountFree(_) => "Describe",
+    }
+}
+
+fn apply(vpc: &mut Vpc, at: vpc::Time, call: Call, instance: &str) -> Result<Reply, Ec2Error> {
+    match call {
+        Call::Create(new) => {
+            let made = vpc.create_network_interface(at, &request(new))?.clone();
+            Ok(Reply::Made(Box::new(described(&made, vpc))))
+        }
+        Call::Attach { eni, device_index } => {
+            let request = Attach {
+                interface_id: eni.0,
+                instance_id: instance.into(),
+                device_index,
+                card_index: Some(0),
+            };
+            let attachment = vpc.attach_network_interface(at, &request)?;
+            Ok(Reply::Attached(attachment.id.0.clone()))
+        }
+        Call::Detach { attachment } => {
+            vpc.detach_network_interface(at, &attachment, Detach::Orderly).map(|_| Reply::Done)
+        }
+        Call::Delete(eni) => vpc.delete_network_interface(at, &eni.0).map(|()| Reply::Done),
+        Call::Assign { eni, amount } => {
+            let before = crate::node::blocks(vpc.interface(&eni.0)?);
+            let wanted = match amount {
+                Amount::Addresses(count) => Wanted::Count(count as u32),
+                Amount::Prefixes(count) => Wanted::PrefixCount(count as u32),
+            };
+            vpc.assign_private_ip_addresses(at, &eni.0, &wanted, Reassignment::Refused)?;
+            let after = crate::node::blocks(vpc.interface(&eni.0)?);
+            Ok(Reply::Assigned(after.difference(&before).copied().collect()))
+        }
+        Call::Unassign { eni, blocks } => {
+            vpc.unassign_private_ip_addresses(at, &eni.0, &assigned(&blocks)?).map(|()| Reply::Done)
+        }
+        Call::SetGroups { eni, groups } => {
+            let attribute = Attribute::Groups(groups.into_iter().collect());
             vpc.modify_network_interface_attribute(at, &eni.0, &attribute).map(|()| Reply::Done)
         }
-        Action::DeleteEni { eni } if deletes => {
-            vpc.delete_network_interface(at, &eni.0).map(|()| Reply::Done)
+        Call::EndWithInstance { eni, attachment } => {
+            let attribute =
+                Attribute::DeleteOnTermination { attachment_id: attachment, value: true };
+            vpc.modify_network_interface_attribute(at, &eni.0, &attribute).map(|()| Reply::Done)
         }
-        Action::DeleteEni { eni } => {
-            let attachment = vpc.interface(&eni.0)?.attachment.clone();
-            let Some(attachment) = attachment else { return Ok(Reply::Done) };
-            vpc.detach_network_interface(at, attachment.id.as_str(), Detach::Orderly)
-                .map(|()| Reply::Done)
+        Call::Tag { enis, tags } => {
+            let resources: Vec<String> = enis.into_iter().map(|eni| eni.0).collect();
+            vpc.create_tags(&resources, &tags).map(|()| Reply::Done)
+        }
+        Call::Describe(_) | Call::ListAttached | Call::CountFree(_) => {
+            Err(Ec2Error::invalid("it changes nothing"))
         }
     }
 }
 
-fn wanted(amount: Amount) -> Wanted {
-    match amount {
-        Amount::Addresses(count) => Wanted::Count(count as u32),
-        Amount::Prefixes(count) => Wanted::PrefixCount(count as u32),
+fn request(new: NewEni) -> CreateInterface {
+    let wanted = match (new.addresses, new.prefixes) {
+        (addresses, 0) => Wanted::Count(addresses as u32),
+        (_, prefixes) => Wanted::PrefixCount(prefixes as u32),
+    };
+    CreateInterface {
+        subnet_id: new.subnet,
+        groups: new.groups.into_iter().collect(),
+        wanted,
+        tags: new.tags,
+        client_token: Some(new.client_token),
+        ..CreateInterface::default()
     }
 }
 
-fn gone(action: Option<&Action>, cloud: &Cloud) -> bool {
-    let Some(Action::DeleteEni { eni }) = action else { return true };
-    cloud.vpc.interface(&eni.0).is_err()
+fn assigned(blocks: &BTreeSet<Block>) -> Result<Assigned, Ec2Error> {
+    let mut gone = Assigned::default();
+    for block in blocks {
+        match block {
+            Block::Address(address) => gone.addresses.push(*address),
+            Block::Prefix(first) => {
+                let prefix = Ipv4Network::new(*first, 28);
+                gone.prefixes.push(prefix.map_err(|it| Ec2Error::invalid(it.to_string()))?);
+            }
+        }
+    }
+    Ok(gone)
 }

@@ -1,7 +1,7 @@
 //! Nodes and their VPC in virtual time: from event to event, with a judgement after each.
 
 use crate::{
-    cloud::{Cloud, group_id, subnet_id},
+    cloud::{Bad, Cloud, group_id, subnet_id},
     history::{Config, NOWHERE, OTHER_ZONE, POD_SUBNETS, Setup, Step, What},
     laws::{self, Broken},
     node::Node,
@@ -26,10 +26,12 @@ pub(crate) struct Summary {
     /// Pods that had an address when all was calm, and pods that found none.
     pub(crate) served: usize,
     pub(crate) unserved: usize,
-    /// Interfaces for the clean-up by tags.
-    pub(crate) abandoned: usize,
     /// How often what can go wrong was met.
     pub(crate) met: BTreeMap<&'static str, usize>,
+    /// How often daemons died.
+    pub(crate) deaths: usize,
+    /// How often calls were answered badly.
+    pub(crate) answers: BTreeMap<Bad, usize>,
     /// When the run ended.
     pub(crate) end: Time,
 }
@@ -53,8 +55,9 @@ pub(crate) fn run(setup: &Setup, steps: &[Step]) -> Result<Summary, Broken> {
         calls: world.cloud.calls.values().sum(),
         served,
         unserved,
-        abandoned: world.abandoned(),
         met: world.cloud.met.clone(),
+        deaths: world.nodes.iter().map(|node| node.deaths).sum(),
+        answers: world.cloud.answers.clone(),
         end: world.now,
     })
 }
@@ -115,14 +118,19 @@ impl World {
             What::AddAgain { pod } => node.add_again(*pod, now)?,
             What::Del { pod } => node.del(*pod, now),
             What::DelUnknown => node.del(u32::MAX, now),
-            What::Restart { down } => node.kill(*down, &mut self.cloud, now),
+            What::Restart { down } => node.kill(*down, now),
+            What::DieAtWrite { after } => node.writes_left = Some(*after),
+            What::RecordFull { lasts } => {
+                self.cloud.meet("record full");
+                node.record_full_until = Some(now + *lasts);
+            }
             What::LoseRecord { left, down } => {
-                node.kill(*down, &mut self.cloud, now);
+                node.kill(*down, now);
                 node.lose_record(*left, &mut self.cloud, now);
             }
             What::Retag { teams, down } => retag(node, *teams, *down, &mut self.cloud, now),
             What::ServeByAnother { ends, starts, down } => {
-                node.end(*down, &mut self.cloud, now);
+                node.end(*down, now);
                 node.serve_by_another(ends, *starts, &mut self.cloud, now);
             }
             What::Fault { fault, lasts, all } => {
@@ -146,6 +154,7 @@ impl World {
         let tenants_stay = self.nodes[0].setup.tenants_stay;
         while !tenants_stay && self.cloud.vacate(self.now) {}
         for node in &mut self.nodes {
+            (node.writes_left, node.record_full_until) = (None, None);
             node.see_all();
             node.patient = true;
             if !is_sound(node.source()) {
@@ -170,13 +179,6 @@ impl World {
             self.turn(node)?;
         }
         self.until(self.now + HOLD + CALM)
-    }
-
-    fn abandoned(&self) -> usize {
-        let there = |id: &&vpc::EniId| {
-            self.cloud.vpc.interfaces().get(*id).is_some_and(|it| it.attachment.is_none())
-        };
-        self.cloud.abandoned.iter().filter(there).count()
     }
 }
 

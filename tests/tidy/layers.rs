@@ -15,12 +15,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("net", &[]),
     ("rpc", &["cni"]),
     ("record", &["net", "pool", "rpc"]),
+    ("steps", &["net", "pool", "record"]),
     ("vpc", &["instances", "net"]),
     ("cni-plugin", &["cni", "record", "rpc"]),
-    ("ipamd", &["cni", "instances", "net", "pool", "record", "rpc"]),
+    ("ipamd", &["cni", "instances", "net", "pool", "record", "rpc", "steps"]),
     ("vpc-sim", &["cni", "instances", "net", "vpc"]),
     ("demo", &["net", "vpc", "vpc-sim"]),
-    ("tests", &["cni", "cni-plugin", "ipamd", "net", "pool", "rpc", "vpc", "vpc-sim"]),
+    (
+        "tests",
+        &["cni", "cni-plugin", "ipamd", "net", "pool", "record", "rpc", "steps", "vpc", "vpc-sim"],
+    ),
     ("bench", &["cni", "net", "pool", "rpc", "tests", "vpc", "vpc-sim"]),
 ];
 

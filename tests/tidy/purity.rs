@@ -7,17 +7,19 @@ use crate::{
 use serde_json::{Value, json};
 
 /// The crates that are pure, as their lints keep it.
-const PURE: &[&str] = &["cni", "instances", "pool", "vpc"];
+const PURE: &[&str] = &["cni", "instances", "pool", "steps", "vpc"];
 
-/// What they may depend on: crates that compute. `vpc` takes a type from `net`, and nothing that
-/// reaches the kernel.
+/// What they may depend on: crates that compute. `vpc` and `steps` take types from `net` and `record`, and
+/// nothing that reaches the kernel or a file.
 const HARMLESS: &[&str] = &[
     "base64",
     "instances",
     "ipnetwork",
     "jiff",
     "net",
+    "pool",
     "rand",
+    "record",
     "serde",
     "serde_json",
     "sha1",

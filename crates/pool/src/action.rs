@@ -60,6 +60,16 @@ pub enum Action {
         /// The interface.
         eni: EniId,
     },
+    /// Ask EC2 what an interface has, after a call that it has not answered.
+    Settle {
+        /// The interface.
+        eni: EniId,
+    },
+    /// Delete an interface of ours that is attached nowhere.
+    Discard {
+        /// The interface.
+        eni: EniId,
+    },
     /// Ask EC2 how many addresses are free in subnets.
     CountFree {
         /// Their ids.
@@ -75,7 +85,9 @@ impl Action {
             | Self::Unassign { eni, .. }
             | Self::DeleteEni { eni }
             | Self::SetGroups { eni, .. }
-            | Self::Inspect { eni } => Target::Eni(eni.clone()),
+            | Self::Inspect { eni }
+            | Self::Settle { eni }
+            | Self::Discard { eni } => Target::Eni(eni.clone()),
             // It is in the way of nothing else.
             Self::EndWithInstance { eni } => Target::Lifetime(eni.clone()),
             Self::Tag { enis, .. } => Target::Tags(enis.clone()),
@@ -91,7 +103,9 @@ impl Action {
             | Self::DeleteEni { eni }
             | Self::SetGroups { eni, .. }
             | Self::EndWithInstance { eni }
-            | Self::Inspect { eni } => Some(eni),
+            | Self::Inspect { eni }
+            | Self::Settle { eni }
+            | Self::Discard { eni } => Some(eni),
             Self::AttachEni { .. } | Self::Tag { .. } | Self::CountFree { .. } => None,
         }
     }
@@ -112,6 +126,8 @@ impl Action {
             Self::EndWithInstance { .. } => ActionKind::EndWithInstance,
             Self::Tag { .. } => ActionKind::Tag,
             Self::Inspect { .. } => ActionKind::Inspect,
+            Self::Settle { .. } => ActionKind::Settle,
+            Self::Discard { .. } => ActionKind::Discard,
             Self::CountFree { .. } => ActionKind::CountFree,
         }
     }
@@ -126,6 +142,8 @@ impl Action {
             | Self::EndWithInstance { .. }
             | Self::Tag { .. }
             | Self::Inspect { .. }
+            | Self::Settle { .. }
+            | Self::Discard { .. }
             | Self::CountFree { .. } => None,
         }
     }

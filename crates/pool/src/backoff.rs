@@ -93,6 +93,10 @@ pub enum ActionKind {
     Tag,
     /// [`crate::Action::Inspect`].
     Inspect,
+    /// [`crate::Action::Settle`].
+    Settle,
+    /// [`crate::Action::Discard`].
+    Discard,
     /// [`crate::Action::CountFree`].
     CountFree,
 }
@@ -109,6 +113,8 @@ impl ActionKind {
             Self::EndWithInstance => "end with the instance",
             Self::Tag => "tag",
             Self::Inspect => "inspect",
+            Self::Settle => "settle",
+            Self::Discard => "discard",
             Self::CountFree => "count free addresses",
         }
     }
@@ -303,6 +309,8 @@ mod tests {
             EndWithInstance,
             Tag,
             Inspect,
+            Settle,
+            Discard,
             CountFree,
         ];
 

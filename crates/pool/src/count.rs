@@ -83,7 +83,7 @@ fn counts(pool: &Pool, now: Time) -> Counts {
         short: stock::shortage(pool, &stock).addresses,
         waiting: pool.waiting,
         expected: pool.expected,
-        growing: stock::underway(pool).count(),
-        shrinking: pool.underway.values().filter(shrinks).count(),
+        growing: pool.underway.coming(&pool.backoff, now).count(),
+        shrinking: pool.underway.all().filter(shrinks).count(),
     }
 }

@@ -64,7 +64,7 @@ impl Display for Action {
             Self::Unassign { eni, blocks } => {
                 write!(f, "unassign {} blocks of {eni}", blocks.len())
             }
-            Self::DeleteEni { eni } => write!(f, "delete {eni}"),
+            Self::DeleteEni { eni } => write!(f, "detach {eni}"),
             Self::SetGroups { eni, .. } => write!(f, "set the security groups of {eni}"),
             Self::EndWithInstance { eni } => write!(f, "let {eni} end with the instance"),
             Self::Tag { enis, .. } => {
@@ -72,6 +72,8 @@ impl Display for Action {
                 write!(f, "tag {}", enis.join(", "))
             }
             Self::Inspect { eni } => write!(f, "ask whose {eni} is"),
+            Self::Settle { eni } => write!(f, "ask what {eni} has"),
+            Self::Discard { eni } => write!(f, "delete {eni}, which is attached nowhere"),
             Self::CountFree { subnets } => {
                 write!(f, "count the free addresses of {} subnets", subnets.len())
             }

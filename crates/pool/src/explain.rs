@@ -109,7 +109,7 @@ fn explain(pool: &Pool, now: Time) -> Explanation {
         in_use: pool.ledger.in_use(),
         elsewhere: pool.in_use_elsewhere(),
         shortage,
-        underway: pool.underway.values().cloned().collect(),
+        underway: pool.underway.all().cloned().collect(),
         not_attached: not_attached.filter(|_| !attaches),
         interfaces,
         pauses: pool.backoff.pauses(now).cloned().collect(),

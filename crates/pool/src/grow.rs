@@ -39,7 +39,7 @@ pub(crate) fn grow<'a>(pool: &'a Pool, supply: &Supply, stock: &Stock, now: Time
     let not_attached =
         if questions { Some(NotAttached::Inspecting) } else { asking.attach(supply) };
     let Asking { actions, not_grown, stopped_by, .. } = asking;
-    let counts = pool.underway.contains_key(&Target::Subnets);
+    let counts = pool.underway.on(&Target::Subnets).is_some();
     let reason = if !actions.is_empty() || questions || counts {
         Reason::Short(short)
     } else {
@@ -81,7 +81,7 @@ pub(crate) fn room(pool: &Pool, id: &EniId, eni: &Eni) -> Result<usize, NotGrown
         return Err(NotGrown::NotServing(why));
     }
     let blocks = eni.blocks.len();
-    match (pool.limits.blocks_per_eni.saturating_sub(blocks), pool.at_work_on(id)) {
+    match (pool.limits.blocks_per_eni.saturating_sub(blocks), pool.underway.on_eni(id)) {
         (0, _) => Err(NotGrown::Full { blocks }),
         (_, Some(action)) => Err(NotGrown::UnderWay(action.kind())),
         (room, None) => Ok(room),
@@ -141,7 +141,7 @@ impl Asking<'_> {
             .iter()
             .filter(|(_, eni)| pool.source.not_serving(eni) == Some(NotServing::OriginUnknown));
         let (asked, open): (Vec<_>, Vec<_>) =
-            unknown.map(|(id, _)| id).partition(|id| pool.at_work_on(id).is_some());
+            unknown.map(|(id, _)| id).partition(|id| pool.underway.on_eni(id).is_some());
         if !asked.is_empty() {
             return true;
         }
@@ -183,10 +183,7 @@ impl Asking<'_> {
         if self.missing == 0 {
             return Some(NotAttached::OthersFirst);
         }
-        let attaching = pool.underway.keys().filter_map(|target| match target {
-            Target::DeviceIndex(index) => Some(*index),
-            Target::Eni(_) | Target::Lifetime(_) | Target::Tags(_) | Target::Subnets => None,
-        });
+        let attaching = pool.underway.device_indexes();
         let used: BTreeSet<u32> =
             pool.enis.values().map(|eni| eni.device_index).chain(attaching).collect();
         let slots = pool.limits.allowed_enis().saturating_sub(used.len());
@@ -197,7 +194,7 @@ impl Asking<'_> {
             return Some(NotAttached::Paused(pause));
         }
         if self.must_count(supply) {
-            if !pool.underway.contains_key(&Target::Subnets) {
+            if pool.underway.on(&Target::Subnets).is_none() {
                 let subnets = supply.subnets.iter().cloned().collect();
                 self.actions.push(Action::CountFree { subnets });
             }
@@ -247,7 +244,8 @@ impl Asking<'_> {
         let limit = self.pool.limits.blocks_per_eni;
         let room =
             |subnet: &str, blocks: usize| limit.saturating_sub(blocks) * self.block_size(subnet);
-        let actions = self.pool.underway.values().filter_map(|action| match action {
+        let moving = self.pool.underway.moving(&self.pool.backoff, self.now);
+        let actions = moving.filter_map(|action| match action {
             Action::AttachEni { subnet, amount, .. } if supply.subnets.contains(subnet) => {
                 Some(room(subnet, amount.blocks()))
             }
@@ -262,6 +260,8 @@ impl Asking<'_> {
             | Action::EndWithInstance { .. }
             | Action::Tag { .. }
             | Action::Inspect { .. }
+            | Action::Settle { .. }
+            | Action::Discard { .. }
             | Action::CountFree { .. } => None,
         });
         actions.sum()

@@ -26,6 +26,7 @@ mod grow;
 mod jitter;
 mod ledger;
 mod model;
+mod open;
 mod plan;
 mod pool;
 mod reason;
@@ -35,6 +36,7 @@ mod stock;
 pub mod strays;
 mod tags;
 mod time;
+mod underway;
 mod usage;
 mod verdict;
 mod views;
@@ -49,7 +51,7 @@ pub use jitter::Jitter;
 pub use ledger::{AddressTaken, Allocation, Owner};
 pub use model::{
     Amount, Block, Eni, EniId, Lifetime, Limits, Mode, Observation, Ownership, PREFIX_SIZE,
-    Readiness, Setting, Source, Supply, Targets,
+    Readiness, Setting, Source, Supply, Targets, Unfinished,
 };
 pub use plan::Plan;
 pub use pool::Pool;

@@ -1,5 +1,6 @@
 //! The nouns: interfaces, blocks of addresses, limits, targets, and where addresses come from.
 
+use crate::Time;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -284,4 +285,13 @@ impl Limits {
     pub fn allowed_enis(&self) -> usize {
         self.max_enis.map_or(self.enis, |most| most.min(self.enis))
     }
+}
+
+/// What EC2 has of this node beside the interfaces that are attached, or may have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Interfaces of ours that are attached nowhere and are to be deleted.
+    pub discarded: BTreeSet<EniId>,
+    /// Interfaces of which EC2 was asked for a change and has not answered, and since when.
+    pub unsure: BTreeMap<EniId, Time>,
 }

@@ -4,7 +4,7 @@ use crate::{
     Action, ActionKind, Pool, Readiness, Reason, Source, Stock, Time,
     action::Target,
     grow::{self, Growth},
-    shrink, stock, tags,
+    open, shrink, stock, tags,
 };
 use std::collections::BTreeSet;
 
@@ -41,11 +41,13 @@ pub(crate) fn decide(pool: &Pool, now: Time) -> Decision<'_> {
         Source::Node(supply) | Source::EniConfig { supply, .. } => supply,
         Source::Missing { why } => {
             let reason = Reason::NoSource { why: why.clone() };
-            let plan = Plan { actions: tags::first(pool, vec![], now), reason, wake_at };
+            let actions = tags::first(pool, open::again(pool, now), now);
+            let plan = Plan { actions, reason, wake_at };
             return Decision { plan, stock, growth: None };
         }
     };
-    let mut actions = shrink::leftovers(pool, now);
+    let mut actions = open::again(pool, now);
+    add(&mut actions, shrink::leftovers(pool, now));
     let mut growth = grow::grow(pool, supply, &stock, now);
     let (more, reason) = match growth.reason.take() {
         Some(reason) => (std::mem::take(&mut growth.actions), reason),
@@ -89,7 +91,7 @@ fn set_groups(pool: &Pool, supply: &crate::Supply, now: Time) -> Vec<Action> {
         eni.device_index != 0
             && eni.ownership == crate::Ownership::Ours
             && eni.groups != supply.groups
-            && pool.at_work_on(id).is_none()
+            && pool.underway.on_eni(id).is_none()
     });
     wrong
         .map(|(id, _)| Action::SetGroups { eni: id.clone(), groups: supply.groups.clone() })
@@ -102,8 +104,8 @@ fn end_with_instance(pool: &Pool, now: Time) -> Vec<Action> {
         return vec![];
     }
     let stays = pool.enis.iter().filter(|(id, eni)| {
-        let leaves = matches!(pool.at_work_on(id), Some(Action::DeleteEni { .. }));
-        let asked = pool.underway.contains_key(&Target::Lifetime((*id).clone()));
+        let leaves = matches!(pool.underway.on_eni(id), Some(Action::DeleteEni { .. }));
+        let asked = pool.underway.on(&Target::Lifetime((*id).clone())).is_some();
         let ours = eni.ownership == crate::Ownership::Ours;
         // What becomes of the primary interface is for whoever launched the instance to say.
         let secondary = eni.device_index != 0;
@@ -114,5 +116,11 @@ fn end_with_instance(pool: &Pool, now: Time) -> Vec<Action> {
 
 fn wake_at(pool: &Pool, now: Time) -> Option<Time> {
     let cooled = pool.ledger.next_cooled(pool.targets.cooldown, now);
-    [cooled, pool.backoff.next_end(now), pool.usage.next_change(now)].into_iter().flatten().min()
+    let times = [
+        cooled,
+        pool.backoff.next_end(now),
+        pool.usage.next_change(now),
+        open::next_question(pool, now),
+    ];
+    times.into_iter().flatten().min()
 }

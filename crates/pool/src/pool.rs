@@ -2,10 +2,10 @@
 
 use crate::{
     Action, Allocation, Amount, Block, Cause, Eni, EniId, Jitter, Limits, Mode, Observation, Owner,
-    Refusal, Source, Targets, Time,
-    action::Target,
+    Refusal, Source, Targets, Time, Unfinished,
     backoff::Backoff,
     ledger::{AddressTaken, Ledger},
+    underway::Underway,
     usage::Usage,
 };
 use std::{
@@ -28,7 +28,8 @@ pub struct Pool {
     /// Free addresses of subnets, and when that was so.
     pub(crate) room: BTreeMap<String, (u32, Time)>,
     pub(crate) backoff: Backoff,
-    pub(crate) underway: BTreeMap<Target, Action>,
+    pub(crate) underway: Underway,
+    pub(crate) unfinished: Unfinished,
     pub(crate) usage: Usage,
     /// Tags that interfaces lack.
     pub(crate) untagged: BTreeMap<EniId, BTreeMap<String, String>>,
@@ -47,7 +48,8 @@ impl Pool {
             expected: 0,
             room: BTreeMap::new(),
             backoff: Backoff::default(),
-            underway: BTreeMap::new(),
+            underway: Underway::default(),
+            unfinished: Unfinished::default(),
             usage: Usage::default(),
             untagged: BTreeMap::new(),
         }
@@ -120,11 +122,6 @@ impl Pool {
         self.expected = pods;
     }
 
-    /// Pods that have no address and want one, now or in a moment.
-    pub(crate) fn demand(&self) -> usize {
-        self.waiting + self.expected
-    }
-
     /// How many addresses are free in subnets, as EC2 says now.
     pub fn note_room(&mut self, free: impl IntoIterator<Item = (String, u32)>, now: Time) {
         self.room.extend(free.into_iter().map(|(subnet, free)| (subnet, (free, now))));
@@ -183,14 +180,14 @@ impl Pool {
     /// Notes that an action has begun: until it ends, no other is planned on the same interface, what
     /// it will bring counts as coming, and what it will take is not handed out any more.
     pub fn started(&mut self, action: &Action) {
-        self.underway.insert(action.target(), action.clone());
+        self.underway.begin(action);
     }
 
     /// Notes that an action was carried out. What it changed comes with [`Pool::observe`], which is
     /// to be called first.
     pub fn succeeded(&mut self, action: &Action) {
-        self.underway.remove(&action.target());
-        let subnet = self.subnet_of(action);
+        self.underway.end(action);
+        let subnet = subnet_of(action, &self.enis);
         let grown = subnet.as_deref().zip(action.amount());
         self.backoff.succeeded(action.kind(), grown);
     }
@@ -198,29 +195,16 @@ impl Pool {
     /// Notes that an action was refused: pauses that grow from one refusal to the next, or an end of
     /// prefixes where this instance cannot have them.
     pub fn refused(&mut self, action: &Action, refusal: Refusal, now: Time) {
-        self.underway.remove(&action.target());
+        self.underway.end(action);
         let prefixes = matches!(action.amount(), Some(Amount::Prefixes(_)));
         if refusal.cause == Cause::PrefixesUnsupported && prefixes {
             // It will be the same in every subnet and at any time: single addresses from now on.
             self.targets.mode = Mode::Addresses;
             return;
         }
-        let subnet = self.subnet_of(action);
+        let subnet = subnet_of(action, &self.enis);
         let growth = subnet.as_deref().zip(action.amount());
         self.backoff.refused(action.kind(), growth, refusal, now);
-    }
-
-    fn subnet_of(&self, action: &Action) -> Option<String> {
-        if let Action::AttachEni { subnet, .. } = action {
-            return Some(subnet.clone());
-        }
-        Some(self.enis.get(action.eni()?)?.subnet.clone())
-    }
-
-    /// The action that is under way on an interface.
-    pub(crate) fn at_work_on(&self, eni: &EniId) -> Option<&Action> {
-        let alone = self.underway.get(&Target::Eni(eni.clone()));
-        alone.or_else(|| self.underway.values().find(|action| action.tags(eni)))
     }
 
     /// Blocks of an interface that are not being given back.
@@ -229,7 +213,7 @@ impl Pool {
         id: &EniId,
         eni: &'a Eni,
     ) -> impl Iterator<Item = Block> + 'a {
-        let leaving = match self.at_work_on(id) {
+        let leaving = match self.underway.on_eni(id) {
             Some(Action::Unassign { blocks, .. }) => Some(blocks),
             Some(_) | None => None,
         };
@@ -252,4 +236,11 @@ impl Pool {
     pub(crate) fn is_taken(&self, address: Ipv4Addr, now: Time) -> bool {
         self.ledger.is_taken(address, self.targets.cooldown, now)
     }
+}
+
+fn subnet_of(action: &Action, enis: &Observation) -> Option<String> {
+    if let Action::AttachEni { subnet, .. } = action {
+        return Some(subnet.clone());
+    }
+    Some(enis.get(action.eni()?)?.subnet.clone())
 }

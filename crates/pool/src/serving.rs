@@ -86,7 +86,7 @@ impl Pool {
     /// Why new pods get no address of an interface.
     pub(crate) fn not_serving(&self, id: &EniId, eni: &Eni) -> Option<NotServing> {
         self.source.not_serving(eni).or_else(|| {
-            let leaves = matches!(self.at_work_on(id), Some(Action::DeleteEni { .. }));
+            let leaves = matches!(self.underway.on_eni(id), Some(Action::DeleteEni { .. }));
             leaves.then_some(NotServing::Leaving)
         })
     }

@@ -183,7 +183,7 @@ fn not_ours(eni: &Eni) -> Result<(), Kept> {
 }
 
 fn not_busy(pool: &Pool, id: &EniId) -> Result<(), Kept> {
-    pool.at_work_on(id).map_or(Ok(()), |action| Err(Kept::UnderWay(action.kind())))
+    pool.underway.on_eni(id).map_or(Ok(()), |action| Err(Kept::UnderWay(action.kind())))
 }
 
 /// Nobody has, had a moment ago or may have an address of an interface. What the ledger has is asked

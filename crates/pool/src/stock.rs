@@ -1,11 +1,6 @@
 //! What there is, what is on its way, and what is missing to targets and pods.
 
-use crate::{Action, Amount, Mode, PREFIX_SIZE, Pool, Readiness, Setting, Time};
-
-/// What the actions that are under way will bring.
-pub(crate) fn underway(pool: &Pool) -> impl Iterator<Item = Amount> + '_ {
-    pool.underway.values().filter_map(Action::amount)
-}
+use crate::{Amount, Mode, PREFIX_SIZE, Pool, Readiness, Setting, Time};
 
 /// What there is on interfaces that serve new pods, counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +58,7 @@ pub(crate) fn stock(pool: &Pool, now: Time) -> Stock {
             stock.setting_up += if eni.readiness == Readiness::Ready { 0 } else { free };
         }
     }
-    for amount in underway(pool) {
+    for amount in pool.underway.coming(&pool.backoff, now) {
         stock.free += amount.addresses();
         stock.held += amount.addresses();
         stock.asked_for += amount.addresses();
@@ -99,7 +94,7 @@ impl Shortage {
 
 /// Addresses that are missing to the targets and to the pods that wait or are about to ask.
 pub(crate) fn shortage(pool: &Pool, stock: &Stock) -> Shortage {
-    let to_demand = pool.demand().saturating_sub(stock.free);
+    let to_demand = (pool.waiting + pool.expected).saturating_sub(stock.free);
     let (setting, to_target) = to_target(pool, stock);
     // Warm addresses that kubelet will never ask for are a waste; a pod that waits is not.
     let worth = pool.limits.max_pods.map(|most| (most + stock.idle()).saturating_sub(stock.held));
@@ -110,7 +105,7 @@ pub(crate) fn shortage(pool: &Pool, stock: &Stock) -> Shortage {
 /// The target that decides, and what is missing to it and the pods that will use it up.
 fn to_target(pool: &Pool, stock: &Stock) -> (Setting, usize) {
     let targets = &pool.targets;
-    let demand = pool.demand();
+    let demand = pool.waiting + pool.expected;
     let Stock { free, empty_prefixes, loose, held, .. } = *stock;
     if targets.in_addresses() {
         let warm = (targets.warm_addresses.unwrap_or(0) + demand).saturating_sub(free);

@@ -33,8 +33,8 @@ fn by_what_is_missing(pool: &Pool) -> Vec<Action> {
             Ownership::Unmanaged | Ownership::NotForPods | Ownership::Unknown => false,
         });
         // Beside another action on the same interface its tags may be on their way.
-        let is_tagged = pool.underway.values().any(|action| action.tags(id));
-        let leaves = matches!(pool.at_work_on(id), Some(Action::DeleteEni { .. }));
+        let is_tagged = pool.underway.all().any(|action| action.tags(id));
+        let leaves = matches!(pool.underway.on_eni(id), Some(Action::DeleteEni { .. }));
         if managed && !missing.is_empty() && !is_tagged && !leaves {
             by_tags.entry(missing).or_default().insert(id.clone());
         }
@@ -49,7 +49,8 @@ fn whose(pool: &Pool, now: Time) -> Vec<Action> {
     }
     let unknown = pool.untagged.keys().filter(|id| {
         let eni = pool.enis.get(*id);
-        eni.is_some_and(|eni| eni.ownership == Ownership::Unknown) && pool.at_work_on(id).is_none()
+        eni.is_some_and(|eni| eni.ownership == Ownership::Unknown)
+            && pool.underway.on_eni(id).is_none()
     });
     unknown.map(|id| Action::Inspect { eni: id.clone() }).collect()
 }

@@ -17,6 +17,6 @@ pub mod stamp;
 
 pub use format::Format;
 pub use journal::{
-    Attachment, Contents, Damage, Fault, Identity, Intent, Interface, Journal, Maker, Notice,
-    Origin, ReadError, Snapshot, Torn, Unknown,
+    Attachment, Clock, Contents, Damage, Fault, Identity, Intent, Interface, Journal, Made, Maker,
+    Notice, Origin, ReadError, Snapshot, Torn, Unknown,
 };

@@ -33,21 +33,31 @@ fn a_journal_of_format_2_is_read() {
     holds_what_was_noted(&contents);
 }
 
+#[test]
+fn a_journal_of_format_3_is_read() {
+    let contents = Contents::read(&file("journal-3")).unwrap();
+
+    assert_eq!(contents.format, Format { version: 3, reader: 2 });
+    assert_eq!(contents.snapshot.clock.as_ref().unwrap().booted_ms, 1_000);
+    assert_eq!(contents.snapshot.discarded, [EniId("eni-6".into())].into());
+    holds_what_was_noted(&contents);
+}
+
 /// A change of the form is a new format, and another kept file.
 #[test]
-fn a_journal_of_format_1_becomes_what_was_kept_of_format_2() {
+fn a_journal_of_format_1_becomes_what_was_kept_of_format_3() {
     let folder = Folder::new("becomes");
     fs::copy(file("journal-1"), folder.0.join("journal")).unwrap();
 
     Journal::open(Journal::read(&folder.0).unwrap(), |notice| panic!("{notice:?}")).unwrap();
 
     let text = fs::read_to_string(folder.0.join("journal")).unwrap();
-    let kept = fs::read_to_string(file("journal-2")).unwrap();
+    let kept = fs::read_to_string(file("journal-3")).unwrap();
     assert!(text.lines().count() > 8, "{text}");
     assert!(kept.starts_with(&text), "{text}");
 }
 
-/// What two kept files have in common; see the files.
+/// What the kept files have in common; see the files.
 #[track_caller]
 fn holds_what_was_noted(contents: &Contents) {
     let Contents { snapshot, damages, unknown, torn, .. } = contents;

@@ -1,7 +1,8 @@
 //! How many interfaces and addresses an instance type allows, and whether it can have prefixes.
 
-use crate::aws::ec2::{Ec2, Refused, TypeLimits};
+use crate::aws::ec2::{Ec2, TypeLimits};
 use pool::{Limits, Mode, Targets};
+use steps::Refused;
 use tracing::warn;
 
 /// What an instance type can carry.

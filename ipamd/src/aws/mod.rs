@@ -11,19 +11,13 @@ pub(crate) use http::direct_client;
 use crate::settings::Servers;
 use anyhow::Result;
 use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
 use record::Identity;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// One connection attempt to EC2; the network is near or broken.
 const CONNECT: Duration = Duration::from_secs(2);
 /// What is beside the answer itself in one attempt of a call: credentials, and the end of the answer.
 const AROUND: Duration = Duration::from_secs(2);
-
-/// A time as EC2 writes it.
-pub(crate) fn rfc3339(time: SystemTime) -> Result<String> {
-    Ok(DateTime::from(time).fmt(DateTimeFormat::DateTime)?)
-}
 
 /// A client of EC2 in the region of this node, with the credentials of the environment.
 ///

@@ -5,9 +5,9 @@
 
 use super::{daemon, environment};
 use crate::{
+    clock,
     evidence::shadow::{Report, look},
     http,
-    node::now,
     retry::patiently,
     settings::{LogFile, Settings},
     tell::{
@@ -97,7 +97,7 @@ async fn look_in_time(settings: &Settings) -> Result<Report> {
 fn page(found: &Report) -> Page {
     let count = |count: usize| u32::try_from(count).map_or(f64::INFINITY, f64::from);
     let mut page = Page::new();
-    page.set(&metrics::SHADOW_LOOKED_AT, &[], now().0.as_secs_f64());
+    page.set(&metrics::SHADOW_LOOKED_AT, &[], clock::machine().0.as_secs_f64());
     page.set(&metrics::SHADOW_DISAGREEMENTS, &[], count(found.disagreements.len()));
     for line in &found.disagreements {
         for odd in &line.odd {

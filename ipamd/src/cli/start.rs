@@ -3,6 +3,7 @@
 use super::{first_list, install, reference_plugins};
 use crate::{
     aws::{self, ec2::Ec2, imds::Imds, limits},
+    clock,
     evidence::{self, Held, cloud},
     execute::{Executor, reconcile},
     follow::{self, instance, vpc_cidrs},
@@ -11,7 +12,7 @@ use crate::{
         peer_filters, repair,
         sync::{self, primary_link},
     },
-    node::{self, Attached, HostNetwork, Node, ReaperQueue, now},
+    node::{self, Attached, HostNetwork, Node, ReaperQueue},
     pods::{checkpoint, held, orphans, restore, run_folder, teardown, wire},
     retry::{FIRST_PAUSE, LONGEST_PAUSE, patiently},
     settings::{Networking, Settings},
@@ -60,7 +61,7 @@ pub(super) async fn start(settings: Settings) -> Result<Serving> {
     teardown::start(&node, ended_links)?;
     orphans::start(node.clone())?;
     held::start(&node, held);
-    node.store.state().hold_releasing_back();
+    node.store.state().reopen();
 
     follow::set_cluster_size(&node, 1);
     sync_kernel(&executor).await?;
@@ -100,6 +101,11 @@ pub(super) struct Prepared {
 /// nobody else works on this node.
 pub(super) async fn prepare(settings: Settings) -> Result<Prepared> {
     let mut journal = open_record(&settings.run_dir)?;
+    if let Some(clock) = clock::start(journal.snapshot().clock.as_ref())
+        && let Err(error) = journal.clock(&clock, clock::now())
+    {
+        warn!(error = format!("{error:#}"), "failed to note the clock");
+    }
     let imds = Imds::new(&aws::direct_client());
     // With a record the node is served at once, whoever else is down; without one, who this node is
     // and what is attached must be known first.
@@ -130,7 +136,7 @@ pub(super) async fn prepare(settings: Settings) -> Result<Prepared> {
     let host = HostNetwork::of(&settings, &identity, &primary, &link);
     kernel.apply(&host.ops()).context("set up the node's rules")?;
     // Whoever was here before is known before anything is given away, given back or removed.
-    let adopted = evidence::adopt(&settings, &mut journal, &mut kernel, now())?;
+    let adopted = evidence::adopt(&settings, &mut journal, &mut kernel, clock::now())?;
     let targets = capacity.fit(settings.targets, &identity.instance_type);
     let source = source(&settings, &journal, &primary);
     let mut pool = Pool::new(targets, capacity.limits, source);
@@ -141,7 +147,7 @@ pub(super) async fn prepare(settings: Settings) -> Result<Prepared> {
     let state = (pool, journal, attached);
     let node = Arc::new(Node::new(settings, identity, primary.groups, host, state, kernel, reaper));
     Ok(Prepared {
-        executor: Executor::new(node, ec2, imds),
+        executor: Executor { node, ec2, imds },
         ended_links,
         before,
         held: adopted.held,
@@ -198,11 +204,11 @@ fn open_record(run_dir: &Path) -> Result<Journal> {
     let mut contents = match Journal::read(run_dir) {
         Err(error @ ReadError::NotUnderstood(..)) => {
             warn!(error = %error, "the record is a newer ipamd's: what pods have is rebuilt from the checkpoint and the kernel");
-            match Journal::set_newer_aside(run_dir, now()) {
+            match Journal::set_newer_aside(run_dir, clock::machine()) {
                 Ok(kept) => info!(kept = %kept.display(), "the newer ipamd's record is kept"),
                 Err(error) => {
                     tell_record(Notice::ReadOnly(&error));
-                    return Ok(Journal::open_newer(run_dir, now(), tell_record));
+                    return Ok(Journal::open_newer(run_dir, clock::machine(), tell_record));
                 }
             }
             Journal::read(run_dir)?
@@ -210,7 +216,7 @@ fn open_record(run_dir: &Path) -> Result<Journal> {
         read => read?,
     };
     if let Some(damages) = contents.damages_in_words() {
-        match contents.set_damage_aside(now()) {
+        match contents.set_damage_aside(clock::machine()) {
             Ok(kept) => {
                 warn!(damages, kept = %kept.display(), "the record is damaged: what it lost is rebuilt from the checkpoint and the kernel");
             }
@@ -220,7 +226,7 @@ fn open_record(run_dir: &Path) -> Result<Journal> {
                     "the record is damaged: what it lost is rebuilt from the checkpoint and the kernel"
                 );
                 tell_record(Notice::ReadOnly(&error));
-                return Ok(Journal::open_damaged(contents, now(), tell_record));
+                return Ok(Journal::open_damaged(contents, clock::machine(), tell_record));
             }
         }
     }
@@ -299,7 +305,8 @@ fn source(settings: &Settings, journal: &Journal, primary: &Interface) -> Source
 
 fn restore(pool: &mut Pool, journal: &Journal) {
     for attachment in journal.snapshot().attachments.values() {
-        if let Err(twice) = pool.restore(attachment.owner(), attachment.allocation(), now()) {
+        if let Err(twice) = pool.restore(attachment.owner(), attachment.allocation(), clock::now())
+        {
             // Two pods with one address: neither can be told apart by us, so both stay as they are.
             error!(error = %twice, pod = attachment.pod_name, "failed to restore an attachment");
         }

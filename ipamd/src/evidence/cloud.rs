@@ -1,21 +1,19 @@
 //! What is attached, by the record, the metadata service, and EC2 where the two differ.
 
 use crate::{
-    aws::{
-        ec2::Described,
-        imds::{Listing, Shown},
-    },
-    execute::{self, Executor},
-    node::{Attached, Occupied, now},
+    aws::imds::{Listing, Shown},
+    clock::now,
+    execute::{Executor, OfNode},
     retry::{FIRST_PAUSE, LONGEST_PAUSE},
 };
 use anyhow::Result;
-use pool::{Block, EniId, Presence, Time};
+use pool::{Block, EniId};
 use record::{Interface, Origin};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
+use steps::Occupied;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -136,63 +134,10 @@ async fn compare(executor: &Executor) -> Result<()> {
     );
     let at = now();
     let listed = executor.ec2.attached().await?;
-    node.note_occupied(execute::occupied(&listed));
-    take_over(executor, &listed.interfaces, &shown, at);
+    node.note_occupied(steps::occupied(&listed));
+    let shown = shown.into_iter().map(|(id, eni)| (id, eni.subnet_cidr)).collect();
+    steps::take_over(&listed.interfaces, &shown, at, &mut OfNode(node));
     Ok(())
-}
-
-/// Takes over what EC2 listed, as far as recent calls do not contradict; asks again for the rest.
-fn take_over(
-    executor: &Executor,
-    described: &[Described],
-    shown: &BTreeMap<EniId, Interface>,
-    at: Time,
-) {
-    let node = &executor.node;
-    let mut listed = BTreeSet::new();
-    for eni in described {
-        let Some((attachment, device_index)) = &eni.attachment else { continue };
-        let id = EniId(eni.id.clone());
-        let recent = node.store.recent(&id);
-        listed.insert(id.clone());
-        if recent.presence(true, shown.contains_key(&id), at) == Presence::Releasing {
-            continue;
-        }
-        let instance = &node.identity.instance;
-        let record = execute::interface(eni, attachment, *device_index, instance);
-        let Some(mut record) = record else { continue };
-        let known = node.store.interface(&id);
-        let recorded = known.as_ref().map(|known| known.record.blocks()).unwrap_or_default();
-        let merged = recent.blocks(&recorded, &record.blocks(), at);
-        record.addresses.clear();
-        record.prefixes.clear();
-        record.add(merged.blocks);
-        match known {
-            Some(known) => node.change_interface(&id, |it| {
-                record.subnet_cidr = known.record.subnet_cidr;
-                it.record = record;
-            }),
-            None => {
-                record.subnet_cidr = shown.get(&id).and_then(|eni| eni.subnet_cidr);
-                node.keep_interface(id.clone(), Attached::new(record));
-            }
-        }
-        node.leave_alone(&id);
-        if !merged.certain {
-            executor.mark_outcome_unknown(&id);
-        }
-    }
-    let known: Vec<EniId> = node.store.state().attached.keys().cloned().collect();
-    for id in known.iter().filter(|id| !listed.contains(id)) {
-        match node.store.recent(id).presence(false, shown.contains_key(id), at) {
-            Presence::Gone => {
-                info!(eni = %id, "neither EC2 nor the instance metadata knows this interface any more");
-                node.drop_interface(id);
-            }
-            Presence::Attached => executor.mark_outcome_unknown(id),
-            Presence::Releasing => {}
-        }
-    }
 }
 
 /// The slot of an interface without IPv4.

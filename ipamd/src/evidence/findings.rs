@@ -1,7 +1,7 @@
 //! What a take-over finds, and what it would do: decided here, written by nobody.
 
 use super::witnesses::{Evidence, gather};
-use crate::{node::Unclear, settings::Settings};
+use crate::{clock, node::Unclear, settings::Settings};
 use anyhow::Result;
 use net::{
     Netlink, PodLink, Traces,
@@ -145,7 +145,7 @@ fn adoption(
         made_by: Maker::Peer,
         host_mac: None,
         role: role(&owner.interface),
-        since_ms: u64::try_from(entry.since.0.as_millis()).unwrap_or(u64::MAX),
+        since_ms: u64::try_from(clock::of_machine(entry.since).0.as_millis()).unwrap_or(u64::MAX),
     };
     mark_maker(&mut attachment, link);
     Some(placed(&snapshot.interfaces, rule_of(&evidence.traces, address), &attachment))

@@ -7,8 +7,9 @@ use super::{
 };
 use crate::{
     aws::{self, ec2::Ec2, imds::Imds, limits},
-    execute, follow,
-    node::{Occupied, WantedTags, now, observation},
+    clock::now,
+    follow,
+    node::WantedTags,
     settings::{Networking, Settings},
 };
 use anyhow::{Context, Result};
@@ -63,13 +64,14 @@ async fn look_once(settings: &Settings) -> Result<Report> {
     let shown: BTreeMap<EniId, Interface> =
         shown.into_iter().filter_map(cloud::from_shown).collect();
     let all = ec2.attached().await?;
-    let occupied = execute::occupied(&all);
+    let occupied = steps::occupied(&all);
     let listed: BTreeMap<EniId, Interface> = all
         .interfaces
         .iter()
         .filter_map(|eni| {
             let (attachment, device_index) = eni.attachment.as_ref()?;
-            let record = execute::interface(eni, attachment, *device_index, &identity.instance)?;
+            let record =
+                steps::interface(eni, Some(attachment), *device_index, &identity.instance)?;
             Some((EniId(eni.id.clone()), record))
         })
         .collect();
@@ -123,7 +125,7 @@ struct Interfaces<'a> {
     /// Interfaces that can be read.
     listed: &'a BTreeMap<EniId, Interface>,
     /// Slots that others take.
-    occupied: &'a BTreeMap<EniId, Occupied>,
+    occupied: &'a BTreeMap<EniId, steps::Occupied>,
 }
 
 /// A pool in memory as a take-over would begin with it, and what it would change.
@@ -154,7 +156,7 @@ async fn pool(
     findings::quarantine(&mut pool, &found.held);
     // The kernel is not set up for anything here; a take-over would see to that first.
     let attached = listed.iter().map(|(id, eni)| (id, eni, Readiness::Ready));
-    pool.observe(observation(attached, occupied), now());
+    pool.observe(steps::observation(attached, occupied), now());
     let wanted = WantedTags::of(settings, &identity.instance);
     pool.set_untagged(wanted.missing(listed.iter()));
     let mut explanation = pool.explain(now());

@@ -1,6 +1,6 @@
 //! Who speaks for an address: our record, the checkpoint of the peer, the kernel.
 
-use crate::settings::Settings;
+use crate::{clock, settings::Settings};
 use anyhow::{Context, Result};
 use net::{Mac, Netlink, PodLink, Traces};
 use pool::{
@@ -93,7 +93,7 @@ impl Evidence {
                 witness: Witness::Checkpoint,
                 address,
                 holder: Holder::Pod { owner: owner.clone(), link, pod: pod(namespace, name) },
-                at: entry.since,
+                at: clock::of_machine(entry.since),
             });
             self.checkpoint.insert(owner, entry);
         }

@@ -1,11 +1,6 @@
 //! The daemon's loop: observe, plan, execute, sleep.
 
-use crate::{
-    execute::Executor,
-    node::{Node, now},
-    retry::Pauses,
-    tell::report::Report,
-};
+use crate::{clock::now, execute::Executor, node::Node, retry::Pauses, tell::report::Report};
 use pool::Time;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
@@ -50,7 +45,6 @@ async fn hear_kubernetes(node: &Node) {
 /// Runs for ever.
 pub(crate) async fn run(node: Arc<Node>, executor: Executor) {
     let mut report = Report::default();
-    executor.resume();
     hear_kubernetes(&node).await;
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut device_polls = Pauses::new(FIRST_DEVICE_POLL, LONGEST_DEVICE_POLL, 0);

@@ -1,7 +1,8 @@
 //! Pages of metrics over HTTP: the daemon's as the peer serves it, port 61678, `/metrics`.
 
 use crate::{
-    node::{Node, now},
+    clock::now,
+    node::Node,
     retry::{Pauses, patiently},
     settings,
     tell::{metrics, report},

@@ -1,6 +1,7 @@
 //! Allocates an address to an attachment: from the pool, after a wait if need be, and on record.
 
-use super::{Node, State, now};
+use super::{Node, State};
+use crate::clock::now;
 use crate::tell::{
     metrics,
     report::{self, AddFailure},

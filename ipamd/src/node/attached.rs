@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Instant,
 };
+use steps::Occupied;
 use tracing::{info, warn};
 
 /// An interface of this node, as the daemon keeps it.
@@ -24,17 +25,6 @@ pub(crate) struct Attached {
     pub since: Instant,
     /// It is being detached: what the kernel has of it goes.
     pub leaving: bool,
-}
-
-/// A slot that an interface takes of which nothing else is of use to us.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Occupied {
-    /// The network card.
-    pub card: u32,
-    /// The device index on it.
-    pub device_index: u32,
-    /// Why it carries no pods.
-    pub why: String,
 }
 
 impl Attached {

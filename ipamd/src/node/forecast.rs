@@ -3,8 +3,8 @@
 use super::{
     Node, State,
     allocate::{self, AllocateError},
-    now,
 };
+use crate::clock::now;
 use pool::Owner;
 use std::time::Instant;
 

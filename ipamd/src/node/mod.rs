@@ -15,15 +15,15 @@ mod tags;
 mod unclear;
 
 pub(crate) use allocate::{AllocateError, Patience, outwaits};
-pub(crate) use attached::{Attached, Occupied};
+pub(crate) use attached::Attached;
 pub(crate) use desired::Desired;
 pub(crate) use forecast::AddForecast;
 pub(crate) use host::{HostNetwork, HostRules, direct};
 pub(crate) use orphans::Orphans;
 pub(crate) use reaper::{EndedLink, Queue as ReaperQueue, Reaper, queue as reaper_queue};
-pub(crate) use state::{State, observation};
+pub(crate) use state::State;
 pub(crate) use store::Store;
-pub(crate) use tags::{INSTANCE_TAG, WantedTags};
+pub(crate) use tags::WantedTags;
 pub(crate) use unclear::Unclear;
 
 use crate::{
@@ -32,13 +32,12 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use net::{Mac, Netlink};
-use pool::{EniId, Pool, Reason, Time};
+use pool::{EniId, Pool, Reason};
 use record::{Identity, Journal};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
 };
 use tokio::sync::watch;
 
@@ -139,13 +138,6 @@ impl Node {
         }
         Ok(changed)
     }
-}
-
-/// The time, for the pool.
-pub(crate) fn now() -> Time {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    // A clock before 1970 is a machine without a clock: all addresses have cooled.
-    Time(since.unwrap_or_default())
 }
 
 #[cfg(test)]

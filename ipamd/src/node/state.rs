@@ -1,18 +1,17 @@
 //! What one lock guards: the pool, the record of it, and this node's interfaces.
 
-use super::{Attached, Occupied, Unclear, WantedTags, now};
+use super::{Attached, Unclear, WantedTags};
+use crate::clock::now;
 use crate::settings::Settings;
 use anyhow::Result;
 use net::EgressSelector;
-use pool::{
-    Action, Allocation, Change, Eni, EniId, Lifetime, Observation, Owner, Ownership, Pool,
-    Readiness, adopt::Unknown,
-};
-use record::{Interface, Journal, Origin};
+use pool::{Action, Allocation, EniId, Owner, Pool, adopt::Unknown};
+use record::Journal;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
 };
+use steps::{Occupied, leaves, observation, unfinished};
 
 /// What one lock guards. Nothing waits for anything else while it is held.
 #[derive(Debug)]
@@ -51,43 +50,6 @@ pub(crate) struct Held<'a> {
     pub may_carry: &'a BTreeSet<EniId>,
 }
 
-/// Interfaces as the pool sees them.
-pub(crate) fn observation<'a>(
-    attached: impl Iterator<Item = (&'a EniId, &'a Interface, Readiness)>,
-    occupied: &BTreeMap<EniId, Occupied>,
-) -> Observation {
-    let eni = |record: &Interface, readiness| Eni {
-        device_index: record.device_index,
-        subnet: record.subnet.clone(),
-        groups: record.groups.clone(),
-        blocks: record.blocks(),
-        readiness,
-        ownership: match (record.origin, &record.special_type) {
-            (Origin::Unmanaged, _) => Ownership::Unmanaged,
-            (_, Some(_)) => Ownership::NotForPods,
-            (Origin::Ours, None) => Ownership::Ours,
-            (Origin::Foreign, None) => Ownership::Foreign,
-            (Origin::Unknown, None) => Ownership::Unknown,
-        },
-        lifetime: if record.outlives_instance { Lifetime::Own } else { Lifetime::Instance },
-    };
-    // Pods get addresses of the first card only, as without the peer's ENABLE_MULTI_NIC.
-    let first = attached.filter(|(_, record, _)| record.card == 0);
-    let first = first.map(|(id, record, readiness)| (id.clone(), eni(record, readiness)));
-    let slot = |it: &Occupied| Eni {
-        device_index: it.device_index,
-        subnet: String::new(),
-        groups: BTreeSet::new(),
-        blocks: BTreeSet::new(),
-        readiness: Readiness::Coming,
-        ownership: Ownership::NotForPods,
-        lifetime: Lifetime::Instance,
-    };
-    let others = occupied.iter().filter(|(_, it)| it.card == 0);
-    // One that is on record counts as what it is there.
-    others.map(|(id, it)| (id.clone(), slot(it))).chain(first).collect()
-}
-
 impl State {
     /// Attachments that a verb is working on.
     pub(crate) fn busy(&self) -> &BTreeSet<Owner> {
@@ -101,6 +63,12 @@ impl State {
         self.pool.observe(seen, now());
         let records = self.attached.iter().map(|(id, it)| (id, &it.record));
         self.pool.set_untagged(self.tags.missing(records));
+    }
+
+    /// Tells the pool what EC2 has of this node besides.
+    pub(super) fn note_unfinished(&mut self) {
+        let known = self.journal.snapshot();
+        self.pool.set_unfinished(unfinished(&known.recent, &known.discarded));
     }
 
     /// Interfaces in which pods have addresses.
@@ -179,14 +147,18 @@ impl State {
     /// Interfaces that are on record and being given back.
     pub(crate) fn releasing(&self) -> Vec<EniId> {
         let recent = self.journal.snapshot().recent.iter();
-        let removed = recent.filter(|(_, it)| matches!(it.eni, Some((Change::Removed, _))));
+        let removed = recent.filter(|(_, it)| leaves(it));
         removed.map(|(id, _)| id.clone()).filter(|id| self.attached.contains_key(id)).collect()
     }
 
-    /// Keeps pods off what the last daemon was giving back, from before the first one asks.
-    pub(crate) fn hold_releasing_back(&mut self) {
+    /// Has the plan finish what the last daemon was making or giving back. Pods are kept off that, from
+    /// before the first one asks.
+    pub(crate) fn reopen(&mut self) {
         for eni in self.releasing() {
-            self.pool.started(&Action::DeleteEni { eni });
+            self.pool.reopen(&Action::DeleteEni { eni });
+        }
+        for intent in self.journal.snapshot().intents.values() {
+            self.pool.reopen(&intent.action());
         }
     }
 

@@ -1,6 +1,7 @@
 //! The state under its lock, and who may enter: verbs, the planner, and whoever asks.
 
-use super::{Attached, State, WantedTags, now};
+use super::{Attached, State, WantedTags};
+use crate::clock::now;
 use anyhow::{Context, Result};
 use ipnetwork::Ipv4Network;
 use pool::{Action, Change, EniId, Owner, Plan, Pool, RecentCalls, Refusal, Source, Time};
@@ -13,6 +14,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use steps::is_open;
 use tokio::sync::Notify;
 use tracing::warn;
 
@@ -225,13 +227,6 @@ impl Store {
         Ok(())
     }
 
-    /// The same after a call, when it is too late for anything else than a line in the log.
-    pub(crate) fn note_answer(&self, id: &EniId, change: impl FnOnce(&mut RecentCalls, Time)) {
-        if let Err(error) = self.note_call(id, change) {
-            warn!(error = format!("{error:#}"), "failed to note an answer of EC2");
-        }
-    }
-
     /// Where addresses come from from now on.
     pub(crate) fn draw_from(&self, source: Source) {
         let mut state = self.state();
@@ -250,6 +245,7 @@ impl Store {
     /// What should change now; from here on it counts as under way.
     pub(crate) fn begin(&self) -> Plan {
         let mut state = self.state();
+        state.note_unfinished();
         let plan = state.pool.plan(now());
         for action in &plan.actions {
             state.pool.started(action);
@@ -259,9 +255,15 @@ impl Store {
 
     /// Notes how an action ended, and lets the planner think again.
     pub(crate) fn ended(&self, action: &Action, refusal: Option<Refusal>) {
-        self.update(|state| match refusal {
-            None => state.pool.succeeded(action),
-            Some(refusal) => state.pool.refused(action, refusal, now()),
+        self.update(|state| {
+            let known = state.journal.snapshot();
+            match refusal {
+                None => state.pool.succeeded(action),
+                Some(refusal) if is_open(action, &known.intents, &known.recent) => {
+                    state.pool.left_open(action, refusal, now());
+                }
+                Some(refusal) => state.pool.refused(action, refusal, now()),
+            }
         });
     }
 }

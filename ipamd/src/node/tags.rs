@@ -4,9 +4,7 @@ use crate::settings::Settings;
 use pool::EniId;
 use record::{Interface, Origin};
 use std::collections::BTreeMap;
-
-/// Says for which instance an interface was made (`docs/references.md#peer-tags`).
-pub(crate) const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
+use steps::INSTANCE_TAG;
 
 /// Says when.
 const CREATED_TAG: &str = "node.k8s.amazonaws.com/createdAt";

@@ -3,9 +3,9 @@
 //! `grep 'address=100.64.0.9 '` over these lines says who had an address at what time
 //! (`docs/debugging.md`).
 
-use crate::{node::Node, tell::log::REQUESTS};
+use crate::{clock, node::Node, tell::log::REQUESTS};
 use cni::{Command, Error};
-use pool::EniId;
+use pool::{EniId, Time};
 use record::{Attachment, stamp::rfc3339};
 use std::{
     collections::BTreeMap,
@@ -68,7 +68,8 @@ fn tell(
     let cools_until = (has_ended && attachment.is_some())
         .then(|| rfc3339(SystemTime::now() + node.settings.targets.cooldown));
     let had = attachment.filter(|it| has_ended && it.since_ms > 0);
-    let since = had.map(|it| rfc3339(UNIX_EPOCH + Duration::from_millis(it.since_ms)));
+    let since = had.map(|it| clock::to_machine(Time(Duration::from_millis(it.since_ms))));
+    let since = since.map(|since| rfc3339(UNIX_EPOCH + since.0));
     let waited_ms = (!account.waited.is_zero()).then(|| ms(account.waited));
     // Each request has the same fields in the same order; those that it has not are left out.
     macro_rules! line {

@@ -3,7 +3,10 @@
 use super::{
     LOCK_WAIT, account::Account, busy, internal, no_address, owner, result::result, teardown,
 };
-use crate::node::{AllocateError, Node, Patience, now};
+use crate::{
+    clock::now,
+    node::{AllocateError, Node, Patience},
+};
 use cni::{AddResult, Code, Error};
 use net::{
     ApplyError, EgressSelector, Link, Netlink, Op,

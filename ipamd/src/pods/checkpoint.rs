@@ -1,7 +1,10 @@
 //! What pods hold, in the peer's format and in the peer's place, within a second of a change: a way
 //! back to the peer, and a second record for ourselves.
 
-use crate::node::{Node, Unclear};
+use crate::{
+    clock,
+    node::{Node, Unclear},
+};
 use anyhow::{Context, Result};
 use pool::{Owner, Time, adopt::Unknown};
 use record::{
@@ -107,7 +110,7 @@ fn allocations(attachments: &[Attachment]) -> Vec<Allocation> {
         interface: it.interface.clone(),
         ipv4: Some(it.address),
         ipv6: None,
-        since: Time(Duration::from_millis(it.since_ms)),
+        since: clock::to_machine(Time(Duration::from_millis(it.since_ms))),
         pod_namespace: name(it, &it.pod_namespace),
         pod_name: name(it, &it.pod_name),
         interfaces: 1,

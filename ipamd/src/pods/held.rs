@@ -4,8 +4,9 @@
 
 use super::restore;
 use crate::{
+    clock::now,
     evidence::{Held, placed, rule_of},
-    node::{Node, Unclear, now},
+    node::{Node, Unclear},
 };
 use anyhow::{Context, Result};
 use net::Traces;

@@ -106,12 +106,13 @@ pub(crate) fn step(action: &Action) -> &'static str {
         Action::AttachEni { .. } => "increaseIPPoolAllocENI",
         Action::Assign { .. } => "increaseIPPoolAllocIPAddressesFailed",
         Action::Unassign { .. } => "decreaseIPPool",
-        Action::DeleteEni { .. } => "decreaseIPPoolFreeENIFailed",
+        Action::DeleteEni { .. } | Action::Discard { .. } => "decreaseIPPoolFreeENIFailed",
         // The peer counts no failures of these.
         Action::SetGroups { .. } => "setGroups",
         Action::EndWithInstance { .. } => "endWithInstance",
         Action::Tag { .. } => "tag",
         Action::Inspect { .. } => "inspect",
+        Action::Settle { .. } => "settle",
         Action::CountFree { .. } => "countFree",
     }
 }

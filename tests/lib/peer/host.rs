@@ -26,7 +26,8 @@ impl PeerNode<'_> {
         self.shell(&script);
     }
 
-    /// The peer takes whatever addresses a link has away, and gives it the interface's.
+    /// The peer waits for the device of an interface that was just attached, takes whatever addresses it
+    /// has away, and gives it the interface's.
     fn interface_script(&self, interface: &InterfaceStatus) -> String {
         let InterfaceStatus { primary, device_index, subnet, .. } = interface;
         let primary = primary.unwrap();
@@ -37,7 +38,8 @@ impl PeerNode<'_> {
         let gateway = cidr.nth(1).unwrap();
         let prefix = cidr.prefix();
         format!(
-            "ip link set {device} mtu 9001 up\n\
+            "for look in $(seq 200); do ip link show {device} >/dev/null 2>&1 && break; sleep 0.05; done\n\
+             ip link set {device} mtu 9001 up\n\
              ip -4 address flush dev {device} scope global\n\
              ip address add {primary}/{prefix} brd + dev {device}\n\
              ip route del {gateway} dev {device} table {table} 2>/dev/null || true\n\

@@ -230,8 +230,6 @@ fn wave(world: &mut World) {
     world.pass(Duration::from_secs(31));
 }
 
-const NOTHING_WARM: Targets = Targets { warm_enis: 0, warm_addresses: Some(0), ..TARGETS };
-
 fn unknown((id, eni): (EniId, Eni)) -> (EniId, Eni) {
     (id, Eni { ownership: Ownership::Unknown, ..eni })
 }

@@ -6,6 +6,7 @@ mod choosing;
 mod explaining;
 mod growing;
 mod missing;
+mod open;
 mod owning;
 mod shrinking;
 mod stocking;
@@ -30,6 +31,9 @@ const TARGETS: Targets = Targets {
     minimum_addresses: None,
     cooldown: Duration::from_secs(30),
 };
+
+/// Of what nobody asks for nothing is kept.
+const NOTHING_WARM: Targets = Targets { warm_enis: 0, warm_addresses: Some(0), ..TARGETS };
 
 fn pool<const N: usize>(source: Source, enis: [(EniId, Eni); N]) -> Pool {
     with_targets(TARGETS, source, enis)

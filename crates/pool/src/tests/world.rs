@@ -105,6 +105,9 @@ impl World {
                 let room = subnets.iter().map(|subnet| (subnet.clone(), 100));
                 self.pool.note_room(room, self.now);
             }
+            Action::Settle { .. } | Action::Discard { .. } => {
+                self.pool.set_unfinished(Unfinished::default());
+            }
             Action::Tag { .. } => self.pool.set_untagged([].into()),
             Action::SetGroups { eni, groups } => {
                 self.enis.get_mut(eni).expect("an interface that is attached").groups =

@@ -14,7 +14,7 @@ use std::{
 };
 
 /// The format that this reader writes, and the newest whose every record it knows.
-pub(super) const FORMAT: Format = Format { version: 2, reader: 2 };
+pub(super) const FORMAT: Format = Format { version: 3, reader: 2 };
 
 /// Damages that a message names; there may be thousands.
 const NAMED: usize = 3;

@@ -6,7 +6,7 @@
 //! ([`Format`](crate::Format)). A pod came, one went, an interface is being made (shortened):
 //!
 //! ```text
-//! ac2b2297 {"format":{"version":2,"reader":2}}
+//! 3124c3e1 {"format":{"version":3,"reader":2}}
 //! fa54448e {"identity":{"instance":"i-1","instance_type":"m5.large",…}}
 //! e4bc2eb9 {"resting":{"address":"10.0.0.1","since_ms":5000}}
 //! d3f0287a {"assigned":{"network":"aws-cni","container":"container-3",…,"address":"10.0.0.3",…}}
@@ -17,6 +17,7 @@
 //! What a reader makes of a file:
 //!
 //! - **A file that does not name its format** is of format 1. Its records are those of format 2.
+//!   Format 3 has `discarded` and `clock` besides, and what an intent has made.
 //! - **A newer format** is read if its smallest reader is not newer than this one; otherwise it is not
 //!   understood, which is no damage ([`ReadError::NotUnderstood`]).
 //! - **A record of an unknown kind** stays in the file as it is, behind those that are known, and is
@@ -27,7 +28,7 @@
 //! - **Any other line** that cannot be read is damage: named by its number and its place, as many as
 //!   there are ([`Damage`]). What it means is for the caller to decide.
 //!
-//! What readers of format 1 make of a file of format 2: for them the first line is damage before good
+//! What readers of format 1 make of a file of a later one: for them the first line is damage before good
 //! lines, so they do not start, and leave the file as it is. The next reader of format 2 finds it
 //! whole: a downgrade loses nothing. A format line that they would take for a record without effect
 //! was possible, and not worth having for good: format 1 was never released.
@@ -45,7 +46,7 @@ mod unknown_fields;
 
 pub use contents::{Contents, Damage, ReadError, Torn, Unknown};
 pub use line::Fault;
-pub use model::{Attachment, Identity, Intent, Interface, Maker, Origin};
+pub use model::{Attachment, Clock, Identity, Intent, Interface, Made, Maker, Origin};
 pub use snapshot::Snapshot;
 
 use anyhow::{Context, Result, bail};
@@ -219,6 +220,16 @@ impl Journal {
         self.append(Record::Identity(identity.clone()), Outlives::Machine)
     }
 
+    /// Notes what times on record are measured with, and what the time is by that: none of those on
+    /// record is later.
+    pub fn clock(&mut self, clock: &Clock, now: Time) -> Result<()> {
+        self.snapshot.forget_future(now);
+        if self.snapshot.clock.as_ref() == Some(clock) {
+            return Ok(());
+        }
+        self.append(Record::Clock(clock.clone()), Outlives::Machine)
+    }
+
     /// Notes what an interface is now; `None` when it is gone.
     pub fn interface(&mut self, id: &EniId, now: Option<Interface>) -> Result<()> {
         if self.snapshot.interfaces.get(&id.0) == now.as_ref() {
@@ -234,6 +245,14 @@ impl Journal {
         }
         let record = Record::RecentCalls { id: id.0.clone(), now: now.map(Into::into) };
         self.append(record, Outlives::Machine)
+    }
+
+    /// Notes that an interface of ours that is attached nowhere is to be deleted, or that it is.
+    pub fn discarded(&mut self, id: &EniId, open: bool) -> Result<()> {
+        if self.snapshot.discarded.contains(id) == open {
+            return Ok(());
+        }
+        self.append(Record::Discarded { id: id.0.clone(), open }, Outlives::Machine)
     }
 
     /// Has the file in its place again if it was removed or replaced, or if it could not be written

@@ -1,8 +1,8 @@
 //! What is on record, as values: pods' attachments, the node, its interfaces and those being made.
 
-use super::forms::{PREFIX_LENGTH, mac_text, optional_mac_text};
+use super::forms::{PREFIX_LENGTH, mac_text, ms, optional_mac_text, time};
 use ipnetwork::Ipv4Network;
-use pool::{Action, Allocation, Amount, Block, EniId, Owner};
+use pool::{Action, Allocation, Amount, Block, EniId, Owner, Time};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -147,6 +147,15 @@ pub struct Identity {
     pub vpc_cidrs: Vec<Ipv4Network>,
 }
 
+/// When the machine booted, by its clock as the first daemon since then saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// The kernel's id of the boot.
+    pub boot: String,
+    /// When that was, in milliseconds since 1970.
+    pub booted_ms: u64,
+}
+
 /// An interface that is being made: repeated after a crash with the same parameters, EC2 answers
 /// with the interface that the first call made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,6 +177,33 @@ pub struct Intent {
     /// Tags; none where they were not noted yet.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// What Create made, once it has answered: to be attached, or to be deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Made>,
+}
+
+/// An interface that was made and is not known to be attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// `eni-…`.
+    pub id: String,
+    /// What it will be once it is attached.
+    pub interface: Interface,
+    /// When EC2 was last asked to attach it and did not say whether it does, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_ms: Option<u64>,
+}
+
+impl Made {
+    /// Whether a list of a time shows it attached if it is. `window`: how old lists may be.
+    pub fn is_conclusive(&self, at: Time, window: std::time::Duration) -> bool {
+        self.asked_ms.is_none_or(|asked| at.0.abs_diff(time(asked).0) >= window)
+    }
+
+    /// Notes that EC2 was asked to attach it.
+    pub fn ask(&mut self, at: Time) {
+        self.asked_ms = Some(ms(at));
+    }
 }
 
 impl Intent {

@@ -1,7 +1,7 @@
 //! The records: one line of the journal each.
 
 use super::{
-    model::{Attachment, Identity, Intent, Interface},
+    model::{Attachment, Clock, Identity, Intent, Interface},
     recent::Noted,
 };
 use serde::{Deserialize, Serialize};
@@ -48,12 +48,19 @@ pub(super) enum Record {
         id: String,
         now: Option<Noted>,
     },
+    /// What times on record are measured with.
+    Clock(Clock),
+    /// An interface of ours that is attached nowhere is to be deleted, or is.
+    Discarded {
+        id: String,
+        open: bool,
+    },
 }
 
 impl Record {
     /// The names of all kinds: a record of one of these that cannot be read is damaged, one of
     /// another kind is a newer daemon's.
-    pub(super) const KINDS: [&str; 8] = [
+    pub(super) const KINDS: [&str; 10] = [
         "assigned",
         "released",
         "resting",
@@ -62,5 +69,7 @@ impl Record {
         "identity",
         "interface",
         "recent_calls",
+        "discarded",
+        "clock",
     ];
 }

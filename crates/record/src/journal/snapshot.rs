@@ -2,13 +2,17 @@
 
 use super::{
     forms::{ms, time},
-    model::{Attachment, Identity, Intent, Interface},
+    model::{Attachment, Clock, Identity, Intent, Interface},
     record::{KnownConfig, Record},
     unknown_fields::UnknownFields,
 };
 use pool::{EniId, Owner, RecentCalls, Source, Supply, Time};
 use serde_json::Value;
-use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    time::Duration,
+};
 
 /// After this time a release says nothing any more: `IP_COOLDOWN_PERIOD` is 18 hours at most.
 pub(super) const COOLED: Duration = Duration::from_hours(24);
@@ -26,8 +30,12 @@ pub struct Snapshot {
     pub interfaces: BTreeMap<String, Interface>,
     /// What calls for interfaces changed lately, and which were not answered.
     pub recent: BTreeMap<EniId, RecentCalls>,
+    /// Interfaces of ours that are attached nowhere and are to be deleted.
+    pub discarded: BTreeSet<EniId>,
     /// Who this node is.
     pub identity: Option<Identity>,
+    /// What times on record are measured with, if that was noted.
+    pub clock: Option<Clock>,
     pub(super) config: Option<KnownConfig>,
     /// What a newer daemon noted in records of known kinds.
     pub(super) unknown_fields: UnknownFields,
@@ -64,6 +72,7 @@ impl Snapshot {
             }
             Record::Config(config) => self.config = config,
             Record::Identity(identity) => self.identity = Some(identity),
+            Record::Clock(clock) => self.clock = Some(clock),
             Record::Intent { device_index, now: Some(now) } => {
                 drop(self.intents.insert(device_index, now))
             }
@@ -74,6 +83,19 @@ impl Snapshot {
                 drop(self.recent.insert(EniId(id), now.into()))
             }
             Record::RecentCalls { id, now: None } => drop(self.recent.remove(&EniId(id))),
+            Record::Discarded { id, open: true } => drop(self.discarded.insert(EniId(id))),
+            Record::Discarded { id, open: false } => drop(self.discarded.remove(&EniId(id))),
+        }
+    }
+
+    /// No time on record is later than now: what comes from a clock that was ahead counts from now on.
+    pub(super) fn forget_future(&mut self, now: Time) {
+        let to_now = |at: &mut Time| *at = (*at).min(now);
+        self.cooling.values_mut().for_each(to_now);
+        for recent in self.recent.values_mut() {
+            recent.asked.iter_mut().for_each(to_now);
+            recent.eni.iter_mut().for_each(|(_, at)| to_now(at));
+            recent.blocks.values_mut().for_each(|(_, at)| to_now(at));
         }
     }
 
@@ -96,9 +118,11 @@ impl Snapshot {
             + self.cooling.len()
             + usize::from(self.identity.is_some())
             + usize::from(self.config.is_some())
+            + usize::from(self.clock.is_some())
             + self.intents.len()
             + self.interfaces.len()
             + self.recent.len()
+            + self.discarded.len()
             + self.unknown_lines.len()
     }
 
@@ -121,13 +145,18 @@ impl Snapshot {
         let recent = self.recent.iter();
         let recent =
             recent.map(|(id, now)| Record::RecentCalls { id: id.0.clone(), now: Some(now.into()) });
+        let discarded = self.discarded.iter();
+        let discarded = discarded.map(|id| Record::Discarded { id: id.0.clone(), open: true });
+        let clock = self.clock.clone().map(Record::Clock);
         attachments
+            .chain(clock)
             .chain(cooling)
             .chain(identity)
             .chain(config)
             .chain(intents)
             .chain(interfaces)
             .chain(recent)
+            .chain(discarded)
             .collect()
     }
 }

@@ -20,6 +20,8 @@ enum Subject {
     Identity,
     Interface(String),
     RecentCalls(String),
+    Discarded(String),
+    Clock,
 }
 
 impl UnknownFields {
@@ -35,6 +37,7 @@ impl UnknownFields {
             Record::Cooling { address, .. } => self.0.get(&Subject::Cooling(*address)),
             Record::Config(config) => config.as_ref().and_then(|_| self.0.get(&Subject::Config)),
             Record::Identity(_) => self.0.get(&Subject::Identity),
+            Record::Clock(_) => self.0.get(&Subject::Clock),
             Record::Intent { device_index, now } => {
                 now.as_ref().and_then(|_| self.0.get(&Subject::Intent(*device_index)))
             }
@@ -43,6 +46,9 @@ impl UnknownFields {
             }
             Record::RecentCalls { id, now } => {
                 now.as_ref().and_then(|_| self.0.get(&Subject::RecentCalls(id.clone())))
+            }
+            Record::Discarded { id, open } => {
+                open.then(|| self.0.get(&Subject::Discarded(id.clone()))).flatten()
             }
         }
     }
@@ -73,9 +79,11 @@ impl UnknownFields {
             Record::Cooling { address, .. } => (Subject::Cooling(*address), true),
             Record::Config(config) => (Subject::Config, config.is_some()),
             Record::Identity(_) => (Subject::Identity, true),
+            Record::Clock(_) => (Subject::Clock, true),
             Record::Intent { device_index, now } => (Subject::Intent(*device_index), now.is_some()),
             Record::Interface { id, now } => (Subject::Interface(id.clone()), now.is_some()),
             Record::RecentCalls { id, now } => (Subject::RecentCalls(id.clone()), now.is_some()),
+            Record::Discarded { id, open } => (Subject::Discarded(id.clone()), *open),
         };
         match fields.filter(|_| stays) {
             Some(fields) => drop(self.0.insert(subject, fields)),

@@ -1,63 +1,11 @@
 //! From what EC2 describes to what we keep of it.
 
-use super::refused::{Refused, odd};
 use aws_sdk_ec2::types::{
     AttachmentStatus, NetworkInterface, NetworkInterfaceAttachment, NetworkInterfaceType, Tag,
 };
 use ipnetwork::Ipv4Network;
-use net::Mac;
 use pool::Block;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-};
-
-/// An interface as EC2 describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Described {
-    /// `eni-…`.
-    pub id: String,
-    /// Its hardware address.
-    pub mac: Mac,
-    /// Its primary address; `None` where it has no IPv4, as in IPv6-only subnets and for `efa-only`.
-    pub primary: Option<Ipv4Addr>,
-    /// Its type, where that is not the plain one: `efa`, `efa-only`, `trunk`, `branch`.
-    pub special_type: Option<String>,
-    /// Its secondary addresses and prefixes.
-    pub blocks: BTreeSet<Block>,
-    /// Ids of its security groups.
-    pub groups: BTreeSet<String>,
-    /// `subnet-…`.
-    pub subnet: String,
-    /// Its tags.
-    pub tags: BTreeMap<String, String>,
-    /// The network card that it is attached to.
-    pub card: u32,
-    /// `eni-attach-…` and the device index, when it is attached.
-    pub attachment: Option<(String, u32)>,
-    /// EC2 deletes it when its instance ends.
-    pub ends_with_instance: bool,
-}
-
-/// What EC2 listed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Listed {
-    /// Interfaces that can be read.
-    pub interfaces: Vec<Described>,
-    /// The others.
-    pub unreadable: Vec<Unreadable>,
-}
-
-/// An interface that EC2 lists in a way that we cannot read: it takes its place all the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unreadable {
-    /// `eni-…`, or what takes its place.
-    pub id: String,
-    /// The network card and the device index, when it is attached.
-    pub place: Option<(u32, u32)>,
-    /// What is wrong.
-    pub why: String,
-}
+use steps::{Described, Listed, Refused, Unreadable};
 
 /// Reads a list element by element: one that cannot be read hides no other.
 pub(super) fn listed(action: &'static str, interfaces: &[NetworkInterface]) -> Listed {
@@ -146,7 +94,7 @@ pub(super) fn parse<T: std::str::FromStr>(
     value: Option<&str>,
 ) -> Result<T, Refused> {
     let parsed = value.and_then(|value| value.parse().ok());
-    parsed.ok_or_else(|| odd(action, format!("{field} in the reply is {value:?}")))
+    parsed.ok_or_else(|| Refused::odd(action, format!("{field} in the reply is {value:?}")))
 }
 
 #[cfg(test)]

@@ -3,9 +3,6 @@
 mod described;
 mod refused;
 
-pub(crate) use described::{Described, Listed, Unreadable};
-pub(crate) use refused::Refused;
-
 use crate::tell::metrics;
 use aws_sdk_ec2::{
     Client,
@@ -18,32 +15,16 @@ use aws_sdk_ec2::{
 use described::{described, listed, parse, prefix};
 use pool::{Amount, Block};
 use record::Identity;
-use refused::{odd, refused};
+use refused::refused;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Instant,
 };
+use steps::{Described, Listed, NewEni, Refused, Unreadable};
 
 /// Network card 0. Left out, EC2 checks device indexes across cards
 /// (`docs/references.md#ec2-network-card`).
 const CARD: i32 = 0;
-
-/// What a new interface shall be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NewEni {
-    /// Id of the subnet.
-    pub subnet: String,
-    /// Ids of the security groups.
-    pub groups: BTreeSet<String>,
-    /// Secondary addresses.
-    pub addresses: usize,
-    /// Prefixes.
-    pub prefixes: usize,
-    /// Tags.
-    pub tags: BTreeMap<String, String>,
-    /// Makes EC2 answer a repeated call with the interface that the first one made.
-    pub client_token: String,
-}
 
 /// What an instance type allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,15 +70,17 @@ impl Ec2 {
             .tag_specifications(tags)
             .client_token(&new.client_token);
         let reply = call(ACTION, request.send()).await?;
-        let eni =
-            reply.network_interface().ok_or_else(|| odd(ACTION, "no interface in the reply"))?;
+        let eni = reply
+            .network_interface()
+            .ok_or_else(|| Refused::odd(ACTION, "no interface in the reply"))?;
         described(ACTION, eni)
     }
 
     /// Attaches an interface; returns the attachment's id.
     pub(crate) async fn attach(&self, eni: &str, device_index: u32) -> Result<String, Refused> {
         const ACTION: &str = "AttachNetworkInterface";
-        let device_index = i32::try_from(device_index).map_err(|error| odd(ACTION, error))?;
+        let device_index =
+            i32::try_from(device_index).map_err(|error| Refused::odd(ACTION, error))?;
         let request = self
             .client
             .attach_network_interface()
@@ -109,7 +92,7 @@ impl Ec2 {
         reply
             .attachment_id()
             .map(Into::into)
-            .ok_or_else(|| odd(ACTION, "no attachment in the reply"))
+            .ok_or_else(|| Refused::odd(ACTION, "no attachment in the reply"))
     }
 
     /// Lets EC2 delete the interface when the instance is terminated.
@@ -137,7 +120,7 @@ impl Ec2 {
         amount: Amount,
     ) -> Result<BTreeSet<Block>, Refused> {
         const ACTION: &str = "AssignPrivateIpAddresses";
-        let count = i32::try_from(amount.blocks()).map_err(|error| odd(ACTION, error))?;
+        let count = i32::try_from(amount.blocks()).map_err(|error| Refused::odd(ACTION, error))?;
         let request = self.client.assign_private_ip_addresses().network_interface_id(eni);
         let request = match amount {
             Amount::Addresses(_) => request.secondary_private_ip_address_count(count),
@@ -208,7 +191,7 @@ impl Ec2 {
         let filter = Filter::builder().name("network-interface-id").values(eni).build();
         let Listed { mut interfaces, unreadable } = self.describe(filter).await?;
         match unreadable.into_iter().next() {
-            Some(Unreadable { why, .. }) => Err(odd("DescribeNetworkInterfaces", why)),
+            Some(Unreadable { why, .. }) => Err(Refused::odd("DescribeNetworkInterfaces", why)),
             None => Ok(interfaces.pop()),
         }
     }
@@ -252,14 +235,15 @@ impl Ec2 {
         let reply = call(ACTION, request.send()).await?;
         let found = reply.instance_types().first();
         let network = found.and_then(|found| found.network_info());
-        let network = network.ok_or_else(|| odd(ACTION, "no network limits in the reply"))?;
+        let network =
+            network.ok_or_else(|| Refused::odd(ACTION, "no network limits in the reply"))?;
         let card =
             network.network_cards().first().and_then(|card| card.maximum_network_interfaces());
         let enis = card.or(network.maximum_network_interfaces());
         let limit = |limit: Option<i32>| limit.and_then(|limit| usize::try_from(limit).ok());
         let limits = limit(enis).zip(limit(network.ipv4_addresses_per_interface()));
         let (enis, addresses) =
-            limits.ok_or_else(|| odd(ACTION, "no network limits in the reply"))?;
+            limits.ok_or_else(|| Refused::odd(ACTION, "no network limits in the reply"))?;
         // Bare metal has no hypervisor.
         let xen = found.and_then(|found| found.hypervisor()) == Some(&InstanceTypeHypervisor::Xen);
         Ok(TypeLimits { enis, addresses, prefixes: !xen })

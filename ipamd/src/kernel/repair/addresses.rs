@@ -2,7 +2,8 @@
 //! has or may get.
 
 use crate::{
-    node::{Node, Unclear, now},
+    clock::now,
+    node::{Node, Unclear},
     tell::{events::NodeNotice, metrics},
 };
 use anyhow::{Context, Result};

@@ -36,9 +36,14 @@ fn what_was_noted_is_there_after_a_restart() {
     }
     journal.interface(&EniId("eni-2".into()), None).unwrap();
     journal.identity(&identity()).unwrap();
+    journal.clock(&clock(), time(9_000)).unwrap();
     journal.recent(&EniId("eni-1".into()), Some(&recent())).unwrap();
     journal.recent(&EniId("eni-2".into()), Some(&recent())).unwrap();
     journal.recent(&EniId("eni-2".into()), None).unwrap();
+    for id in ["eni-3", "eni-4"] {
+        journal.discarded(&EniId(id.into()), true).unwrap();
+    }
+    journal.discarded(&EniId("eni-3".into()), false).unwrap();
 
     let snapshot = open(&folder).snapshot;
 
@@ -49,7 +54,28 @@ fn what_was_noted_is_there_after_a_restart() {
     assert_eq!(snapshot.intents, [(1, intent())].into());
     assert_eq!(snapshot.interfaces, [("eni-1".into(), interface())].into());
     assert_eq!(snapshot.identity, Some(identity()));
+    assert_eq!(snapshot.clock, Some(clock()));
     assert_eq!(snapshot.recent, [(EniId("eni-1".into()), recent())].into());
+    assert_eq!(snapshot.discarded, [EniId("eni-4".into())].into());
+}
+
+#[test]
+fn no_time_on_record_is_later_than_now_once_the_clock_is_known() {
+    let folder = Folder::new("clock");
+    let mut journal = open(&folder);
+    journal.allocated(attachment(1)).unwrap();
+    journal.released(&attachment(1).owner(), time(5_000)).unwrap();
+    journal.recent(&EniId("eni-1".into()), Some(&recent())).unwrap();
+
+    journal.clock(&clock(), time(3_500)).unwrap();
+
+    let snapshot = journal.snapshot();
+    assert_eq!(snapshot.cooling[&attachment(1).address], time(3_500));
+    let recent = &snapshot.recent[&EniId("eni-1".into())];
+    assert_eq!(recent.asked, Some(time(3_500)));
+    assert_eq!(recent.eni.unwrap().1, time(3_500));
+    let blocks: Vec<_> = recent.blocks.values().map(|(_, at)| *at).collect();
+    assert_eq!(blocks, [time(3_000), time(2_000)]);
 }
 
 #[test]
@@ -182,6 +208,10 @@ fn identity() -> Identity {
     }
 }
 
+fn clock() -> Clock {
+    Clock { boot: "boot".into(), booted_ms: 1_000 }
+}
+
 fn interface() -> Interface {
     Interface {
         mac: net::Mac([6, 0, 0, 0, 0, 1]),
@@ -211,6 +241,7 @@ fn intent() -> Intent {
         addresses: 9,
         prefixes: 0,
         tags: [("team".to_owned(), "net".to_owned())].into(),
+        made: Some(Made { id: "eni-9".into(), interface: interface(), asked_ms: Some(7) }),
     }
 }
 

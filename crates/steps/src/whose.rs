@@ -1,21 +1,20 @@
-//! Who attached an interface, by its tags.
+//! Who attached an interface, by its tags, and what we keep of it.
 
-use super::Executor;
-use crate::{
-    aws::ec2::Described,
-    node::{INSTANCE_TAG, now},
-};
-use anyhow::{Context, Result};
+use crate::{Described, Known, Told};
 use pool::{EniId, Time};
-use record::Origin;
-use tracing::info;
+use record::{Interface, Origin};
+use std::collections::BTreeSet;
+
+/// Says for which instance an interface was made (`docs/references.md#peer-tags`).
+pub const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
 
 /// Says, with the value `true`, that an interface is not to be touched.
-const NO_MANAGE_TAG: &str = "node.k8s.amazonaws.com/no_manage";
+pub const NO_MANAGE_TAG: &str = "node.k8s.amazonaws.com/no_manage";
 
 /// Who attached an interface of an instance, by its tags. The primary one came with the instance and
 /// is used as the peer uses it.
-pub(crate) fn origin(eni: &Described, device_index: u32, instance: &str) -> Origin {
+#[must_use]
+pub fn origin(eni: &Described, device_index: u32, instance: &str) -> Origin {
     let tag = |key: &str| eni.tags.get(key).map(String::as_str);
     match (tag(NO_MANAGE_TAG), tag(INSTANCE_TAG)) {
         _ if (eni.card, device_index) == (0, 0) => Origin::Ours,
@@ -27,35 +26,55 @@ pub(crate) fn origin(eni: &Described, device_index: u32, instance: &str) -> Orig
 
 /// EC2's type of an interface, where it is one that carries no pods. The primary one does, whatever
 /// its type: where instances have EFA it may be `efa`.
-pub(crate) fn special_type(eni: &Described, device_index: u32) -> Option<String> {
+#[must_use]
+pub fn special_type(eni: &Described, device_index: u32) -> Option<String> {
     let primary = (eni.card, device_index) == (0, 0);
     eni.special_type.clone().filter(|_| !primary)
 }
 
-impl Executor {
-    /// Looks at the tags of an interface.
-    pub(super) async fn inspect(&self, id: &EniId) -> Result<()> {
-        let at = now();
-        let described = self.ec2.one(&id.0).await?.context("EC2 does not list it yet")?;
-        self.take_tags(id, &described, at);
-        Ok(())
-    }
+/// An interface for the record; `None` for one without IPv4.
+#[must_use]
+pub fn interface(
+    eni: &Described,
+    attachment: Option<&str>,
+    device_index: u32,
+    instance: &str,
+) -> Option<Interface> {
+    let mut interface = Interface {
+        mac: eni.mac,
+        card: eni.card,
+        device_index,
+        subnet: eni.subnet.clone(),
+        subnet_cidr: None,
+        primary: eni.primary?,
+        groups: eni.groups.clone(),
+        addresses: BTreeSet::new(),
+        prefixes: BTreeSet::new(),
+        attachment: attachment.map(Into::into),
+        origin: origin(eni, device_index, instance),
+        outlives_instance: !eni.ends_with_instance,
+        special_type: special_type(eni, device_index),
+        tags: eni.tags.clone(),
+    };
+    interface.add(eni.blocks.iter().copied());
+    Some(interface)
+}
 
-    /// Notes whose an interface is, as EC2 listed it then.
-    pub(super) fn take_tags(&self, id: &EniId, described: &Described, at: Time) {
-        let instance = &self.node.identity.instance;
-        let recent = self.node.store.recent(id);
-        self.node.change_interface(id, |eni| {
-            eni.record.origin = origin(described, eni.record.device_index, instance);
-            eni.record.special_type = special_type(described, eni.record.device_index);
-            eni.record.outlives_instance = !described.ends_with_instance;
-            eni.record.tags.clone_from(&described.tags);
-            eni.record.add(recent.blocks(&eni.record.blocks(), &described.blocks, at).blocks);
-            let kind = eni.record.special_type.as_deref().unwrap_or("interface");
-            info!(eni = %id, origin = ?eni.record.origin, kind, "whose an interface is");
-        });
-        self.node.leave_alone(id);
+/// Notes whose an interface is, as EC2 listed it then.
+pub(crate) fn take_tags(id: &EniId, described: &Described, at: Time, known: &mut dyn Known) {
+    let instance = known.instance().to_owned();
+    let recent = known.recent(id);
+    known.change_interface(id, &mut |eni| {
+        eni.origin = origin(described, eni.device_index, &instance);
+        eni.special_type = special_type(described, eni.device_index);
+        eni.outlives_instance = !described.ends_with_instance;
+        eni.tags.clone_from(&described.tags);
+        eni.add(recent.blocks(&eni.blocks(), &described.blocks, at).blocks);
+    });
+    if let Some(is) = known.interface(id) {
+        known.tell(Told::Whose { eni: id, is: &is });
     }
+    known.leave_alone(id);
 }
 
 #[cfg(test)]
