@@ -44,7 +44,7 @@ cluster-down: ## remove what `make cluster` made
 
 # A real Kubernetes is in it where there is Go; KUBERNETES=required makes a failure of it where not.
 test: ## run all tests, in network namespaces and with foreign clients (needs root)
-	@scripts/need root cargo cc nextest nft ip jq curl venv iptables plugins cnitool runtimes enclosures
+	@scripts/need root cargo cc nextest nft ip jq curl venv iptables conntrack plugins cnitool runtimes enclosures
 	@$(WAIT)
 	$(BUILD)
 	@scripts/plugin >/dev/null

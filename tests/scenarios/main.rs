@@ -35,6 +35,7 @@ mod lost_record;
 mod metrics;
 mod migration;
 mod node_itself;
+mod order;
 mod pasted;
 mod peer_filters;
 mod repair;

@@ -9,6 +9,7 @@ pub mod plan;
 
 pub use kernel::{
     apply::{ApplyError, Failed, Netlink},
+    conntrack::Conntrack,
     found, iptables, netns, nft,
     others::Neighbour,
     query::{Link, LinkState},

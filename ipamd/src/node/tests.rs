@@ -24,7 +24,7 @@ fn an_address_is_nobodys_until_its_link_is_gone_even_without_a_cooldown() {
     let (first, second) = (owner("first"), owner("second"));
     allocate(&node, &first).unwrap();
 
-    teardown::release(&node, &first, Some(EndedLink { pod: pod(), host: 7 })).unwrap();
+    teardown::release(&node, &first, Some(EndedPod { pod: pod(), host: Some(7) })).unwrap();
     let before = allocate(&node, &second);
     // The kernel of this test has no such link: to the reaper it is gone already.
     teardown::start(&node, leaving).unwrap();

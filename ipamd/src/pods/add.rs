@@ -16,8 +16,16 @@ use nix::errno::Errno;
 use record::{Attachment, Maker};
 use std::{
     os::fd::{AsRawFd, RawFd},
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
+
+/// How long an ADD waits for the pair of a DEL right before it to go: the kernel takes twenty milliseconds
+/// for each, and a node's worth may end at once.
+const OLD_PAIR: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Gives a container its interface.
 ///
@@ -184,8 +192,7 @@ fn link(
         Err(error) => return Err(internal("make the pod's veth pair", error).into()),
     }
     // A name or an index is taken: by this very pair, by one of a former pod, or by something else.
-    let within =
-        inside.link_by_name(&pod.pod_name).map_err(|error| internal("look into the pod", error))?;
+    let within = within(node, inside, &pod.pod_name)?;
     let mut kernel = node.kernel();
     let outside = kernel
         .link_by_name(&pod.host_name)
@@ -238,6 +245,28 @@ fn link(
         .apply(&pod.on_host(host.index, node.host.pods_see()))
         .map_err(|error| internal("route to the pod", error))?;
     Ok(Ends { host: host.index, pod: within.index })
+}
+
+/// What is in a pod under a name, once a pair that is being removed is gone: a DEL answers before that.
+fn within(node: &Node, inside: &mut Netlink, name: &str) -> Result<Option<Link>, Error> {
+    let deadline = Instant::now() + OLD_PAIR;
+    loop {
+        let there =
+            inside.link_by_name(name).map_err(|error| internal("look into the pod", error))?;
+        let goes = there.as_ref().is_some_and(|link| is_being_removed(node, link));
+        if !goes || Instant::now() >= deadline {
+            return Ok(there);
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Whether a pod's end was made for an address that has nobody, and whose link is on its way out.
+fn is_being_removed(node: &Node, within: &Link) -> bool {
+    let Some(address) = within.mac.and_then(Pod::address_of_pod_mac) else { return false };
+    let state = node.store.state();
+    let goes = state.pool.quarantined().any(|(it, _)| it == address);
+    goes && !state.held.contains_key(&address)
 }
 
 /// Whether a host end is known to be one of ours whose pod has ended: the address that it was made for

@@ -1,7 +1,7 @@
 //! DEL: removes the routes and rules of a pod, and releases its address.
 
 use super::{LOCK_WAIT, account::Account, busy, internal, owner, teardown, unrecorded};
-use crate::node::{EndedLink, Node};
+use crate::node::{EndedPod, Node};
 use cni::Error;
 use net::{Netlink, pod::Pod};
 use pool::Owner;
@@ -93,5 +93,6 @@ pub(crate) fn remove(node: &Node, attachment: &Attachment) -> anyhow::Result<()>
         }
     }
     drop(kernel);
-    teardown::release(node, &attachment.owner(), host.map(|host| EndedLink { pod, host }))
+    let ended = (!is_anothers).then_some(EndedPod { pod, host });
+    teardown::release(node, &attachment.owner(), ended)
 }

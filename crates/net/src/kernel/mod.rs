@@ -1,5 +1,6 @@
 //! The kernel side: applies changes by netlink and `nft`, lists objects, watches changes of others.
 
+pub mod conntrack;
 pub mod found;
 pub mod iptables;
 mod managers;
