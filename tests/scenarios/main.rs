@@ -17,6 +17,7 @@ mod bad_days;
 mod capabilities;
 mod checks;
 mod cluster;
+mod crowded;
 mod daemon_down;
 mod demand;
 mod devices;

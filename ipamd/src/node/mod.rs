@@ -14,7 +14,7 @@ mod store;
 mod tags;
 mod unclear;
 
-pub(crate) use allocate::{AllocateError, Patience, outwaits};
+pub(crate) use allocate::{AllocateError, MOST_WAITING, Patience, outwaits};
 pub(crate) use attached::Attached;
 pub(crate) use desired::Desired;
 pub(crate) use forecast::AddForecast;

@@ -106,6 +106,11 @@ impl State {
         }
     }
 
+    /// How many pods wait for an address.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
     /// One pod more waits for an address.
     pub(super) fn begins_to_wait(&mut self) {
         self.waiting += 1;
