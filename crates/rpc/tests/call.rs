@@ -2,12 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use nix::unistd::pipe;
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{ControlMessage, MsgFlags, sendmsg},
+    unistd::pipe,
+};
 use rpc::{CallError, Listener, ReceiveError, Reply, Request, call};
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
-    os::{fd::AsFd, unix::fs::PermissionsExt},
+    io::{self, IoSlice, Read, Write},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::PermissionsExt,
+    },
     path::{Path, PathBuf},
     process, thread,
     time::Duration,
@@ -113,6 +120,33 @@ fn a_request_that_is_too_long_is_told_from_a_daemon_that_fails() {
     let error = call(&place.socket, &request, LONG).unwrap_err();
 
     assert!(matches!(error, CallError::Unsendable(_)), "{error}");
+}
+
+// A fifth descriptor finds no room, and so does any when the process may open no more: the kernel makes
+// the others all the same.
+#[test]
+fn a_message_with_too_many_descriptors_is_refused_and_leaves_none_open() {
+    for sent in [5, 9, 200] {
+        let place = Place::new(&format!("descriptors-{sent}"));
+        let listener = Listener::bind(&place.socket).unwrap();
+        let (mut reader, writer) = pipe().map(|(r, w)| (File::from(r), w)).unwrap();
+
+        let client = raw(&place);
+        let writers: Vec<_> = (0..sent).map(|_| writer.as_raw_fd()).collect();
+        let line = b"{\"env\":{},\"descriptors\":[]}\n";
+        let rights = [ControlMessage::ScmRights(&writers)];
+        sendmsg::<()>(client.as_raw_fd(), &[IoSlice::new(line)], &rights, MsgFlags::empty(), None)
+            .unwrap();
+        let error = listener.accept().unwrap().receive(LONG).unwrap_err();
+        drop(writer);
+
+        assert!(matches!(&error, ReceiveError::Malformed(_)), "{error}");
+        assert!(error.to_string().contains("too many descriptors"), "{error}");
+        // Its end comes once nobody has the other side open.
+        let mut polled = [PollFd::new(reader.as_fd(), PollFlags::empty())];
+        assert_eq!(poll(&mut polled, PollTimeout::ZERO), Ok(1), "{sent}: some are still open");
+        assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0);
+    }
 }
 
 #[test]
@@ -258,7 +292,6 @@ fn nonsense_is_no_request() {
 /// A connection of someone who does not know the protocol.
 fn raw(place: &Place) -> std::os::fd::OwnedFd {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-    use std::os::fd::AsRawFd;
     let socket =
         socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
     connect(socket.as_raw_fd(), &UnixAddr::new(&place.socket).unwrap()).unwrap();
