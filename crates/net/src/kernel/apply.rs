@@ -4,6 +4,8 @@ use crate::{
     kernel::{
         batch::{Channel, Refusal},
         encode::encode,
+        netns,
+        others::Neighbour,
     },
     plan::op::{Object, Op},
 };
@@ -11,8 +13,17 @@ use netlink_sys::Socket;
 use nix::{errno::Errno, libc};
 use std::{
     io,
-    os::fd::{FromRawFd, IntoRawFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
 };
+
+/// What becomes of a route or neighbour that is there in the place of one that is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It is replaced.
+    Replaced,
+    /// It stays.
+    Kept,
+}
 
 /// Messages in one send. Each may be answered; a few hundred answers overflow the socket's buffer
 /// (measured: 500 do, 100 do not).
@@ -64,7 +75,12 @@ impl Netlink {
     }
 
     /// Takes over a route netlink socket that was opened in another namespace: it works there.
-    pub fn over(socket: OwnedFd) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// It was opened somewhere else, or in the namespace of this process: what is meant for a pod would
+    /// change the node, down to its default route.
+    pub fn over(socket: OwnedFd, namespace: BorrowedFd) -> io::Result<Self> {
+        netns::expect_other(socket.as_fd(), namespace)?;
         #[expect(
             unsafe_code,
             reason = "netlink-sys takes sockets that others opened only as raw descriptors"
@@ -79,14 +95,28 @@ impl Netlink {
     /// # Errors
     /// The first change that was refused. What is "already so" or "already gone" is not an error.
     pub fn apply(&mut self, ops: &[Op]) -> Result<(), ApplyError> {
+        self.apply_all(ops, Existing::Replaced)
+    }
+
+    /// The same where things of others may be: a route or neighbour that is there in the place of one of
+    /// these is not replaced.
+    ///
+    /// # Errors
+    /// As [`Self::apply`]; `EEXIST` for what would have to be replaced.
+    pub fn apply_beside_others(&mut self, ops: &[Op]) -> Result<(), ApplyError> {
+        self.apply_all(ops, Existing::Kept)
+    }
+
+    fn apply_all(&mut self, ops: &[Op], existing: Existing) -> Result<(), ApplyError> {
         let mut made: Vec<&Op> = vec![];
         for chunk in ops.chunks(BATCH) {
-            let refusals = self.channel.send_all(chunk.iter().map(encode).collect())?;
+            let messages = chunk.iter().map(|op| encode(op, existing)).collect();
+            let refusals = self.channel.send_all(messages)?;
             let mut failed = None;
             for (position, op) in chunk.iter().enumerate() {
                 match refusals.get(&position) {
                     None => made.push(op),
-                    Some(refusal) if already(op, refusal) => {}
+                    Some(refusal) if already(op, refusal) && self.is_kept(op, existing)? => {}
                     Some(refusal) if failed.is_none() => failed = Some((op, refusal.clone())),
                     Some(_) => {}
                 }
@@ -104,7 +134,8 @@ impl Netlink {
     pub fn apply_each(&mut self, ops: &[Op]) -> io::Result<Vec<Failed>> {
         let mut failures = vec![];
         for chunk in ops.chunks(BATCH) {
-            let refusals = self.channel.send_all(chunk.iter().map(encode).collect())?;
+            let messages = chunk.iter().map(|op| encode(op, Existing::Replaced)).collect();
+            let refusals = self.channel.send_all(messages)?;
             for (position, refusal) in refusals {
                 let op = &chunk[position];
                 if !already(op, &refusal) {
@@ -114,6 +145,20 @@ impl Netlink {
             }
         }
         Ok(failures)
+    }
+
+    /// Whether what is there already may count as what was to be added. The keys of routes and neighbours
+    /// are not all of them.
+    fn is_kept(&mut self, op: &Op, existing: Existing) -> io::Result<bool> {
+        Ok(match op {
+            _ if existing == Existing::Replaced => true,
+            Op::Add(Object::Route(route)) => self.routes(route.table)?.contains(route),
+            Op::Add(Object::Neighbour { link, address, mac }) => {
+                let wanted = Neighbour { address: *address, mac: *mac };
+                self.neighbours(*link)?.contains(&wanted)
+            }
+            Op::Add(_) | Op::Remove(_) | Op::Change(_) => true,
+        })
     }
 
     /// Best effort: the caller's error already reports what an undo that fails leaves in place.

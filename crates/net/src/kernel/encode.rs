@@ -1,6 +1,9 @@
 //! Our changes as rtnetlink messages.
 
-use crate::plan::op::{LinkChange, Mac, Object, Op, Route, RouteKind, RouteScope, Rule, Veth};
+use crate::{
+    kernel::apply::Existing,
+    plan::op::{LinkChange, Mac, Object, Op, Route, RouteKind, RouteScope, Rule, Veth},
+};
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::{
@@ -25,9 +28,12 @@ const AF_INET_NESTED: u16 = 2 | 1 << 15;
 const INET_CONF_NESTED: u16 = 1 | 1 << 15;
 
 /// A message and the flags of its header.
-pub(crate) fn encode(op: &Op) -> (Message, u16) {
+pub(crate) fn encode(op: &Op, existing: Existing) -> (Message, u16) {
     const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
-    const PUT: u16 = NLM_F_CREATE | NLM_F_REPLACE;
+    let put = match existing {
+        Existing::Replaced => NLM_F_CREATE | NLM_F_REPLACE,
+        Existing::Kept => NEW,
+    };
     match op {
         Op::Change(change) => (Message::SetLink(link_change(change)), 0),
         Op::Add(object) => match object {
@@ -39,10 +45,10 @@ pub(crate) fn encode(op: &Op) -> (Message, u16) {
                 Message::NewAddress(self::address(*link, *address, AddressFlags::Noprefixroute)),
                 NEW,
             ),
-            Object::Route(it) => (Message::NewRoute(route(it)), PUT),
+            Object::Route(it) => (Message::NewRoute(route(it)), put),
             Object::Rule(it) => (Message::NewRule(rule(it)), NEW),
             Object::Neighbour { link, address, mac } => {
-                (Message::NewNeighbour(neighbour(*link, *address, *mac)), PUT)
+                (Message::NewNeighbour(neighbour(*link, *address, *mac)), put)
             }
         },
         Op::Remove(object) => match object {
