@@ -9,6 +9,7 @@ mod execute;
 mod follow;
 mod http;
 mod kernel;
+mod limited;
 mod node;
 mod panics;
 mod pods;

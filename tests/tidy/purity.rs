@@ -7,7 +7,7 @@ use crate::{
 use serde_json::{Value, json};
 
 /// The crates that are pure, as their lints keep it.
-const PURE: &[&str] = &["cni", "instances", "pool", "vpc"];
+const PURE: &[&str] = &["cni", "instances", "pool", "quoted", "vpc"];
 
 /// What they may depend on: crates that compute. `vpc` takes a type from `net`, and nothing that
 /// reaches the kernel.

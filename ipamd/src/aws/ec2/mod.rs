@@ -3,7 +3,7 @@
 mod described;
 mod refused;
 
-pub(crate) use described::{Described, Listed, Unreadable};
+pub(crate) use described::{Described, Listed, Unreadable, is_block};
 pub(crate) use refused::Refused;
 
 use crate::tell::metrics;
@@ -147,8 +147,10 @@ impl Ec2 {
         let addresses = reply.assigned_private_ip_addresses().iter().map(|it| {
             parse(ACTION, "privateIpAddress", it.private_ip_address()).map(Block::Address)
         });
-        let prefixes =
-            reply.assigned_ipv4_prefixes().iter().map(|it| prefix(ACTION, it.ipv4_prefix()));
+        let prefixes = reply
+            .assigned_ipv4_prefixes()
+            .iter()
+            .filter_map(|it| prefix(ACTION, it.ipv4_prefix()).transpose());
         addresses.chain(prefixes).collect()
     }
 

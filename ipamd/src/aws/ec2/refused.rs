@@ -4,10 +4,14 @@ use crate::aws::metadata_error::MetadataError;
 use aws_config::imds::client::error::ImdsError;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use pool::Cause;
+use quoted::quoted;
 use std::fmt;
 
 /// Where credentials come from.
 const CREDENTIALS: &str = "/latest/meta-data/iam/security-credentials/";
+
+/// The longest code that is kept, a label of a metric: twice as long as the longest of EC2's.
+const LONGEST_CODE: usize = 128;
 
 /// A call that EC2 did not carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +83,7 @@ impl Refused {
 
 /// A reply that is not as EC2 documents it.
 pub(super) fn odd(action: &'static str, what: impl ToString) -> Refused {
-    Refused { action, code: String::new(), message: what.to_string() }
+    Refused { action, code: String::new(), message: quoted(what.to_string(), quoted::LONG) }
 }
 
 /// What the SDK says, in our words.
@@ -87,10 +91,10 @@ pub(super) fn refused<E, R>(action: &'static str, error: &SdkError<E, R>) -> Ref
 where
     SdkError<E, R>: ProvideErrorMetadata + std::error::Error,
 {
-    let code = error.code().unwrap_or_default().to_owned();
+    let code = quoted(error.code().unwrap_or_default(), LONGEST_CODE);
     let message = match error.message() {
-        Some(message) => message.to_owned(),
-        None => chain(error),
+        Some(message) => quoted(message, quoted::LONG),
+        None => quoted(chain(error), quoted::LONG),
     };
     Refused { action, code, message }
 }
