@@ -44,12 +44,13 @@ cluster-down: ## remove what `make cluster` made
 
 # A real Kubernetes is in it where there is Go; KUBERNETES=required makes a failure of it where not.
 test: ## run all tests, in network namespaces and with foreign clients (needs root)
-	@scripts/need root cargo cc nextest nft ip jq curl venv iptables plugins cnitool runtimes enclosures
+	@scripts/need root cargo cc cxx nextest nft ip jq curl venv iptables plugins cnitool runtimes enclosures
 	@$(WAIT)
 	$(BUILD)
 	@scripts/plugin >/dev/null
 	@if [ "$$KUBERNETES" = required ] || scripts/need go; then scripts/kubernetes >/dev/null; \
 		else echo "NOT TESTED: there is no Go 1.25 to build Kubernetes with, so tests/kubernetes is left out" >&2; fi
+	@scripts/fuzz 4
 	@setpriv --pdeathsig TERM scripts/test
 
 check: ## format, lints, documentation, licences and sources of dependencies, shape of the repository
@@ -81,8 +82,9 @@ conformance: ## Kubernetes' own tests of networks on ours, in both modes of kube
 	@scripts/conformance $(MODE)
 
 SECONDS ?= 600
-soak: ## randomised simulation for SECONDS=600; a failing history is minimised and printed
-	@scripts/need cargo cc
+soak: ## for SECONDS=600 each: inputs for every reader of what is outside; simulation, a failing history is minimised
+	@scripts/need cargo cc cxx
+	scripts/fuzz $(SECONDS)
 	SIM_SECONDS=$(SECONDS) cargo test --quiet --package tests --test sim
 
 image: ## build the container image with docker or podman

@@ -13,6 +13,8 @@ mod limited;
 mod node;
 mod panics;
 mod pods;
+#[cfg(test)]
+mod random;
 mod retry;
 mod settings;
 mod surroundings;

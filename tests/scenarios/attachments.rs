@@ -81,7 +81,8 @@ fn an_add_replaces_no_route_of_others_in_the_pod_and_gives_its_address_back() {
         let ended = run(Command::new(&all[0]).args(&all[1..]), "");
         outcome(&ended).unwrap()
     };
-    ip("link add other type dummy");
+    ip("link add other type veth peer name end");
+    ip("link set end up");
     ip("link set other up");
     ip("address add 192.0.2.9/24 dev other");
     ip("route add default via 192.0.2.1");

@@ -230,9 +230,10 @@ pub(crate) fn messages(
     })
 }
 
-fn refusal(answer: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Refusal> {
+pub(crate) fn refusal(answer: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Refusal> {
     let NetlinkPayload::Error(error) = &answer.payload else { return None };
-    let errno = -error.code?.get();
+    // There is one that has no negative.
+    let errno = error.code?.get().saturating_neg();
     let mut text = String::new();
     if answer.header.flags & NLM_F_ACK_TLVS != 0 {
         let attributes = error.header.get(REQUEST_HEADER..).unwrap_or_default();

@@ -269,7 +269,7 @@ fn receive(socket: &Socket, mut buffer: &mut [u8]) -> io::Result<Received> {
 }
 
 /// The events of a datagram with the ports that they came by.
-fn in_datagram(bytes: &[u8]) -> Vec<(Event, u32)> {
+pub(crate) fn in_datagram(bytes: &[u8]) -> Vec<(Event, u32)> {
     let Some(header) = Header::of(bytes) else { return vec![] };
     // The library does not know this kind of message.
     if header.kind == NEW_NETCONF {

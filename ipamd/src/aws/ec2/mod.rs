@@ -1,6 +1,8 @@
 //! The calls that we make to EC2.
 
 mod described;
+#[cfg(test)]
+mod odd;
 mod refused;
 
 pub(crate) use described::{Described, Listed, Unreadable, is_block};
