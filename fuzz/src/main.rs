@@ -81,7 +81,7 @@ fn result(bytes: &[u8]) {
 
 /// A datagram of the kernel.
 fn netlink(bytes: &[u8]) {
-    let _ = net::kernel::heard::read(bytes, "eni-cni");
+    let _ = net::heard::read(bytes, "eni-cni");
 }
 
 /// What `iptables-save` or `nft list` printed.

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use net::kernel::heard;
+use net::heard;
 use std::{fs, path::Path};
 
 /// Inputs of `scripts/fuzz`, the ones that once were faults among them.

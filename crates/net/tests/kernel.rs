@@ -6,7 +6,7 @@ use ipnetwork::{IpNetwork, Ipv4Network};
 use namespace::Namespace;
 use net::{
     EgressSelector, Link, LinkChange, Mac, Netlink, Object, Op, Route, Rule, TableMarks, Veth,
-    VethPeer,
+    VethPeer, beside,
     eni::Eni,
     firewall::{Firewall, Metadata, NodePort, Snat},
     nft, op,
@@ -207,7 +207,7 @@ fn in_a_pod_nothing_of_others_is_replaced_and_what_is_ours_counts_as_made() {
         ip("address add 192.0.2.9/24 dev other")?;
         ip("route add default via 192.0.2.1 dev other")?;
 
-        let refused = netlink.apply_beside_others(&pod.in_pod(2)).unwrap_err();
+        let refused = beside::apply(netlink, &pod.in_pod(2)).unwrap_err();
 
         assert_eq!(refused.errno(), Some(nix::errno::Errno::EEXIST), "{refused}");
         assert!(refused.to_string().contains("0.0.0.0"), "{refused}");
@@ -217,8 +217,8 @@ fn in_a_pod_nothing_of_others_is_replaced_and_what_is_ours_counts_as_made() {
         assert_eq!(netlink.addresses(2)?, [], "what was made is undone");
 
         ip("route del default")?;
-        netlink.apply_beside_others(&pod.in_pod(2)).unwrap();
-        netlink.apply_beside_others(&pod.in_pod(2)).unwrap();
+        beside::apply(netlink, &pod.in_pod(2)).unwrap();
+        beside::apply(netlink, &pod.in_pod(2)).unwrap();
         let shown = Command::new("ip").args(["route", "show", "default"]).output()?;
         let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
         assert!(shown.starts_with("default via 169.254.1.1 dev eth0"), "{shown}");

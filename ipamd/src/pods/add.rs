@@ -6,7 +6,7 @@ use super::{
 use crate::node::{AllocateError, Node, Patience, now};
 use cni::{AddResult, Code, Error};
 use net::{
-    ApplyError, EgressSelector, Link, Netlink, Op,
+    ApplyError, EgressSelector, Link, Netlink, Op, beside,
     pod::{Ends, FIRST_INTERFACE, Pod, Role},
 };
 use nix::errno::Errno;
@@ -158,7 +158,7 @@ fn wire(
     netns: RawFd,
 ) -> Result<(), WireError> {
     let ends = link(node, inside, (pod, known), netns)?;
-    inside.apply_beside_others(&pod.in_pod(ends.pod)).map_err(|error| {
+    beside::apply(inside, &pod.in_pod(ends.pod)).map_err(|error| {
         unwire(node, pod, ends.host);
         match in_the_way(&error) {
             Some(msg) => Error::new(Code::InvalidEnvironment, msg).into(),

@@ -3,9 +3,8 @@
 use crate::{
     kernel::{
         batch::{Channel, Refusal},
-        encode::encode,
+        encode::{Existing, encode},
         netns,
-        others::Neighbour,
     },
     plan::op::{Object, Op},
 };
@@ -15,15 +14,6 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
 };
-
-/// What becomes of a route or neighbour that is there in the place of one that is added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Existing {
-    /// It is replaced.
-    Replaced,
-    /// It stays.
-    Kept,
-}
 
 /// Messages in one send. Each may be answered; a few hundred answers overflow the socket's buffer
 /// (measured: 500 do, 100 do not).
@@ -95,39 +85,7 @@ impl Netlink {
     /// # Errors
     /// The first change that was refused. What is "already so" or "already gone" is not an error.
     pub fn apply(&mut self, ops: &[Op]) -> Result<(), ApplyError> {
-        self.apply_all(ops, Existing::Replaced)
-    }
-
-    /// The same where things of others may be: a route or neighbour that is there in the place of one of
-    /// these is not replaced.
-    ///
-    /// # Errors
-    /// As [`Self::apply`]; `EEXIST` for what would have to be replaced.
-    pub fn apply_beside_others(&mut self, ops: &[Op]) -> Result<(), ApplyError> {
-        self.apply_all(ops, Existing::Kept)
-    }
-
-    fn apply_all(&mut self, ops: &[Op], existing: Existing) -> Result<(), ApplyError> {
-        let mut made: Vec<&Op> = vec![];
-        for chunk in ops.chunks(BATCH) {
-            let messages = chunk.iter().map(|op| encode(op, existing)).collect();
-            let refusals = self.channel.send_all(messages)?;
-            let mut failed = None;
-            for (position, op) in chunk.iter().enumerate() {
-                match refusals.get(&position) {
-                    None => made.push(op),
-                    Some(refusal) if already(op, refusal) && self.is_kept(op, existing)? => {}
-                    Some(refusal) if failed.is_none() => failed = Some((op, refusal.clone())),
-                    Some(_) => {}
-                }
-            }
-            if let Some((op, refusal)) = failed {
-                self.undo(&made);
-                let errno = Errno::from_raw(refusal.errno);
-                return Err(Failed { op: Box::new(op.clone()), errno, text: refusal.text }.into());
-            }
-        }
-        Ok(())
+        apply_all(self, ops, Existing::Replaced, |_, _| Ok(true))
     }
 
     /// Makes every change that can be made; returns those that were refused.
@@ -147,25 +105,41 @@ impl Netlink {
         Ok(failures)
     }
 
-    /// Whether what is there already may count as what was to be added. The keys of routes and neighbours
-    /// are not all of them.
-    fn is_kept(&mut self, op: &Op, existing: Existing) -> io::Result<bool> {
-        Ok(match op {
-            _ if existing == Existing::Replaced => true,
-            Op::Add(Object::Route(route)) => self.routes(route.table)?.contains(route),
-            Op::Add(Object::Neighbour { link, address, mac }) => {
-                let wanted = Neighbour { address: *address, mac: *mac };
-                self.neighbours(*link)?.contains(&wanted)
-            }
-            Op::Add(_) | Op::Remove(_) | Op::Change(_) => true,
-        })
-    }
-
     /// Best effort: the caller's error already reports what an undo that fails leaves in place.
     fn undo(&mut self, made: &[&Op]) {
         let back: Vec<Op> = made.iter().rev().filter_map(|op| op.inverse()).collect();
         let _ = self.apply_each(&back);
     }
+}
+
+/// Makes every change, in order, or none. What is there already is asked for by `is_the_same`, where that
+/// is said not to be replaced.
+pub(crate) fn apply_all(
+    netlink: &mut Netlink,
+    ops: &[Op],
+    existing: Existing,
+    is_the_same: impl Fn(&mut Netlink, &Op) -> io::Result<bool>,
+) -> Result<(), ApplyError> {
+    let mut made: Vec<&Op> = vec![];
+    for chunk in ops.chunks(BATCH) {
+        let messages = chunk.iter().map(|op| encode(op, existing)).collect();
+        let refusals = netlink.channel.send_all(messages)?;
+        let mut failed = None;
+        for (position, op) in chunk.iter().enumerate() {
+            match refusals.get(&position) {
+                None => made.push(op),
+                Some(refusal) if already(op, refusal) && is_the_same(netlink, op)? => {}
+                Some(refusal) if failed.is_none() => failed = Some((op, refusal.clone())),
+                Some(_) => {}
+            }
+        }
+        if let Some((op, refusal)) = failed {
+            netlink.undo(&made);
+            let errno = Errno::from_raw(refusal.errno);
+            return Err(Failed { op: Box::new(op.clone()), errno, text: refusal.text }.into());
+        }
+    }
+    Ok(())
 }
 
 /// Whether a refusal means that the world is already as the change would make it.

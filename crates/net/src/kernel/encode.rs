@@ -1,9 +1,6 @@
 //! Our changes as rtnetlink messages.
 
-use crate::{
-    kernel::apply::Existing,
-    plan::op::{LinkChange, Mac, Object, Op, Route, RouteKind, RouteScope, Rule, Veth},
-};
+use crate::plan::op::{LinkChange, Mac, Object, Op, Route, RouteKind, RouteScope, Rule, Veth};
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::{
@@ -26,6 +23,15 @@ const AF_SPEC_NESTED: u16 = 26 | 1 << 15;
 const AF_INET_NESTED: u16 = 2 | 1 << 15;
 /// `IFLA_INET_CONF` of `linux/if_link.h`.
 const INET_CONF_NESTED: u16 = 1 | 1 << 15;
+
+/// What becomes of a route or neighbour that is there in the place of one that is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It is replaced.
+    Replaced,
+    /// It stays.
+    Kept,
+}
 
 /// A message and the flags of its header.
 pub(crate) fn encode(op: &Op, existing: Existing) -> (Message, u16) {

@@ -1,5 +1,6 @@
 //! The kernel side: applies changes by netlink and `nft`, lists objects, watches changes of others.
 
+pub mod beside;
 pub mod found;
 pub mod heard;
 pub mod iptables;

@@ -7,8 +7,8 @@
 
 use crate::{
     kernel::{
-        apply::{Existing, Netlink},
-        encode::encode,
+        apply::Netlink,
+        encode::{Existing, encode},
     },
     plan::op::{Mac, Object, Op},
 };
