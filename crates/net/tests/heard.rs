@@ -1,7 +1,5 @@
 //! Datagrams that were found to reach code that no other does, each read as by the daemon.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use net::heard;
 use std::{fs, path::Path};
 
