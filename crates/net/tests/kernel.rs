@@ -419,7 +419,8 @@ fn ip(arguments: &str) -> io::Result<()> {
 
 fn socket() -> OwnedFd {
     let (flags, protocol) = (SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute);
-    nix::sys::socket::socket(AddressFamily::Netlink, SockType::Raw, flags, protocol).unwrap()
+    nix::sys::socket::socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)
+        .expect("a netlink socket")
 }
 
 fn pod() -> Pod {
