@@ -14,7 +14,7 @@ export CARGO_BUILD_JOBS ?= 1
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster cluster-down test conformance check map bench soak image clean
+.PHONY: help demo cluster cluster-down test conformance check map bench soak mutants image clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -86,6 +86,10 @@ soak: ## for SECONDS=600 each: inputs for every reader of what is outside; simul
 	@scripts/need cargo cc cxx
 	scripts/fuzz $(SECONDS)
 	SIM_SECONDS=$(SECONDS) cargo test --quiet --package tests --test sim
+
+mutants: ## change one thing at a time in the crates that decide; which changes no test notices (hours)
+	@scripts/need cargo cc mutants
+	scripts/mutants $(CRATES)
 
 image: ## build the container image with docker or podman
 	@engine=$$(scripts/engine) && set -x && "$$engine" build --tag $(IMAGE) .

@@ -84,6 +84,14 @@ mod tests {
     fn what_is_too_long_is_cut_and_that_is_told() {
         assert_eq!(quoted("ü".repeat(5000), 3), "üüü… (4997 more characters)");
         assert_eq!(quoted("x".repeat(3), 3), "xxx");
-        assert_eq!(quoted(format_args!("{}{}", "xy", "zzz"), 4), "xyzz… (1 more characters)");
+        // In parts, as values with fields are written.
+        for (parts, want) in [
+            (["xy", "zzz", "z"], "xyzz… (2 more characters)"),
+            (["xü", "zzz", "z"], "xüzz… (2 more characters)"),
+            (["", "x", "zzz"], "xzzz"),
+        ] {
+            let [one, two, three] = parts;
+            assert_eq!(quoted(format_args!("{one}{two}{three}"), 4), want);
+        }
     }
 }

@@ -17,6 +17,9 @@ const ATTEMPTS: u32 = 5;
 /// The pause after the first failure; each further one is longer by as much.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The longest id or name: those of AWS have some twenty characters.
+const LONGEST_WORD: usize = 128;
+
 /// The most entries of the list of interfaces: several times as many as an instance can have, with those
 /// that were removed and are still shown. More is no list, but a page that something else put there.
 const MOST_INTERFACES: usize = 256;
@@ -77,9 +80,9 @@ impl Imds {
     pub(crate) async fn identity(&self) -> Result<Identity> {
         let mac: Mac = self.value("mac").await?;
         Ok(Identity {
-            instance: self.text("instance-id").await?,
-            instance_type: self.text("instance-type").await?,
-            region: self.text("placement/region").await?,
+            instance: self.word("instance-id").await?,
+            instance_type: self.word("instance-type").await?,
+            region: self.word("placement/region").await?,
             mac,
             vpc_cidrs: self.vpc_cidrs(mac).await?,
         })
@@ -97,7 +100,7 @@ impl Imds {
 
     /// The instance's type, which a stop and start may change.
     pub(crate) async fn instance_type(&self) -> Result<String> {
-        self.text("instance-type").await
+        self.word("instance-type").await
     }
 
     /// Every interface that is shown, element by element: one that cannot be read hides no other.
@@ -162,7 +165,7 @@ impl Imds {
     async fn interface(&self, mac: Mac) -> Result<Shown> {
         let of = |key: &str| format!("network/interfaces/macs/{mac}/{key}");
         Ok(Shown {
-            id: self.text(&of("interface-id")).await?,
+            id: self.word(&of("interface-id")).await?,
             mac,
             // Instances with one card do not say which (`docs/references.md#imds-network-card`).
             card: match self.value(&of("network-card")).await {
@@ -180,7 +183,7 @@ impl Imds {
     async fn ipv4(&self, mac: Mac, addresses: Vec<Ipv4Addr>) -> Result<ShownIpv4> {
         let of = |key: &str| format!("network/interfaces/macs/{mac}/{key}");
         Ok(ShownIpv4 {
-            subnet: self.text(&of("subnet-id")).await?,
+            subnet: self.word(&of("subnet-id")).await?,
             subnet_cidr: self.subnet_cidr(mac).await?,
             groups: self.lines(&of("security-group-ids")).await?,
             addresses,
@@ -208,6 +211,19 @@ impl Imds {
             }
             attempt += 1;
         }
+    }
+
+    /// One key whose value is an id or a name of AWS: it goes on record, into calls and into addresses of
+    /// servers.
+    async fn word(&self, key: &str) -> Result<String> {
+        let text = self.text(key).await?;
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        ensure!(
+            (1..=LONGEST_WORD).contains(&text.len()) && text.bytes().all(is_word),
+            "understand {key} of the instance metadata, `{}`: it is no id or name of AWS",
+            quoted(&text, quoted::SHORT)
+        );
+        Ok(text)
     }
 
     async fn value<T>(&self, key: &str) -> Result<T>
@@ -281,6 +297,14 @@ mod tests {
             assert!(error.contains(want), "{error}");
             assert!(error.len() < 1000 && error.lines().count() == 1, "{error}");
         }
+        for odd in ["", "i-0 1", "i-0\n1", "i-0/../1", "ü", &"i".repeat(129)] {
+            let error = answers(odd.into()).instance_type().await.unwrap_err().to_string();
+            assert!(error.contains("it is no id or name of AWS"), "{odd}: {error}");
+        }
+        assert_eq!(
+            answers("m7i.metal-24xl".into()).instance_type().await.unwrap(),
+            "m7i.metal-24xl"
+        );
         let error = format!("{:#}", answers("y".repeat(60_000)).identity().await.unwrap_err());
         assert!(error.contains("understand mac of the instance metadata, `yyy"), "{error}");
         assert!(error.len() < 1000, "{error}");
