@@ -149,6 +149,37 @@ fn a_message_with_too_many_descriptors_is_refused_and_leaves_none_open() {
     }
 }
 
+// Whoever can connect is root, and may still be wrong: neither a message nor a file is read without end.
+#[test]
+fn a_message_and_a_stdin_are_taken_up_to_their_longest_and_no_further() {
+    let place = Place::new("longest");
+    let listener = Listener::bind(&place.socket).unwrap();
+    let sends = |message: &[u8], files: &[i32]| {
+        let client = raw(&place);
+        let rights = [ControlMessage::ScmRights(files)];
+        let rights = if files.is_empty() { &[][..] } else { &rights[..] };
+        let parts = [IoSlice::new(message)];
+        sendmsg::<()>(client.as_raw_fd(), &parts, rights, MsgFlags::empty(), None).unwrap();
+        let received = listener.accept().unwrap().receive(LONG);
+        received.map(|request| request.stdin.len()).map_err(|error| error.to_string())
+    };
+    let line = b"{\"env\":{},\"descriptors\":[]}\n";
+    let message = |length: usize| [&line[..], &b"x".repeat(length - line.len())].concat();
+    let file = |length: usize| {
+        let path = place.socket.with_extension("stdin");
+        File::create(&path).unwrap().set_len(length as u64).unwrap();
+        let file = File::open(path).unwrap();
+        sends(b"{\"env\":{},\"descriptors\":[\"stdin\"]}\n", &[file.as_raw_fd()])
+    };
+
+    assert_eq!(sends(&message(128 << 10), &[]), Ok((128 << 10) - line.len()));
+    let error = sends(&message((128 << 10) + 1), &[]).unwrap_err();
+    assert!(error.contains("the message is longer than 128 KiB"), "{error}");
+    assert_eq!(file(rpc::MAX_STDIN), Ok(16 << 20));
+    let error = file(rpc::MAX_STDIN + 1).unwrap_err();
+    assert!(error.contains("stdin is longer than 16 MiB"), "{error}");
+}
+
 #[test]
 fn only_root_can_connect_and_only_one_daemon_listens() {
     let place = Place::new("bind");
