@@ -9,8 +9,9 @@ pub mod plan;
 
 pub use kernel::{
     apply::{ApplyError, Failed, Netlink},
+    beside,
     conntrack::Conntrack,
-    found, iptables, netns, nft,
+    found, heard, iptables, netns, nft,
     others::Neighbour,
     query::{Link, LinkState},
     trace::{PodLink, Traces},

@@ -99,6 +99,25 @@ fn pods_of_an_interface_that_is_not_set_up_are_cut_off() {
     }
 }
 
+// Nothing that is sent to one of these would come.
+#[test]
+fn what_ec2_names_outside_of_the_subnet_of_its_interface_goes_to_no_pod_and_the_rest_does() {
+    let (node, _leaving, _folder) = node("outside", 3);
+    let id = EniId("eni-1".into());
+
+    node.change_interface(&id, |eni| {
+        eni.record.subnet_cidr = Some("10.0.0.0/29".parse().unwrap());
+        // Its last address lies outside.
+        eni.record.prefixes = [Ipv4Addr::new(10, 0, 0, 0)].into();
+        eni.record.addresses.extend([[8, 8, 8, 8], [0, 0, 0, 0]].map(Ipv4Addr::from));
+    });
+
+    let pods = ["first", "second", "third", "fourth"].map(|pod| allocate(&node, &owner(pod)));
+    let within = [5, 6, 7].map(|last| Some(Ipv4Addr::new(10, 0, 0, last)));
+    assert_eq!(BTreeSet::from(pods), within.into_iter().chain([None]).collect());
+    assert_eq!(node.store.state().outside.len(), 3);
+}
+
 /// A node with so many addresses, none of which cools for any time.
 fn node(name: &str, addresses: u8) -> (std::sync::Arc<Node>, ReaperQueue, Folder) {
     let folder = Folder(std::env::temp_dir().join(format!("ipamd-node-{}-{name}", process::id())));

@@ -9,13 +9,13 @@ use crate::{
 };
 use cni::{AddResult, Code, Error};
 use net::{
-    ApplyError, EgressSelector, Link, Netlink, Op,
+    ApplyError, EgressSelector, Link, Netlink, Op, beside,
     pod::{Ends, FIRST_INTERFACE, Pod, Role},
 };
 use nix::errno::Errno;
 use record::{Attachment, Maker};
 use std::{
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsFd, AsRawFd, RawFd},
     thread,
     time::{Duration, Instant},
 };
@@ -43,8 +43,8 @@ pub(super) fn add(
             "the plugin sent no descriptors of the pod's namespace",
         ));
     };
-    let mut inside =
-        Netlink::over(socket).map_err(|error| internal("use the pod's netlink socket", error))?;
+    let mut inside = Netlink::over(socket, netns.as_fd())
+        .map_err(|error| internal("use the pod's netlink socket", error))?;
     let owner = owner(request);
     let _lock = node.store.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
     let known = node.store.attachment(&owner).is_some();
@@ -169,9 +169,26 @@ fn wire(
     netns: RawFd,
 ) -> Result<(), WireError> {
     let ends = link(node, inside, (pod, known), netns)?;
-    inside.apply(&pod.in_pod(ends.pod)).map_err(|error| {
+    beside::apply(inside, &pod.in_pod(ends.pod)).map_err(|error| {
         unwire(node, pod, ends.host);
-        internal("set up the pod's interface", error).into()
+        match in_the_way(&error) {
+            Some(msg) => Error::new(Code::InvalidEnvironment, msg).into(),
+            None => internal("set up the pod's interface", error).into(),
+        }
+    })
+}
+
+/// What others made in the pod in whose place ours would have come.
+fn in_the_way(error: &ApplyError) -> Option<String> {
+    let ApplyError::Refused(failed) = error else { return None };
+    let Op::Add(net::Object::Route(route)) = &*failed.op else { return None };
+    (failed.errno == Errno::EEXIST).then(|| {
+        let to = route.to;
+        format!(
+            "the pod has another route to {to} already, which is not replaced: have this plugin be \
+             the first that runs for the pod, or give its interface another name than \
+             {FIRST_INTERFACE}"
+        )
     })
 }
 
