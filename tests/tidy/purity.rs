@@ -18,6 +18,7 @@ const HARMLESS: &[&str] = &[
     "jiff",
     "net",
     "pool",
+    "quoted",
     "rand",
     "record",
     "serde",
