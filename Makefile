@@ -14,7 +14,7 @@ export CARGO_BUILD_JOBS ?= 1
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster cluster-down test conformance check map bench soak image clean
+.PHONY: help demo cluster cluster-down test conformance check map bench soak mutants image clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,12 +44,13 @@ cluster-down: ## remove what `make cluster` made
 
 # A real Kubernetes is in it where there is Go; KUBERNETES=required makes a failure of it where not.
 test: ## run all tests, in network namespaces and with foreign clients (needs root)
-	@scripts/need root cargo cc nextest nft ip jq curl venv iptables plugins cnitool runtimes enclosures
+	@scripts/need root cargo cc cxx nextest nft ip jq curl venv iptables conntrack plugins cnitool runtimes enclosures
 	@$(WAIT)
 	$(BUILD)
 	@scripts/plugin >/dev/null
 	@if [ "$$KUBERNETES" = required ] || scripts/need go; then scripts/kubernetes >/dev/null; \
 		else echo "NOT TESTED: there is no Go 1.25 to build Kubernetes with, so tests/kubernetes is left out" >&2; fi
+	@scripts/fuzz 4
 	@setpriv --pdeathsig TERM scripts/test
 
 check: ## format, lints, documentation, licences and sources of dependencies, shape of the repository
@@ -82,11 +83,16 @@ conformance: ## Kubernetes' own tests of networks on ours, in both modes of kube
 
 SECONDS ?= 600
 KILLS ?= 200
-soak: ## randomised simulation for SECONDS=600, and KILLS=200 kills of a real daemon under traffic (needs root)
-	@scripts/need root cargo cc nextest nft ip
+soak: ## SECONDS=600 each of inputs for every reader and of random histories, and KILLS=200 of a real daemon under traffic
+	@scripts/need root cargo cc cxx nextest nft ip
+	scripts/fuzz $(SECONDS)
 	SIM_SECONDS=$(SECONDS) cargo test --quiet --package tests --test sim
 	$(BUILD)
 	KILLS=$(KILLS) scripts/test kills
+
+mutants: ## change one thing at a time in the crates that decide; which changes no test notices (hours)
+	@scripts/need cargo cc mutants
+	scripts/mutants $(CRATES)
 
 image: ## build the container image with docker or podman
 	@engine=$$(scripts/engine) && set -x && "$$engine" build --tag $(IMAGE) .

@@ -10,9 +10,12 @@ mod execute;
 mod follow;
 mod http;
 mod kernel;
+mod limited;
 mod node;
 mod panics;
 mod pods;
+#[cfg(test)]
+mod random;
 mod retry;
 mod settings;
 mod surroundings;

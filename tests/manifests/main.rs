@@ -143,6 +143,50 @@ fn the_folder_of_each_log_is_the_nodes_and_below_host() {
     assert_eq!(volume["hostPath"]["type"], "DirectoryOrCreate");
 }
 
+/// Where the root is read-only, a folder of a setting that no volume is mounted at would take nothing.
+#[test]
+fn the_container_writes_only_where_a_volume_is_and_calls_only_what_runtimes_allow() {
+    let settings = read("ipamd/src/settings/table.rs");
+    let daemonset = daemonset();
+
+    let container = &daemonset["containers"][0];
+    let security = &container["securityContext"];
+
+    assert_eq!(security["readOnlyRootFilesystem"], true);
+    assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault");
+    assert_eq!(security["allowPrivilegeEscalation"], false);
+    let mounts = container["volumeMounts"].as_array().unwrap();
+    let written = mounts.iter().filter(|mount| mount["readOnly"] != true);
+    let written: Vec<_> = written.map(|mount| mount["mountPath"].as_str().unwrap()).collect();
+    let settings: String = settings.split_whitespace().collect();
+    for name in [
+        "HOST_CNI_BIN_PATH",
+        "HOST_CNI_CONFDIR_PATH",
+        "AWS_VPC_K8S_CNI_LOG_FILE",
+        "AWS_VPC_K8S_CNI_BACKING_STORE",
+        "ENI_CNI_RUN_DIR",
+    ] {
+        let path = between(&settings, &format!("works(\"{name}\",\""), "\"");
+        let lies_in = |folder: &&&str| Path::new(&path).starts_with(folder);
+        assert!(written.iter().find(lies_in).is_some(), "{name}: {path} in none of {written:?}");
+    }
+}
+
+/// The reason is told beside it; a limit close to what is used would end daemons at work.
+#[test]
+fn the_limit_of_memory_is_far_above_what_a_full_node_takes() {
+    let daemonset = daemonset();
+
+    let resources = &daemonset["containers"][0]["resources"];
+
+    let mib = |of: &str| {
+        let text = resources[of]["memory"].as_str().unwrap();
+        text.strip_suffix("Mi").unwrap().parse::<u64>().unwrap()
+    };
+    assert!(mib("limits") >= 16 * mib("requests"), "{resources}");
+    assert_eq!(resources["limits"]["cpu"], Value::Null, "it would slow down pods that start");
+}
+
 /// A mount that was not passed on would keep the namespaces of ended pods alive.
 #[test]
 fn the_daemonset_sees_namespaces_of_pods_come_and_go() {

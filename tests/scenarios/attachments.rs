@@ -1,9 +1,12 @@
 //! ADD, DEL and VERSION as runtimes call them, and call them again.
 
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use serde_json::{Value, json};
+use std::{fs::File, process::Command, time::Duration};
 use tests::{
     Row,
     by_hand::{Container, Ended},
+    command::{outcome, run},
     world::{World, ZONES, address},
 };
 
@@ -63,6 +66,77 @@ fn an_add_of_an_interface_that_exists_fails_and_gives_its_address_back() {
     assert_eq!(refused.printed["code"], 4);
     assert_eq!(refused.printed["msg"], "interface eth0 exists already in the container");
     assert!(added.success, "{added:?}");
+}
+
+// A default route that is there before us is another plugin's, or the pod's own: with ours in its place the
+// pod would lose a network that it has.
+#[test]
+fn an_add_replaces_no_route_of_others_in_the_pod_and_gives_its_address_back() {
+    let world = World::with_node("n1", &[]);
+    let pod = Container::new(&world);
+    let netns = pod.namespace.display().to_string();
+    let ip = |arguments: &str| {
+        let all = ["nsenter", &format!("--net={netns}"), "ip"].map(str::to_owned);
+        let all: Vec<_> = all.into_iter().chain(arguments.split(' ').map(str::to_owned)).collect();
+        let ended = run(Command::new(&all[0]).args(&all[1..]), "");
+        outcome(&ended).unwrap()
+    };
+    ip("link add other type veth peer name end");
+    ip("link set end up");
+    ip("link set other up");
+    ip("address add 192.0.2.9/24 dev other");
+    ip("route add default via 192.0.2.1");
+    let before = ip("route show");
+
+    let refused = world.plugin("n1", "ADD", &pod, "1.0.0");
+
+    assert!(!refused.success, "{refused:?}");
+    let msg = refused.printed["msg"].as_str().unwrap();
+    assert!(msg.contains("another route to 0.0.0.0/0 already, which is not replaced"), "{msg}");
+    assert_eq!(ip("route show"), before);
+    assert_eq!(world.metrics("n1")["awscni_assigned_ip_addresses"], "0");
+    ip("route del default");
+    let added = world.plugin("n1", "ADD", &pod, "1.0.0");
+    assert!(added.success, "{added:?}");
+    assert!(ip("route show default").starts_with("default via 169.254.1.1"), "{added:?}");
+}
+
+// What the daemon does to a pod by a socket of the node it would do to the node.
+#[test]
+fn a_socket_of_another_namespace_than_the_pods_changes_nothing_there() {
+    let world = World::with_node("n1", &[]);
+    let pod = Container::new(&world);
+    let node = world.namespace("n1", None);
+    let routes = || {
+        let shown = world.exec("n1", &["ip", "route", "show"], &[], "");
+        String::from_utf8(shown.stdout).unwrap()
+    };
+    let before = routes();
+    let socket = || {
+        let (flags, protocol) = (SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute);
+        Ok(socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?)
+    };
+    let of_pod = File::open(&pod.namespace).unwrap();
+    let of_node = File::open(&node).unwrap();
+
+    for (namespace, want) in [
+        (of_pod, "the socket is not of the network namespace that came with it"),
+        (of_node, "the network namespace is the node's own, not a pod's"),
+    ] {
+        let env = pod.env("ADD").map(|(name, value)| (name.to_owned(), value));
+        let request = rpc::Request {
+            env: env.into(),
+            stdin: world.plugin_conf("n1", "1.0.0").into_bytes(),
+            netns: Some(namespace.into()),
+            pod_netlink: Some(net::netns::within(&node, socket).unwrap()),
+        };
+        let daemon = world.node_folder("n1").run().join(rpc::SOCKET_NAME);
+
+        let reply = rpc::call(&daemon, &request, Duration::from_secs(60)).unwrap();
+
+        assert!(reply.exit_code == 1 && reply.stdout.contains(want), "{reply:?}");
+        assert_eq!(routes(), before);
+    }
 }
 
 /// CNI requirement 45.

@@ -61,12 +61,16 @@ fn an_address_of_a_running_pod_that_ec2_or_the_checkpoint_lost_is_named() {
     let allocations = checkpoint["allocations"].as_array_mut().unwrap();
     allocations.retain(|it| it["ipv4"] != lost.as_str());
     assert_eq!(allocations.len(), PODS - 1);
+    // Whoever writes the file may write anything.
+    let container = allocations[0]["containerID"].as_str().unwrap().to_owned();
+    allocations[0]["containerID"] = format!("{container}\n  forged\u{1b}[2J").into();
     fs::write(peer.checkpoint_path(), checkpoint.to_string()).unwrap();
     let (outcome, said) = once(&world, mode);
 
     let want = [(pods[3].address, "ec2, imds".into()), (pods[7].address, "checkpoint".into())];
     assert_eq!((outcome, odd(&said)), (1, want.into()), "{said}");
     assert!(said.contains(&format!("a take-over would adopt: {}\n", PODS - 2)), "{said}");
+    assert!(said.contains(&format!(r"{container}\n  forged\u{{1b}}[2J")), "{said}");
     // Nobody gets them all the same. Without a rule nothing says that the primary interface has it.
     assert!(said.contains(&format!("  {lost}: routed to eni")), "{said}");
     let (address, name) = (pods[3].address, &pods[3].name);

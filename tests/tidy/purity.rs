@@ -7,7 +7,7 @@ use crate::{
 use serde_json::{Value, json};
 
 /// The crates that are pure, as their lints keep it.
-const PURE: &[&str] = &["cni", "instances", "pool", "steps", "vpc"];
+const PURE: &[&str] = &["cni", "instances", "pool", "quoted", "steps", "vpc"];
 
 /// What they may depend on: crates that compute. `vpc` and `steps` take types from `net` and `record`, and
 /// nothing that reaches the kernel or a file.
@@ -18,6 +18,7 @@ const HARMLESS: &[&str] = &[
     "jiff",
     "net",
     "pool",
+    "quoted",
     "rand",
     "record",
     "serde",

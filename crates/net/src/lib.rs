@@ -9,7 +9,9 @@ pub mod plan;
 
 pub use kernel::{
     apply::{ApplyError, Failed, Netlink},
-    found, iptables, netns, nft,
+    beside,
+    conntrack::Conntrack,
+    found, heard, iptables, netns, nft,
     others::Neighbour,
     query::{Link, LinkState},
     trace::{PodLink, Traces},

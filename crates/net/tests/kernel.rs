@@ -5,13 +5,21 @@ mod namespace;
 use ipnetwork::{IpNetwork, Ipv4Network};
 use namespace::Namespace;
 use net::{
-    EgressSelector, Link, LinkChange, Mac, Object, Op, Route, Rule, TableMarks, Veth, VethPeer,
+    EgressSelector, Link, LinkChange, Mac, Netlink, Object, Op, Route, Rule, TableMarks, Veth,
+    VethPeer, beside,
     eni::Eni,
     firewall::{Firewall, Metadata, NodePort, Snat},
     nft, op,
     pod::Pod,
 };
-use std::{io, os::fd::AsRawFd, process::Command};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, sendto,
+};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    process::Command,
+};
 
 #[test]
 fn a_veth_is_born_with_its_peer_in_another_namespace() {
@@ -161,16 +169,7 @@ fn a_link_is_renamed_moved_up_and_given_ipv4_settings_without_proc() {
 fn a_pod_is_wired_without_a_look_at_the_kernel_and_unrouted_again() {
     let host = Namespace::new("pod-host");
     let sandbox = Namespace::new("pod-sandbox");
-    let pod = Pod {
-        host_name: "eni0d7763386da".into(),
-        pod_name: "eth0".into(),
-        address: [100, 64, 0, 9].into(),
-        table: 2,
-        egress: EgressSelector::Peer,
-        mtu: 9001,
-        host_mac: None,
-        role: net::pod::Role::First,
-    };
+    let pod = pod();
     let ends = pod.preferred_ends();
 
     host.within(|netlink| {
@@ -194,6 +193,85 @@ fn a_pod_is_wired_without_a_look_at_the_kernel_and_unrouted_again() {
         assert_eq!(netlink.link_by_name("eni0d7763386da")?, None);
         Ok(())
     });
+}
+
+// What is there before us in a pod is another plugin's, or the pod's own.
+#[test]
+fn in_a_pod_nothing_of_others_is_replaced_and_what_is_ours_counts_as_made() {
+    let sandbox = Namespace::new("kept");
+    let pod = pod();
+
+    sandbox.within(|netlink| {
+        ip("link add other type veth peer name eth0 index 2")?;
+        ip("link set other up")?;
+        ip("address add 192.0.2.9/24 dev other")?;
+        ip("route add default via 192.0.2.1 dev other")?;
+
+        let refused = beside::apply(netlink, &pod.in_pod(2)).unwrap_err();
+
+        assert_eq!(refused.errno(), Some(nix::errno::Errno::EEXIST), "{refused}");
+        assert!(refused.to_string().contains("0.0.0.0"), "{refused}");
+        let shown = Command::new("ip").args(["route", "show", "default"]).output()?;
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(shown.starts_with("default via 192.0.2.1 dev other"), "{shown}");
+        assert_eq!(netlink.addresses(2)?, [], "what was made is undone");
+
+        ip("route del default")?;
+        beside::apply(netlink, &pod.in_pod(2)).unwrap();
+        beside::apply(netlink, &pod.in_pod(2)).unwrap();
+        let shown = Command::new("ip").args(["route", "show", "default"]).output()?;
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(shown.starts_with("default via 169.254.1.1 dev eth0"), "{shown}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_socket_is_taken_over_only_with_the_namespace_that_it_is_of_and_never_of_the_node() {
+    let (one, other) = (Namespace::new("of-one"), Namespace::new("of-other"));
+    let open = |namespace: &Namespace| std::fs::File::open(&namespace.path).unwrap();
+    let node = std::fs::File::open("/proc/self/ns/net").unwrap();
+    let within = |namespace: &Namespace| namespace.within(|_| Ok(socket()));
+
+    for (socket, namespace, want) in [
+        (within(&one), open(&one), None),
+        (within(&one), open(&other), Some("not of the network namespace")),
+        (socket(), open(&one), Some("not of the network namespace")),
+        (socket(), node, Some("the node's own")),
+    ] {
+        let taken = Netlink::over(socket, namespace.as_fd());
+
+        let error = taken.err().map(|error| error.to_string());
+        let is_right = match (&error, want) {
+            (Some(error), Some(want)) => error.contains(want),
+            (error, want) => error.is_none() && want.is_none(),
+        };
+        assert!(is_right, "{error:?}, not {want:?}");
+    }
+}
+
+// Who may administrate a pod's network can send to every netlink socket there.
+#[test]
+fn an_answer_that_is_not_the_kernels_is_none() {
+    const PORT: u32 = 4_000_000_007;
+    let sandbox = Namespace::new("forged");
+
+    let links = sandbox.within(|_| {
+        let ours = socket();
+        bind(ours.as_raw_fd(), &NetlinkAddr::new(PORT, 0))?;
+        // "Permission denied", to the first question.
+        let (length, error, flags, sequence, errno) = (36_u32, 2_u16, 0_u16, 1_u32, -1_i32);
+        let mut forged = [length.to_ne_bytes().to_vec(), error.to_ne_bytes().to_vec()].concat();
+        forged.extend([flags.to_ne_bytes().to_vec(), sequence.to_ne_bytes().to_vec()].concat());
+        forged.extend([0_u32.to_ne_bytes(), errno.to_ne_bytes()].concat());
+        forged.resize(36, 0);
+        let to = NetlinkAddr::new(PORT, 0);
+        sendto(socket().as_raw_fd(), &forged, &to, MsgFlags::empty())?;
+
+        Netlink::over(ours, std::fs::File::open(&sandbox.path)?.as_fd())?.links()
+    });
+
+    assert_eq!(links.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["lo"]);
 }
 
 #[test]
@@ -337,6 +415,25 @@ fn the_device_of_an_interface_is_told_from_links_that_have_its_address() {
 fn ip(arguments: &str) -> io::Result<()> {
     let ended = Command::new("ip").args(arguments.split(' ')).status()?;
     if ended.success() { Ok(()) } else { Err(io::Error::other(arguments.to_owned())) }
+}
+
+fn socket() -> OwnedFd {
+    let (flags, protocol) = (SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute);
+    nix::sys::socket::socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)
+        .expect("a netlink socket")
+}
+
+fn pod() -> Pod {
+    Pod {
+        host_name: "eni0d7763386da".into(),
+        pod_name: "eth0".into(),
+        address: [100, 64, 0, 9].into(),
+        table: 2,
+        egress: EgressSelector::Peer,
+        mtu: 9001,
+        host_mac: None,
+        role: net::pod::Role::First,
+    }
 }
 
 fn veth(netns: Option<i32>) -> Object {

@@ -16,8 +16,8 @@ use std::{
     collections::BTreeSet,
     error::Error,
     fmt,
-    fs::{self, OpenOptions},
-    io::{self, Write},
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -26,6 +26,9 @@ use std::{
 
 /// The only version that the peer accepts.
 pub const VERSION: &str = "vpc-cni-ipam/1";
+
+/// The longest file that is read: that of a node with a thousand pods has 300 KiB.
+const LONGEST: u64 = 16 << 20;
 
 /// The mode of the peer's file.
 const MODE: u32 = 0o600;
@@ -136,7 +139,7 @@ struct Metadata {
 /// # Errors
 /// See [`ReadError`].
 pub fn read(path: &Path) -> Result<Option<Checkpoint>, ReadError> {
-    let bytes = match fs::read(path) {
+    let bytes = match read_bounded(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(|error| ReadError::Io(path.into(), error))?,
     };
@@ -156,6 +159,15 @@ pub fn read(path: &Path) -> Result<Option<Checkpoint>, ReadError> {
         }
     }
     Ok(Some(checkpoint))
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![];
+    File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(io::Error::other(format!("it is longer than {LONGEST} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// Writes a checkpoint that the peer reads, beside the old one, and puts it in its place at once.

@@ -5,6 +5,7 @@
 
 use crate::stamp::rfc3339;
 use nix::fcntl::OFlag;
+use quoted::{LONG, quoted};
 use serde::Deserialize;
 use std::{
     fs::OpenOptions,
@@ -17,9 +18,6 @@ use std::{
 /// Nothing is added to a file of this size: daemons begin a new one before. So a node without a daemon
 /// does not fill its disk.
 pub const FULL: u64 = 128 << 20;
-
-/// The longest that a text from outside may be in a line, in characters.
-const LONGEST: usize = 1024;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,12 +81,7 @@ fn line(at: SystemTime, level: Level, message: &str, fields: &[(&str, &str)]) ->
     };
     let mut line = format!("{} {level} aws-cni: {message}", rfc3339(at));
     for (name, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
-        let cut: String = value.chars().take(LONGEST).collect();
-        // Quoted, so that no name can end the line.
-        line.push_str(&format!(" {name}={cut:?}"));
-        if cut.len() < value.len() {
-            line.push('…');
-        }
+        line.push_str(&format!(" {name}={}", quoted(format_args!("{value:?}"), LONG)));
     }
     line.push('\n');
     line
@@ -108,7 +101,7 @@ mod tests {
         let head =
             r#"1970-01-01T00:00:00.000Z ERROR aws-cni: failed pod="web\nERROR x\u{1b}[2J\"yy"#;
         assert!(line.starts_with(head), "{line}");
-        assert!(line.ends_with("y\"…\n") && line.len() < 1200, "{line}");
+        assert!(line.ends_with("y… (4001 more characters)\n") && line.len() < 1200, "{line}");
         assert_eq!(line.lines().count(), 1);
     }
 

@@ -85,6 +85,19 @@ fn what_is_written_is_what_the_peer_reads() {
 }
 
 #[test]
+fn a_checkpoint_without_end_is_not_read_into_memory() {
+    let folder = std::env::temp_dir().join(format!("eni-long-checkpoint-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("ipam.json");
+    std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+
+    let error = checkpoint::read(&path).unwrap_err();
+    std::fs::remove_dir_all(&folder).unwrap();
+
+    assert!(format!("{error:?}").contains("longer than 16777216 bytes"), "{error:?}");
+}
+
+#[test]
 fn no_pods_are_an_empty_list() {
     let folder = Folder::new("empty");
     let path = folder.0.join("ipam.json");

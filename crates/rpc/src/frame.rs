@@ -4,13 +4,10 @@
 
 use crate::{MAX_STDIN, Request};
 use nix::{
-    cmsg_space,
+    cmsg_space, libc,
     sys::{
         memfd::{MFdFlags, memfd_create},
-        socket::{
-            ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg, setsockopt,
-            sockopt,
-        },
+        socket::{ControlMessage, MsgFlags, recv, recvmsg, sendmsg, setsockopt, sockopt},
         stat::{SFlag, fstat},
         time::TimeVal,
     },
@@ -138,10 +135,10 @@ pub(crate) fn send(
 /// Receives one message with descriptors; an empty one is the end of the connection.
 pub(crate) fn receive(socket: BorrowedFd, until: Instant) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut frame = vec![0; length_of_next(socket, until)?];
-    let mut control = cmsg_space!([RawFd; MAX_DESCRIPTORS]);
     if frame.is_empty() {
         return Ok((frame, vec![]));
     }
+    let mut control = vec![0; cmsg_space!([RawFd; MAX_DESCRIPTORS]).capacity()];
     loop {
         let mut parts = [IoSliceMut::new(&mut frame)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
@@ -152,9 +149,10 @@ pub(crate) fn receive(socket: BorrowedFd, until: Instant) -> io::Result<(Vec<u8>
             Err(error) => return Err(error.into()),
         };
         let (length, flags) = (message.bytes, message.flags);
-        let fds = owned(message.cmsgs().map_err(io::Error::from)?);
+        // What did arrive is closed with this, also when the rest found no room or no free number.
+        let fds = owned(&control);
         if flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
-            return Err(invalid("the message has too many descriptors"));
+            return Err(invalid("the message has too many descriptors, or no more can be opened"));
         }
         frame.truncate(length);
         return Ok((frame, fds));
@@ -178,19 +176,32 @@ fn length_of_next(socket: BorrowedFd, until: Instant) -> io::Result<usize> {
     }
 }
 
-/// Takes possession of descriptors that just arrived.
+/// Takes possession of descriptors that just arrived: every one that the kernel made. The library gives
+/// out none where one was left behind, and would leave those that came open for ever.
 #[expect(unsafe_code, reason = "the kernel hands descriptors over as numbers")]
-fn owned(messages: impl Iterator<Item = ControlMessageOwned>) -> Vec<OwnedFd> {
-    let mut fds = Vec::new();
-    for message in messages {
-        if let ControlMessageOwned::ScmRights(numbers) = message {
-            for number in numbers {
-                // SAFETY: the kernel just made this descriptor for us and nobody else knows it.
-                fds.push(unsafe { OwnedFd::from_raw_fd(number) });
-            }
+fn owned(control: &[u8]) -> Vec<OwnedFd> {
+    // SAFETY: the kernel just made this descriptor for us and nobody else knows it.
+    numbers(control).into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect()
+}
+
+/// The descriptors in control messages (`cmsg(3)`): length, level and kind, then numbers. What the
+/// kernel did not write is zero.
+fn numbers(mut control: &[u8]) -> Vec<RawFd> {
+    const LENGTH: usize = size_of::<usize>();
+    const HEADER: usize = LENGTH + 2 * size_of::<libc::c_int>();
+    let int = |at: &[u8]| Some(libc::c_int::from_ne_bytes(at.get(..4)?.try_into().ok()?));
+    let mut numbers = vec![];
+    while let Some(header) = control.get(..HEADER) {
+        let Ok(length) = header[..LENGTH].try_into().map(usize::from_ne_bytes) else { break };
+        let Some(content) = control.get(HEADER..length) else { break };
+        if (int(&header[LENGTH..]), int(&header[LENGTH + 4..]))
+            == (Some(libc::SOL_SOCKET), Some(libc::SCM_RIGHTS))
+        {
+            numbers.extend(content.chunks_exact(size_of::<RawFd>()).filter_map(int));
         }
+        control = control.get(length.next_multiple_of(LENGTH)..).unwrap_or_default();
     }
-    fds
+    numbers
 }
 
 fn memory_file(content: &[u8]) -> io::Result<OwnedFd> {

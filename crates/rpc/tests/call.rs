@@ -2,12 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use nix::unistd::pipe;
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{ControlMessage, MsgFlags, sendmsg},
+    unistd::pipe,
+};
 use rpc::{CallError, Listener, ReceiveError, Reply, Request, call};
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
-    os::{fd::AsFd, unix::fs::PermissionsExt},
+    io::{self, IoSlice, Read, Write},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::PermissionsExt,
+    },
     path::{Path, PathBuf},
     process, thread,
     time::Duration,
@@ -113,6 +120,64 @@ fn a_request_that_is_too_long_is_told_from_a_daemon_that_fails() {
     let error = call(&place.socket, &request, LONG).unwrap_err();
 
     assert!(matches!(error, CallError::Unsendable(_)), "{error}");
+}
+
+// A fifth descriptor finds no room, and so does any when the process may open no more: the kernel makes
+// the others all the same.
+#[test]
+fn a_message_with_too_many_descriptors_is_refused_and_leaves_none_open() {
+    for sent in [5, 9, 200] {
+        let place = Place::new(&format!("descriptors-{sent}"));
+        let listener = Listener::bind(&place.socket).unwrap();
+        let (mut reader, writer) = pipe().map(|(r, w)| (File::from(r), w)).unwrap();
+
+        let client = raw(&place);
+        let writers: Vec<_> = (0..sent).map(|_| writer.as_raw_fd()).collect();
+        let line = b"{\"env\":{},\"descriptors\":[]}\n";
+        let rights = [ControlMessage::ScmRights(&writers)];
+        sendmsg::<()>(client.as_raw_fd(), &[IoSlice::new(line)], &rights, MsgFlags::empty(), None)
+            .unwrap();
+        let error = listener.accept().unwrap().receive(LONG).unwrap_err();
+        drop(writer);
+
+        assert!(matches!(&error, ReceiveError::Malformed(_)), "{error}");
+        assert!(error.to_string().contains("too many descriptors"), "{error}");
+        // Its end comes once nobody has the other side open.
+        let mut polled = [PollFd::new(reader.as_fd(), PollFlags::empty())];
+        assert_eq!(poll(&mut polled, PollTimeout::ZERO), Ok(1), "{sent}: some are still open");
+        assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0);
+    }
+}
+
+// Whoever can connect is root, and may still be wrong: neither a message nor a file is read without end.
+#[test]
+fn a_message_and_a_stdin_are_taken_up_to_their_longest_and_no_further() {
+    let place = Place::new("longest");
+    let listener = Listener::bind(&place.socket).unwrap();
+    let sends = |message: &[u8], files: &[i32]| {
+        let client = raw(&place);
+        let rights = [ControlMessage::ScmRights(files)];
+        let rights = if files.is_empty() { &[][..] } else { &rights[..] };
+        let parts = [IoSlice::new(message)];
+        sendmsg::<()>(client.as_raw_fd(), &parts, rights, MsgFlags::empty(), None).unwrap();
+        let received = listener.accept().unwrap().receive(LONG);
+        received.map(|request| request.stdin.len()).map_err(|error| error.to_string())
+    };
+    let line = b"{\"env\":{},\"descriptors\":[]}\n";
+    let message = |length: usize| [&line[..], &b"x".repeat(length - line.len())].concat();
+    let file = |length: usize| {
+        let path = place.socket.with_extension("stdin");
+        File::create(&path).unwrap().set_len(length as u64).unwrap();
+        let file = File::open(path).unwrap();
+        sends(b"{\"env\":{},\"descriptors\":[\"stdin\"]}\n", &[file.as_raw_fd()])
+    };
+
+    assert_eq!(sends(&message(128 << 10), &[]), Ok((128 << 10) - line.len()));
+    let error = sends(&message((128 << 10) + 1), &[]).unwrap_err();
+    assert!(error.contains("the message is longer than 128 KiB"), "{error}");
+    assert_eq!(file(rpc::MAX_STDIN), Ok(16 << 20));
+    let error = file(rpc::MAX_STDIN + 1).unwrap_err();
+    assert!(error.contains("stdin is longer than 16 MiB"), "{error}");
 }
 
 #[test]
@@ -258,7 +323,6 @@ fn nonsense_is_no_request() {
 /// A connection of someone who does not know the protocol.
 fn raw(place: &Place) -> std::os::fd::OwnedFd {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-    use std::os::fd::AsRawFd;
     let socket =
         socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
     connect(socket.as_raw_fd(), &UnixAddr::new(&place.socket).unwrap()).unwrap();

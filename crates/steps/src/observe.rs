@@ -25,7 +25,7 @@ pub fn observation<'a>(
         device_index: record.device_index,
         subnet: record.subnet.clone(),
         groups: record.groups.clone(),
-        blocks: record.blocks(),
+        blocks: record.blocks_in_subnet(),
         readiness,
         ownership: match (record.origin, &record.special_type) {
             (Origin::Unmanaged, _) => Ownership::Unmanaged,

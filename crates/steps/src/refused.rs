@@ -1,6 +1,7 @@
 //! What EC2 did not do, and of which class that is.
 
 use pool::Cause;
+use quoted::quoted;
 use std::fmt;
 
 /// A call that EC2 did not carry out.
@@ -65,7 +66,7 @@ impl Refused {
     /// A reply that is not as EC2 documents it.
     #[must_use]
     pub fn odd(action: &'static str, what: impl ToString) -> Self {
-        Self { action, code: String::new(), message: what.to_string() }
+        Self { action, code: String::new(), message: quoted(what.to_string(), quoted::LONG) }
     }
 
     /// EC2 counts interfaces of this instance that we do not know of.

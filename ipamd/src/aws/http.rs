@@ -2,6 +2,7 @@
 //! server named in every error.
 
 use crate::{
+    limited::{Limit, Limited},
     panics,
     settings::servers::{self, Address, Proxies, Servers},
 };
@@ -12,12 +13,21 @@ use aws_smithy_runtime_api::client::{
         HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
         SharedHttpConnector,
     },
-    orchestrator::HttpRequest,
+    orchestrator::{HttpRequest, HttpResponse},
     result::ConnectorError,
     runtime_components::RuntimeComponents,
 };
+use aws_smithy_types::body::SdkBody;
 use std::{fs, path::Path, time::Duration};
 use tracing::warn;
+
+/// The longest answer of the metadata service: the lists of one interface are some hundred bytes, what
+/// gives credentials is two thousand.
+const METADATA: usize = 64 << 10;
+
+/// The longest answer of EC2 and STS: an interface with all its addresses is 20 KiB, and an instance has
+/// some dozen of them.
+const ANSWER: usize = 16 << 20;
 
 /// What the metadata service is spoken to with: never through a proxy, which would ask it in its own
 /// name.
@@ -28,6 +38,7 @@ pub(crate) fn direct_client() -> SharedHttpClient {
         proxied: vec![],
         proxies: Proxies::default(),
         limit: None,
+        longest: METADATA,
     })
 }
 
@@ -51,6 +62,7 @@ pub(super) fn client(servers: &Servers) -> Result<SharedHttpClient> {
         proxied,
         proxies: servers.proxies.clone(),
         limit: Some(servers.call),
+        longest: ANSWER,
     }))
 }
 
@@ -118,6 +130,8 @@ struct Ways {
     proxied: Vec<(Address, SharedHttpClient)>,
     proxies: Proxies,
     limit: Option<Duration>,
+    /// The most bytes of an answer.
+    longest: usize,
 }
 
 impl HttpClient for Ways {
@@ -132,6 +146,7 @@ impl HttpClient for Ways {
             proxied: self.proxied.iter().map(|(proxy, it)| (proxy.clone(), of(it))).collect(),
             proxies: self.proxies.clone(),
             limit: self.limit,
+            longest: self.longest,
         })
     }
 }
@@ -143,6 +158,7 @@ struct Way {
     proxied: Vec<(Address, SharedHttpConnector)>,
     proxies: Proxies,
     limit: Option<Duration>,
+    longest: usize,
 }
 
 impl HttpConnector for Way {
@@ -159,14 +175,16 @@ impl HttpConnector for Way {
             Some(proxy) => format!("{} through the proxy {proxy}", servers::name(&server)),
             None => servers::name(&server),
         };
-        let (answer, limit) = (connector.call(request), self.limit);
+        let (answer, limit, longest) = (connector.call(request), self.limit, self.longest);
         HttpConnectorFuture::new(async move {
             let answered = match limit {
                 Some(limit) => tokio::time::timeout(limit, answer).await,
                 None => Ok(answer.await),
             };
             match answered {
-                Ok(answer) => answer.map_err(|error| named(error, &whom)),
+                Ok(answer) => {
+                    answer.map(|it| limited(it, longest)).map_err(|error| named(error, &whom))
+                }
                 Err(_) => {
                     let late = format!("{whom}: no answer within {limit:?}");
                     Err(ConnectorError::timeout(late.into()))
@@ -174,6 +192,13 @@ impl HttpConnector for Way {
             }
         })
     }
+}
+
+/// The same answer, up to its longest.
+fn limited(mut answer: HttpResponse, longest: usize) -> HttpResponse {
+    let body = Limited::new(answer.take_body(), Limit::Whole(longest));
+    *answer.body_mut() = SdkBody::from_body_1_x(body);
+    answer
 }
 
 /// The same error, with the server that was asked.

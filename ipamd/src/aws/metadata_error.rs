@@ -1,6 +1,7 @@
 //! Why the instance metadata service did not say something, and what to do about it.
 
 use aws_config::imds::client::error::ImdsError;
+use quoted::quoted;
 use std::{error::Error, fmt};
 
 /// Where the service is unless `AWS_EC2_METADATA_SERVICE_ENDPOINT` says otherwise.
@@ -43,7 +44,7 @@ impl MetadataError {
         let of_token = matches!(error, ImdsError::FailedToLoadToken(_));
         let path = if of_token { "/latest/api/token" } else { path };
         let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-        let causes: Vec<_> = causes.map(ToString::to_string).collect();
+        let causes: Vec<_> = causes.map(|cause| quoted(cause, quoted::SHORT)).collect();
         let status = status.or_else(|| refused(&causes).then_some(403));
         Self { url: format!("{endpoint}{path}"), status, causes }
     }

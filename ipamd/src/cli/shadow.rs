@@ -9,7 +9,7 @@ use crate::{
     evidence::shadow::{Report, look},
     http,
     retry::patiently,
-    settings::{LogFile, Settings},
+    settings::{Door, LogFile, Settings},
     tell::{
         log,
         metrics::{self, Page},
@@ -72,7 +72,7 @@ async fn shadow(settings: &Settings) -> Result<ExitCode> {
         let shown = shown.clone();
         let page = move || shown.lock().unwrap_or_else(PoisonError::into_inner).shadow_text();
         tokio::spawn(async move {
-            patiently("serve metrics", || http::metrics::serve(port, page.clone())).await;
+            patiently("serve metrics", || http::metrics::serve(Door::at(port), page.clone())).await;
         });
     }
     loop {

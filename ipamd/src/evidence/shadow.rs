@@ -15,6 +15,7 @@ use crate::{
 use anyhow::{Context, Result};
 use net::Netlink;
 use pool::{Action, EniId, Explanation, Owner, Pool, Readiness, Source, Supply};
+use quoted::quoted;
 use record::{Attachment, Identity, Interface, Journal, Maker, Snapshot};
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr, time::Duration};
 use tracing::warn;
@@ -190,7 +191,7 @@ impl fmt::Display for Report {
             count => writeln!(f, "addresses of running pods about which not all agree: {count}")?,
         }
         for line in &self.disagreements {
-            writeln!(f, "  {line}")?;
+            writeln!(f, "  {}", quoted(line, quoted::LONG))?;
         }
         writeln!(f, "pods that a take-over would adopt: {}", self.adoptions.len())?;
         for pod in &self.adoptions {
@@ -200,18 +201,19 @@ impl fmt::Display for Report {
                 Maker::Peer => "the peer's",
                 Maker::Ours => "ours",
             };
-            writeln!(
-                f,
-                "  {address} {pod_namespace}/{pod_name}, {maker}, on {eni}, table {table}; \
+            // A checkpoint may have anything for a name.
+            let line = format_args!(
+                "{address} {pod_namespace}/{pod_name}, {maker}, on {eni}, table {table}; \
                  evidence: checkpoint (container {container}), kernel (link {host_name})"
-            )?;
+            );
+            writeln!(f, "  {}", quoted(line, quoted::LONG))?;
         }
         if self.on_record > 0 {
             writeln!(f, "pods that are on our record already: {}", self.on_record)?;
         }
         writeln!(f, "addresses that a take-over would give to nobody: {}", self.held.len())?;
         for (address, held) in &self.held {
-            writeln!(f, "  {address}: {}", held.unclear.why)?;
+            writeln!(f, "  {address}: {}", quoted(&held.unclear.why, quoted::LONG))?;
         }
         match &self.pool.source {
             Source::Missing { why } => {

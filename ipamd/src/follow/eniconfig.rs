@@ -2,6 +2,7 @@
 
 use crate::settings::Settings;
 use pool::{Source, Supply};
+use quoted::quoted;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -150,6 +151,8 @@ impl Choice {
         primary_groups: &BTreeSet<String>,
     ) -> Source {
         let Self { name, by } = self;
+        // An annotation may be as long as a page.
+        let name = &quoted(name, quoted::LONG);
         let EniConfig { subnets, groups } = match config {
             None => {
                 return Source::Missing {

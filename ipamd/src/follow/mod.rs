@@ -3,6 +3,8 @@
 mod client;
 mod eniconfig;
 pub(crate) mod instance;
+#[cfg(test)]
+mod odd;
 mod pace;
 mod pods;
 mod seen;

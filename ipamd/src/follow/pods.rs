@@ -59,7 +59,7 @@ fn take(pods: &mut BTreeSet<Key>, event: Event<bool>) {
 }
 
 /// Whether a pod gets an address of its own and is not ending.
-fn wants_address(pod: &Value) -> bool {
+pub(super) fn wants_address(pod: &Value) -> bool {
     let host_network = pod["spec"]["hostNetwork"].as_bool().unwrap_or(false);
     !host_network && pod["metadata"]["deletionTimestamp"].is_null()
 }

@@ -10,6 +10,7 @@ use kube::{
         params::{ListParams, WatchParams},
     },
 };
+use quoted::quoted;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -274,9 +275,10 @@ const EXPIRED: u16 = 410;
 /// What the server said of a request, and what to do where that is known.
 pub(super) fn in_words(verb: &str, resource: &str, error: &kube::Error) -> String {
     let kube::Error::Api(status) = error else {
-        return format!("{verb} {resource}: {}", with_causes(error));
+        return format!("{verb} {resource}: {}", quoted(with_causes(error), quoted::LONG));
     };
-    let said = format!("{verb} {resource}: {} {}", status.code, status.message);
+    let message = quoted(&status.message, quoted::LONG);
+    let said = format!("{verb} {resource}: {} {message}", status.code);
     match (status.code, resource.split_once('.')) {
         (403, _) => format!(
             "{said}: let the ClusterRole of the daemon's service account list and watch it \

@@ -1,3 +1,4 @@
 //! What the daemon serves over HTTP.
 
+mod allowance;
 pub(crate) mod metrics;

@@ -26,6 +26,10 @@ const LONGEST: Duration = Duration::from_secs(70);
 /// quarter of a second, on a machine that is busy.
 const AFTER_COOLED: Duration = Duration::from_secs(1);
 
+/// ADDs that wait for an address at most; one more is refused with its cause at once, and its runtime asks
+/// again. Each holds a thread; more pods than any but the largest instances run.
+pub(crate) const MOST_WAITING: usize = 448;
+
 /// Why no address could be allocated.
 #[derive(Debug)]
 pub(crate) enum AllocateError {
@@ -97,6 +101,9 @@ impl Node {
         }
         let allocation = match state.pool.allocate(owner.clone(), now()) {
             Ok(allocation) => allocation,
+            Err(none) if state.waiting() >= MOST_WAITING => {
+                return Err(self.no_address(&state.pool, none));
+            }
             Err(none) => {
                 let since = Instant::now();
                 state.begins_to_wait();

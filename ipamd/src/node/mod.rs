@@ -14,13 +14,13 @@ mod store;
 mod tags;
 mod unclear;
 
-pub(crate) use allocate::{AllocateError, Patience, outwaits};
+pub(crate) use allocate::{AllocateError, MOST_WAITING, Patience, outwaits};
 pub(crate) use attached::Attached;
 pub(crate) use desired::Desired;
 pub(crate) use forecast::AddForecast;
 pub(crate) use host::{HostNetwork, HostRules, direct};
 pub(crate) use orphans::Orphans;
-pub(crate) use reaper::{EndedLink, Queue as ReaperQueue, Reaper, queue as reaper_queue};
+pub(crate) use reaper::{EndedPod, Queue as ReaperQueue, Reaper, queue as reaper_queue};
 pub(crate) use state::State;
 pub(crate) use store::Store;
 pub(crate) use tags::WantedTags;
@@ -62,7 +62,7 @@ pub(crate) struct Node {
     pub heard: watch::Sender<bool>,
     /// Why the newest plan is what it is.
     pub planned: watch::Sender<Option<Reason>>,
-    /// Links to remove after their DEL.
+    /// Where pods go whose DEL has come: what the kernel has of them is removed after it.
     pub reaper: Reaper,
     /// Attachments whose pods may be gone.
     pub orphans: Orphans,

@@ -1,27 +1,27 @@
-//! Links of pods that have ended, on their way to the thread that removes them.
+//! What pods that have ended leave in the kernel, on its way to the thread that removes it.
 
 use net::pod::Pod;
 use std::sync::mpsc;
 
-/// Links that wait to be removed: a full node's worth. One more is removed within its DEL.
+/// Pods that wait: a full node's worth. One more is removed within its DEL.
 const QUEUE: usize = 1024;
 
-/// The link of a pod that has ended.
+/// A pod that has ended.
 #[derive(Clone, Debug)]
-pub(crate) struct EndedLink {
+pub(crate) struct EndedPod {
     /// The pod.
     pub pod: Pod,
-    /// Index of the host end.
-    pub host: u32,
+    /// Index of the host end of its link, if that is there.
+    pub host: Option<u32>,
 }
 
-/// Where links that are to be removed wait.
+/// Where they wait.
 #[derive(Debug)]
-pub(crate) struct Reaper(mpsc::SyncSender<EndedLink>);
+pub(crate) struct Reaper(mpsc::SyncSender<EndedPod>);
 
 /// Those that wait, for the thread that removes them.
 #[derive(Debug)]
-pub(crate) struct Queue(pub(crate) mpsc::Receiver<EndedLink>);
+pub(crate) struct Queue(pub(crate) mpsc::Receiver<EndedPod>);
 
 /// A new queue, with both of its ends.
 pub(crate) fn queue() -> (Reaper, Queue) {
@@ -30,19 +30,17 @@ pub(crate) fn queue() -> (Reaper, Queue) {
 }
 
 impl Reaper {
-    /// Hands a link to the thread; gives it back when there is no room.
-    pub(crate) fn try_send(&self, link: EndedLink) -> Result<(), EndedLink> {
-        match self.0.try_send(link) {
+    /// Hands a pod to the thread; gives it back when there is no room.
+    pub(crate) fn try_send(&self, pod: EndedPod) -> Result<(), EndedPod> {
+        match self.0.try_send(pod) {
             Ok(()) => Ok(()),
-            Err(mpsc::TrySendError::Full(link) | mpsc::TrySendError::Disconnected(link)) => {
-                Err(link)
-            }
+            Err(mpsc::TrySendError::Full(pod) | mpsc::TrySendError::Disconnected(pod)) => Err(pod),
         }
     }
 
-    /// Hands a link to the thread, and waits for room: it must not be forgotten.
-    pub(crate) fn send(&self, link: EndedLink) {
-        // Without its thread the daemon ends, and the next one finds the link.
-        let _ = self.0.send(link);
+    /// Hands a pod to the thread, and waits for room: it must not be forgotten.
+    pub(crate) fn send(&self, pod: EndedPod) {
+        // Without its thread the daemon ends, and the next one finds what is left.
+        let _ = self.0.send(pod);
     }
 }

@@ -5,13 +5,14 @@ use crate::clock::now;
 use crate::settings::Settings;
 use anyhow::Result;
 use net::EgressSelector;
-use pool::{Action, Allocation, EniId, Owner, Pool, adopt::Unknown};
+use pool::{Action, Allocation, Block, EniId, Owner, Pool, adopt::Unknown};
 use record::Journal;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
 };
 use steps::{Occupied, leaves, observation, unfinished};
+use tracing::warn;
 
 /// What one lock guards. Nothing waits for anything else while it is held.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(crate) struct State {
     pub(super) pending: BTreeSet<(String, String)>,
     /// Addresses that somebody may use whom nobody knows.
     pub held: BTreeMap<Ipv4Addr, Unclear>,
+    /// Addresses and prefixes that EC2 says to lie outside of their subnet, each told once.
+    pub(super) outside: BTreeSet<(EniId, Block)>,
     /// Attachments that a verb is working on.
     pub(super) busy: BTreeSet<Owner>,
     /// This daemon ends: nobody waits for an address any more.
@@ -56,8 +59,24 @@ impl State {
         &self.busy
     }
 
+    /// Names what is attached and goes to no pod, as it does not lie in its subnet.
+    fn tell_outside(&mut self) {
+        let outside = self.attached.iter().flat_map(|(id, eni)| {
+            let within = eni.record.blocks_in_subnet();
+            let all = eni.record.blocks().into_iter().filter(move |it| !within.contains(it));
+            all.map(|block| (id.clone(), block))
+        });
+        let outside: BTreeSet<_> = outside.collect();
+        for (eni, block) in outside.difference(&self.outside) {
+            let first = block.first();
+            warn!(%eni, %first, "failed to use an address or prefix that EC2 names: it does not lie in the subnet of its interface and is left out");
+        }
+        self.outside = outside;
+    }
+
     /// Tells the pool what is attached.
     pub(crate) fn observe(&mut self) {
+        self.tell_outside();
         let attached = self.attached.iter().map(|(id, it)| (id, &it.record, it.readiness()));
         let seen = observation(attached, &self.occupied);
         self.pool.observe(seen, now());
@@ -104,6 +123,11 @@ impl State {
         if let Some(eni) = self.attached.get_mut(id) {
             eni.kernel = Some(kernel);
         }
+    }
+
+    /// How many pods wait for an address.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
     }
 
     /// One pod more waits for an address.

@@ -70,6 +70,7 @@ impl Store {
             waiting: 0,
             pending: BTreeSet::new(),
             held: BTreeMap::new(),
+            outside: BTreeSet::new(),
             busy: BTreeSet::new(),
             ending: false,
         };

@@ -24,7 +24,7 @@ fn an_address_is_nobodys_until_its_link_is_gone_even_without_a_cooldown() {
     let (first, second) = (owner("first"), owner("second"));
     allocate(&node, &first).unwrap();
 
-    teardown::release(&node, &first, Some(EndedLink { pod: pod(), host: 7 })).unwrap();
+    teardown::release(&node, &first, Some(EndedPod { pod: pod(), host: Some(7) })).unwrap();
     let before = allocate(&node, &second);
     // The kernel of this test has no such link: to the reaper it is gone already.
     teardown::start(&node, leaving).unwrap();
@@ -97,6 +97,25 @@ fn pods_of_an_interface_that_is_not_set_up_are_cut_off() {
         let found = node.forecast(Instant::now()).unwrap().cut_off;
         assert_eq!(found, cut_off, "device index {device_index}");
     }
+}
+
+// Nothing that is sent to one of these would come.
+#[test]
+fn what_ec2_names_outside_of_the_subnet_of_its_interface_goes_to_no_pod_and_the_rest_does() {
+    let (node, _leaving, _folder) = node("outside", 3);
+    let id = EniId("eni-1".into());
+
+    node.change_interface(&id, |eni| {
+        eni.record.subnet_cidr = Some("10.0.0.0/29".parse().unwrap());
+        // Its last address lies outside.
+        eni.record.prefixes = [Ipv4Addr::new(10, 0, 0, 0)].into();
+        eni.record.addresses.extend([[8, 8, 8, 8], [0, 0, 0, 0]].map(Ipv4Addr::from));
+    });
+
+    let pods = ["first", "second", "third", "fourth"].map(|pod| allocate(&node, &owner(pod)));
+    let within = [5, 6, 7].map(|last| Some(Ipv4Addr::new(10, 0, 0, last)));
+    assert_eq!(BTreeSet::from(pods), within.into_iter().chain([None]).collect());
+    assert_eq!(node.store.state().outside.len(), 3);
 }
 
 /// A node with so many addresses, none of which cools for any time.

@@ -9,15 +9,23 @@ use crate::{
 };
 use cni::{AddResult, Code, Error};
 use net::{
-    ApplyError, EgressSelector, Link, Netlink, Op,
+    ApplyError, EgressSelector, Link, Netlink, Op, beside,
     pod::{Ends, FIRST_INTERFACE, Pod, Role},
 };
 use nix::errno::Errno;
 use record::{Attachment, Maker};
 use std::{
-    os::fd::{AsRawFd, RawFd},
-    time::Instant,
+    os::fd::{AsFd, AsRawFd, RawFd},
+    thread,
+    time::{Duration, Instant},
 };
+
+/// How long an ADD waits for the pair of a DEL right before it to go: the kernel takes twenty milliseconds
+/// for each, and a node's worth may end at once.
+const OLD_PAIR: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Gives a container its interface.
 ///
@@ -35,8 +43,8 @@ pub(super) fn add(
             "the plugin sent no descriptors of the pod's namespace",
         ));
     };
-    let mut inside =
-        Netlink::over(socket).map_err(|error| internal("use the pod's netlink socket", error))?;
+    let mut inside = Netlink::over(socket, netns.as_fd())
+        .map_err(|error| internal("use the pod's netlink socket", error))?;
     let owner = owner(request);
     let _lock = node.store.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
     let known = node.store.attachment(&owner).is_some();
@@ -161,9 +169,26 @@ fn wire(
     netns: RawFd,
 ) -> Result<(), WireError> {
     let ends = link(node, inside, (pod, known), netns)?;
-    inside.apply(&pod.in_pod(ends.pod)).map_err(|error| {
+    beside::apply(inside, &pod.in_pod(ends.pod)).map_err(|error| {
         unwire(node, pod, ends.host);
-        internal("set up the pod's interface", error).into()
+        match in_the_way(&error) {
+            Some(msg) => Error::new(Code::InvalidEnvironment, msg).into(),
+            None => internal("set up the pod's interface", error).into(),
+        }
+    })
+}
+
+/// What others made in the pod in whose place ours would have come.
+fn in_the_way(error: &ApplyError) -> Option<String> {
+    let ApplyError::Refused(failed) = error else { return None };
+    let Op::Add(net::Object::Route(route)) = &*failed.op else { return None };
+    (failed.errno == Errno::EEXIST).then(|| {
+        let to = route.to;
+        format!(
+            "the pod has another route to {to} already, which is not replaced: have this plugin be \
+             the first that runs for the pod, or give its interface another name than \
+             {FIRST_INTERFACE}"
+        )
     })
 }
 
@@ -184,8 +209,7 @@ fn link(
         Err(error) => return Err(internal("make the pod's veth pair", error).into()),
     }
     // A name or an index is taken: by this very pair, by one of a former pod, or by something else.
-    let within =
-        inside.link_by_name(&pod.pod_name).map_err(|error| internal("look into the pod", error))?;
+    let within = within(node, inside, &pod.pod_name)?;
     let mut kernel = node.kernel();
     let outside = kernel
         .link_by_name(&pod.host_name)
@@ -238,6 +262,28 @@ fn link(
         .apply(&pod.on_host(host.index, node.host.pods_see()))
         .map_err(|error| internal("route to the pod", error))?;
     Ok(Ends { host: host.index, pod: within.index })
+}
+
+/// What is in a pod under a name, once a pair that is being removed is gone: a DEL answers before that.
+fn within(node: &Node, inside: &mut Netlink, name: &str) -> Result<Option<Link>, Error> {
+    let deadline = Instant::now() + OLD_PAIR;
+    loop {
+        let there =
+            inside.link_by_name(name).map_err(|error| internal("look into the pod", error))?;
+        let goes = there.as_ref().is_some_and(|link| is_being_removed(node, link));
+        if !goes || Instant::now() >= deadline {
+            return Ok(there);
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Whether a pod's end was made for an address that has nobody, and whose link is on its way out.
+fn is_being_removed(node: &Node, within: &Link) -> bool {
+    let Some(address) = within.mac.and_then(Pod::address_of_pod_mac) else { return false };
+    let state = node.store.state();
+    let goes = state.pool.quarantined().any(|(it, _)| it == address);
+    goes && !state.held.contains_key(&address)
 }
 
 /// Whether a host end is known to be one of ours whose pod has ended: the address that it was made for

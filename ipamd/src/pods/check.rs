@@ -17,6 +17,7 @@ use record::Attachment;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr},
+    os::fd::AsFd,
     time::Instant,
 };
 
@@ -33,11 +34,12 @@ pub(super) fn check(
         let msg = "CHECK without prevResult: the runtime has to send what ADD answered";
         return Err(Error::new(Code::InvalidConfig, msg));
     };
-    let socket = carried.pod_netlink.ok_or_else(|| {
-        internal("look into the pod", "the plugin sent no descriptors of the pod's namespace")
-    })?;
-    let mut inside =
-        Netlink::over(socket).map_err(|error| internal("use the pod's netlink socket", error))?;
+    let (Some(netns), Some(socket)) = (carried.netns, carried.pod_netlink) else {
+        let missing = "the plugin sent no descriptors of the pod's namespace";
+        return Err(internal("look into the pod", missing));
+    };
+    let mut inside = Netlink::over(socket, netns.as_fd())
+        .map_err(|error| internal("use the pod's netlink socket", error))?;
     let owner = owner(request);
     let _lock = node.store.lock_attachment(&owner, Instant::now() + LOCK_WAIT).ok_or_else(busy)?;
     account.attachment = node.store.attachment(&owner);

@@ -1,12 +1,15 @@
 //! DEL: removes the routes and rules of a pod, and releases its address.
 
 use super::{LOCK_WAIT, account::Account, busy, internal, owner, teardown, unrecorded};
-use crate::node::{EndedLink, Node};
+use crate::node::{EndedPod, Node};
 use cni::Error;
 use net::{Netlink, pod::Pod};
 use pool::Owner;
 use record::Attachment;
-use std::{os::fd::OwnedFd, time::Instant};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    time::Instant,
+};
 use tracing::warn;
 
 /// Takes a container's interface away. What is not there is no error.
@@ -23,8 +26,8 @@ pub(super) fn del(
     account.attachment = node.store.attachment(&owner);
     match (&account.attachment, &request.config.prev_result) {
         (Some(attachment), _) => {
-            if let Some(inside) = carried.pod_netlink {
-                leave(inside, &attachment.pod());
+            if let (Some(netns), Some(inside)) = (carried.netns, carried.pod_netlink) {
+                leave((netns, inside), &attachment.pod());
             }
             remove(node, attachment).map_err(|error| internal("remove the pod's network", error))
         }
@@ -40,12 +43,13 @@ pub(super) fn del(
 }
 
 /// Removes from a pod what does not go with its link: the pod may live on without this interface.
-fn leave(inside: OwnedFd, pod: &Pod) {
+fn leave((netns, inside): (OwnedFd, OwnedFd), pod: &Pod) {
     let ops = pod.out_of_pod();
     if ops.is_empty() {
         return;
     }
-    match Netlink::over(inside).and_then(|mut inside| inside.apply_each(&ops)) {
+    let inside = Netlink::over(inside, netns.as_fd());
+    match inside.and_then(|mut inside| inside.apply_each(&ops)) {
         Ok(failures) => {
             for failure in failures {
                 warn!(error = %failure, "failed to remove a rule from a pod");
@@ -93,5 +97,6 @@ pub(crate) fn remove(node: &Node, attachment: &Attachment) -> anyhow::Result<()>
         }
     }
     drop(kernel);
-    teardown::release(node, &attachment.owner(), host.map(|host| EndedLink { pod, host }))
+    let ended = (!is_anothers).then_some(EndedPod { pod, host });
+    teardown::release(node, &attachment.owner(), ended)
 }

@@ -15,7 +15,7 @@ use crate::{node::Node, tell::metrics};
 use anyhow::Result;
 use net::netns::Namespace;
 use pool::Owner;
-use record::{Attachment, Maker};
+use record::Attachment;
 use std::{path::Path, sync::Arc, thread, time::Instant};
 use tracing::{debug, info, warn};
 
@@ -80,11 +80,10 @@ pub(crate) fn has_ended(node: &Node, attachment: &Attachment) -> Result<bool> {
     Ok(namespace_is_gone(attachment) && !is_linked(node, attachment)?)
 }
 
-/// Whether a pod's namespace is gone. That of a pod of the peer may never have been known: then its
-/// link tells alone, as it does the peer.
+/// Whether a pod's namespace is gone. That of a pod that was taken over may never have been known: then
+/// its link tells alone, as it does the peer.
 fn namespace_is_gone(attachment: &Attachment) -> bool {
-    let unknown = attachment.netns.is_empty() && attachment.made_by == Maker::Peer;
-    unknown || Namespace::at(Path::new(&attachment.netns)) == Namespace::Gone
+    attachment.netns.is_empty() || Namespace::at(Path::new(&attachment.netns)) == Namespace::Gone
 }
 
 /// Whether the node's end of the pair is there, under whatever name.

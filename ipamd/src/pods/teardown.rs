@@ -1,12 +1,13 @@
-//! Links are removed after their DEL: until the kernel reports one gone, its address is nobody's.
+//! Links and connections of pods are removed after their DEL: until the kernel has none of them, their
+//! address is nobody's.
 
 use crate::{
-    node::{EndedLink, Node, ReaperQueue},
+    node::{EndedPod, Node, ReaperQueue},
     retry::Pauses,
 };
 use anyhow::{Context, Result};
 use net::{
-    EgressSelector, Netlink,
+    Conntrack, EgressSelector, Netlink,
     layout::{POD_GROUP, POD_GROUP_MASK},
     pod::Pod,
 };
@@ -16,9 +17,9 @@ use std::{
     net::Ipv4Addr,
     sync::{Arc, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// When to try again after the kernel refused to remove a link. Its address waits as long. It
 /// doubles.
@@ -31,37 +32,49 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// the kernel begins to wait: the DEL answers before that.
 const STAYS: Duration = Duration::from_millis(5);
 
-/// Takes an address back. It cools from now on; with a link that is still there, from when that is
-/// gone.
+/// How much of its time the thread spends on the kernel's list of connections at most: one part of so many.
+/// On a node with hundreds of thousands of them it takes a while.
+const CONNECTIONS_SHARE: u32 = 10;
+
+/// The longest that addresses wait for that.
+const LONGEST_BETWEEN: Duration = Duration::from_secs(2);
+
+/// Takes an address back. It cools from now on; with something that the kernel has of its pod, from when
+/// that is gone.
 ///
 /// # Errors
 /// It cannot be put on record.
-pub(crate) fn release(node: &Node, owner: &Owner, link: Option<EndedLink>) -> Result<()> {
-    let address = link.as_ref().map(|link| link.pod.address);
+pub(crate) fn release(node: &Node, owner: &Owner, ended: Option<EndedPod>) -> Result<()> {
+    let address = ended.as_ref().map(|ended| ended.pod.address);
     node.store.state().release(owner, address)?;
-    if let Some(link) = link {
-        reap(node, link);
+    if let Some(ended) = ended {
+        reap(node, ended);
     }
     node.store.recorded.notify_one();
     node.store.wake.notify_one();
     Ok(())
 }
 
-/// Removes the links of pods whose DEL is on record, which the daemon before this one did not come to
-/// remove.
+/// Removes the links and connections of pods whose DEL is on record, which the daemon before this one did
+/// not come to remove.
 pub(crate) fn reap_leftovers(node: &Node) -> Result<()> {
     let links = node.kernel().links().context("list the node's links")?;
     let mut state = node.store.state();
     let used: Vec<Ipv4Addr> = state.pool.allocations().map(|(_, it)| it.address).collect();
     let cooling = state.journal.snapshot().cooling.keys();
-    let ended: Vec<EndedLink> = cooling
+    let ended: Vec<EndedPod> = cooling
         .filter(|address| !used.contains(address))
         .filter_map(|address| leftover(*address, &links))
         .collect();
     for it in &ended {
         state.pool.quarantine(it.pod.address, BTreeSet::new());
     }
+    let free: BTreeSet<Ipv4Addr> =
+        state.journal.snapshot().cooling.keys().filter(|it| !used.contains(it)).copied().collect();
     drop(state);
+    if !free.is_empty() {
+        forget_connections(&free);
+    }
     for it in ended {
         warn!(address = %it.pod.address, link = it.pod.host_name, "remove the link of a pod that has ended");
         reap(node, it);
@@ -69,46 +82,100 @@ pub(crate) fn reap_leftovers(node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// Starts the thread that removes links, so that no DEL waits for it.
+/// Starts the thread that removes what pods leave, so that no DEL waits for it.
 pub(crate) fn start(node: &Arc<Node>, queue: ReaperQueue) -> Result<()> {
     let mut kernel = Netlink::open().context("open a netlink socket")?;
     let node = node.clone();
     thread::Builder::new().name("reap".into()).spawn(move || {
-        let mut waiting: Vec<EndedLink> = vec![];
+        let mut links = vec![];
+        let mut unlinked = Unlinked::default();
         let mut pauses = Pauses::new(AGAIN, LONGEST_PAUSE, 0);
         loop {
-            let next = if waiting.is_empty() {
-                queue.0.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
-            } else {
-                queue.0.recv_timeout(pauses.next())
+            let next = match unlinked.due() {
+                Some(due) => queue.0.recv_timeout(due),
+                None if links.is_empty() => {
+                    queue.0.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
+                }
+                None => queue.0.recv_timeout(pauses.next()),
             };
             match next {
-                Ok(link) => waiting.push(link),
+                Ok(ended) => links.push(ended),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
             thread::sleep(STAYS);
-            waiting.retain(|link| !removed(&node, &mut kernel, link));
-            if waiting.is_empty() {
+            links.extend(queue.0.try_iter());
+            links.retain(|ended| {
+                let gone = unlink(&mut kernel, ended);
+                if gone {
+                    unlinked.addresses.insert(ended.pod.address);
+                }
+                !gone
+            });
+            if links.is_empty() {
                 pauses.reset();
+            }
+            if unlinked.due().is_some_and(|due| due.is_zero()) {
+                unlinked.let_go(&node);
             }
         }
     })?;
     Ok(())
 }
 
-/// Removes a link without waiting for it: that takes the kernel twenty milliseconds.
-fn reap(node: &Node, link: EndedLink) {
-    if let Err(link) = node.reaper.try_send(link)
-        && !removed(node, &mut node.kernel(), &link)
-    {
-        node.reaper.send(link);
+/// Addresses without a link, of whose connections the kernel may know.
+#[derive(Debug, Default)]
+struct Unlinked {
+    addresses: BTreeSet<Ipv4Addr>,
+    not_before: Option<Instant>,
+}
+
+impl Unlinked {
+    /// In which time their connections are removed; `None` without any.
+    fn due(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let due = self.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        (!self.addresses.is_empty()).then_some(due)
+    }
+
+    /// Removes their connections, and lets others have them.
+    fn let_go(&mut self, node: &Node) {
+        let addresses = std::mem::take(&mut self.addresses);
+        let began = Instant::now();
+        forget_connections(&addresses);
+        let pause = (began.elapsed() * CONNECTIONS_SHARE).min(LONGEST_BETWEEN);
+        self.not_before = Some(Instant::now() + pause);
+        for address in addresses {
+            node.store.unquarantine(address);
+        }
     }
 }
 
-/// Removes a link if it is still there, and tells whether it is gone now.
-fn removed(node: &Node, kernel: &mut Netlink, link: &EndedLink) -> bool {
-    let EndedLink { pod, host } = link;
+/// Removes what the kernel knows of connections of addresses whose pods have ended. That it does not is no
+/// reason to keep them from others for ever.
+fn forget_connections(addresses: &BTreeSet<Ipv4Addr>) {
+    match Conntrack::open().and_then(|mut connections| connections.forget(addresses)) {
+        Ok(0) => {}
+        Ok(count) => debug!(count, ?addresses, "removed connections of pods that have ended"),
+        Err(error) => {
+            warn!(error = %error, ?addresses, "failed to remove connections of pods that have ended: the next pods with their addresses may get packets of these");
+        }
+    }
+}
+
+/// Has what a pod left removed without waiting for it: a link takes the kernel twenty milliseconds.
+fn reap(node: &Node, ended: EndedPod) {
+    let Err(ended) = node.reaper.try_send(ended) else { return };
+    if !unlink(&mut node.kernel(), &ended) {
+        return node.reaper.send(ended);
+    }
+    forget_connections(&[ended.pod.address].into());
+    node.store.unquarantine(ended.pod.address);
+}
+
+/// Removes a pod's link if it is still there, and tells whether it is gone now.
+fn unlink(kernel: &mut Netlink, EndedPod { pod, host }: &EndedPod) -> bool {
+    let Some(host) = host else { return true };
     // It may have gone with its namespace, and its index or name be another's by now.
     let there = kernel.link_by_name(&pod.host_name).map_err(anyhow::Error::from);
     let removed = there.and_then(|link| match link {
@@ -121,12 +188,11 @@ fn removed(node: &Node, kernel: &mut Netlink, link: &EndedLink) -> bool {
         warn!(error = format!("{error:#}"), link = pod.host_name, address = %pod.address, "failed to remove a link; its address stays in quarantine");
         return false;
     }
-    node.store.unquarantine(pod.address);
     true
 }
 
 /// The link that a pod with this address had, if it is there: its hardware address tells.
-fn leftover(address: Ipv4Addr, links: &[net::Link]) -> Option<EndedLink> {
+fn leftover(address: Ipv4Addr, links: &[net::Link]) -> Option<EndedPod> {
     let pod = |link: &net::Link| Pod {
         host_name: link.name.clone(),
         pod_name: String::new(),
@@ -139,5 +205,5 @@ fn leftover(address: Ipv4Addr, links: &[net::Link]) -> Option<EndedLink> {
     };
     let ours = links.iter().filter(|link| link.veth && link.group & POD_GROUP_MASK == POD_GROUP);
     let mut of_address = ours.filter(|link| link.mac == Some(pod(link).host_mac()));
-    of_address.next().map(|link| EndedLink { pod: pod(link), host: link.index })
+    of_address.next().map(|link| EndedPod { pod: pod(link), host: Some(link.index) })
 }

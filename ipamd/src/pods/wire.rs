@@ -1,7 +1,11 @@
 //! Serves the plugin's socket with a bounded number of worker threads.
 
 use super::account::Answered;
-use crate::{node::Node, pods, retry::Pauses};
+use crate::{
+    node::{MOST_WAITING, Node},
+    pods,
+    retry::Pauses,
+};
 use anyhow::Result;
 use rpc::{Connection, Listener};
 use std::{
@@ -12,9 +16,12 @@ use std::{
 };
 use tracing::warn;
 
-/// Requests that are answered side by side. The kernel does two of them at a time at best; the rest
-/// is for those that wait for an address: as many as a node may have pods at start.
-const AT_ONCE: usize = 256;
+/// Requests that are answered side by side beside those that wait for an address: these are never in the way
+/// of a DEL that would free one. The kernel does two of them at a time at best.
+const OTHERS: usize = 64;
+
+/// Requests that are answered side by side.
+const AT_ONCE: usize = MOST_WAITING + OTHERS;
 
 /// How long a client may take to send its request: it has it ready when it connects.
 const RECEIVE: Duration = Duration::from_secs(5);

@@ -1,5 +1,6 @@
 //! Every setting, read from the environment in one place, into types.
 
+mod door;
 mod judge;
 mod log;
 pub(crate) mod manifest;
@@ -8,6 +9,7 @@ mod reader;
 pub(crate) mod servers;
 mod table;
 
+pub(crate) use door::{Door, Metrics};
 pub(crate) use judge::{Outcome, Verdict, judge};
 pub(crate) use log::{LogFile, LogFormat, LogLimits};
 pub(crate) use reader::BadSetting;
@@ -110,21 +112,6 @@ pub(crate) struct Settings {
     pub not_acted_on: Vec<Verdict>,
 }
 
-/// Whether metrics are served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Metrics {
-    /// They are.
-    Served,
-    /// They are not.
-    Off,
-}
-
-impl Metrics {
-    fn unless(disabled: bool) -> Self {
-        if disabled { Self::Off } else { Self::Served }
-    }
-}
-
 impl Settings {
     /// The bits of a packet's mark that name a routing table, where our rules do.
     pub(crate) fn table_marks(&self) -> Option<TableMarks> {
@@ -217,7 +204,7 @@ impl Settings {
             // kubelet repeats a failed DEL at once, and again after 52 s
             // (`docs/references.md#runtime-failed-del`).
             gone_after: read.seconds("ENI_CNI_GONE_AFTER", 60),
-            metrics: Metrics::unless(read.flag("DISABLE_METRICS", false)),
+            metrics: read.metrics(),
             shadow_interval: read.seconds("ENI_CNI_SHADOW_INTERVAL", 300),
             shadow_port: read.port("ENI_CNI_SHADOW_PORT"),
             servers: read.servers(),

@@ -4,7 +4,12 @@ use super::{Chain, Seen};
 use crate::node::Node;
 use net::{firewall, iptables, nft};
 use serde_json::Value;
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read},
+    path::Path,
+};
 use tracing::debug;
 
 /// Whether the node passes packets on.
@@ -76,6 +81,9 @@ fn configured(node: &Node) -> io::Result<Vec<(String, &'static str)>> {
     Ok(ours.filter_map(|(link, how)| Some((named.get(&link)?.clone(), how))).collect())
 }
 
+/// The most that is read of a list of others: lists have some kilobytes.
+const LONGEST_LIST: u64 = 1 << 20;
+
 /// The network list that a runtime takes in place of ours: the first one by name.
 fn list_before(folder: &Path) -> Option<(String, String)> {
     let names = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
@@ -83,7 +91,8 @@ fn list_before(folder: &Path) -> Option<(String, String)> {
     lists
         .retain(|name| [".conf", ".conflist", ".json"].iter().any(|ending| name.ends_with(ending)));
     let first = lists.into_iter().min()?;
-    let text = fs::read_to_string(folder.join(&first)).ok()?;
+    let mut text = String::new();
+    File::open(folder.join(&first)).ok()?.take(LONGEST_LIST).read_to_string(&mut text).ok()?;
     let list: Value = serde_json::from_str(&text).ok()?;
     let plugin = list["plugins"][0]["type"].as_str().or(list["type"].as_str())?.to_owned();
     let ours = plugin == cni::names::PLUGIN || META.contains(&&*plugin);

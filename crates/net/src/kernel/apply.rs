@@ -3,7 +3,8 @@
 use crate::{
     kernel::{
         batch::{Channel, Refusal},
-        encode::encode,
+        encode::{Existing, encode},
+        netns,
     },
     plan::op::{Object, Op},
 };
@@ -11,7 +12,7 @@ use netlink_sys::Socket;
 use nix::{errno::Errno, libc};
 use std::{
     io,
-    os::fd::{FromRawFd, IntoRawFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
 };
 
 /// Messages in one send. Each may be answered; a few hundred answers overflow the socket's buffer
@@ -64,7 +65,12 @@ impl Netlink {
     }
 
     /// Takes over a route netlink socket that was opened in another namespace: it works there.
-    pub fn over(socket: OwnedFd) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// It was opened somewhere else, or in the namespace of this process: what is meant for a pod would
+    /// change the node, down to its default route.
+    pub fn over(socket: OwnedFd, namespace: BorrowedFd) -> io::Result<Self> {
+        netns::expect_other(socket.as_fd(), namespace)?;
         #[expect(
             unsafe_code,
             reason = "netlink-sys takes sockets that others opened only as raw descriptors"
@@ -79,32 +85,15 @@ impl Netlink {
     /// # Errors
     /// The first change that was refused. What is "already so" or "already gone" is not an error.
     pub fn apply(&mut self, ops: &[Op]) -> Result<(), ApplyError> {
-        let mut made: Vec<&Op> = vec![];
-        for chunk in ops.chunks(BATCH) {
-            let refusals = self.channel.send_all(chunk.iter().map(encode).collect())?;
-            let mut failed = None;
-            for (position, op) in chunk.iter().enumerate() {
-                match refusals.get(&position) {
-                    None => made.push(op),
-                    Some(refusal) if already(op, refusal) => {}
-                    Some(refusal) if failed.is_none() => failed = Some((op, refusal.clone())),
-                    Some(_) => {}
-                }
-            }
-            if let Some((op, refusal)) = failed {
-                self.undo(&made);
-                let errno = Errno::from_raw(refusal.errno);
-                return Err(Failed { op: Box::new(op.clone()), errno, text: refusal.text }.into());
-            }
-        }
-        Ok(())
+        apply_all(self, ops, Existing::Replaced, |_, _| Ok(true))
     }
 
     /// Makes every change that can be made; returns those that were refused.
     pub fn apply_each(&mut self, ops: &[Op]) -> io::Result<Vec<Failed>> {
         let mut failures = vec![];
         for chunk in ops.chunks(BATCH) {
-            let refusals = self.channel.send_all(chunk.iter().map(encode).collect())?;
+            let messages = chunk.iter().map(|op| encode(op, Existing::Replaced)).collect();
+            let refusals = self.channel.send_all(messages)?;
             for (position, refusal) in refusals {
                 let op = &chunk[position];
                 if !already(op, &refusal) {
@@ -121,6 +110,36 @@ impl Netlink {
         let back: Vec<Op> = made.iter().rev().filter_map(|op| op.inverse()).collect();
         let _ = self.apply_each(&back);
     }
+}
+
+/// Makes every change, in order, or none. What is there already is asked for by `is_the_same`, where that
+/// is said not to be replaced.
+pub(crate) fn apply_all(
+    netlink: &mut Netlink,
+    ops: &[Op],
+    existing: Existing,
+    is_the_same: impl Fn(&mut Netlink, &Op) -> io::Result<bool>,
+) -> Result<(), ApplyError> {
+    let mut made: Vec<&Op> = vec![];
+    for chunk in ops.chunks(BATCH) {
+        let messages = chunk.iter().map(|op| encode(op, existing)).collect();
+        let refusals = netlink.channel.send_all(messages)?;
+        let mut failed = None;
+        for (position, op) in chunk.iter().enumerate() {
+            match refusals.get(&position) {
+                None => made.push(op),
+                Some(refusal) if already(op, refusal) && is_the_same(netlink, op)? => {}
+                Some(refusal) if failed.is_none() => failed = Some((op, refusal.clone())),
+                Some(_) => {}
+            }
+        }
+        if let Some((op, refusal)) = failed {
+            netlink.undo(&made);
+            let errno = Errno::from_raw(refusal.errno);
+            return Err(Failed { op: Box::new(op.clone()), errno, text: refusal.text }.into());
+        }
+    }
+    Ok(())
 }
 
 /// Whether a refusal means that the world is already as the change would make it.

@@ -23,6 +23,13 @@ const ANSWER_SECONDS: i64 = 1;
 /// Tries of a list that changes while the kernel writes it: it changes that often only by accident.
 const DUMP_TRIES: usize = 5;
 
+/// The kernel's own port (`netlink(7)`).
+pub(crate) const KERNEL: u32 = 0;
+
+/// Datagrams that are not the answer, and are passed over while it is waited for: what earlier exchanges
+/// left that were given up, and what others send to this port. More than that is an attack.
+const OTHERS: usize = 1024;
+
 /// The kernel's message for an answer, `NLMSGERR_ATTR_MSG` of `linux/netlink.h`.
 const ATTR_MSG: u16 = 1;
 
@@ -83,8 +90,10 @@ impl Channel {
         }
         self.socket.send_to(&datagram, &SocketAddr::new(0, 0), 0)?;
         let mut refusals = BTreeMap::new();
+        let mut others = 0;
         loop {
-            let (bytes, _) = self.socket.recv_from_full()?;
+            let bytes =
+                self.receive(|sequence| sequence.wrapping_sub(first) < count, &mut others)?;
             for answer in messages(&bytes) {
                 let answer = answer?;
                 let position = answer.header.sequence_number.wrapping_sub(first);
@@ -142,8 +151,9 @@ impl Channel {
         self.socket.send_to(&datagram, &SocketAddr::new(0, 0), 0)?;
         let mut found = vec![];
         let mut interrupted = false;
+        let (asked, mut others) = (self.sequence, 0);
         loop {
-            let (bytes, _) = self.socket.recv_from_full()?;
+            let bytes = self.receive(|sequence| sequence == asked, &mut others)?;
             for answer in messages(&bytes) {
                 let answer = answer?;
                 if answer.header.sequence_number != self.sequence {
@@ -168,6 +178,30 @@ impl Channel {
             }
         }
     }
+}
+
+impl Channel {
+    /// The next datagram of the kernel that begins with an answer to what was asked. Whoever may
+    /// administrate the network of a namespace can send to every socket of it, with any sequence
+    /// number: what is not the kernel's, whose port is 0 (`netlink(7)`), is no answer.
+    fn receive(&self, is_asked: impl Fn(u32) -> bool, others: &mut usize) -> io::Result<Vec<u8>> {
+        loop {
+            let (bytes, sender) = self.socket.recv_from_full()?;
+            if sender.port_number() == KERNEL && sequence(&bytes).is_some_and(&is_asked) {
+                return Ok(bytes);
+            }
+            *others += 1;
+            if *others > OTHERS {
+                let what = "others send to this netlink socket in place of the kernel";
+                return Err(io::Error::other(what));
+            }
+        }
+    }
+}
+
+/// The sequence number of the first message of a datagram.
+fn sequence(datagram: &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(datagram.get(8..12)?.try_into().ok()?))
 }
 
 fn push(datagram: &mut Vec<u8>, message: RouteNetlinkMessage, flags: u16, sequence: u32) {
@@ -196,9 +230,10 @@ pub(crate) fn messages(
     })
 }
 
-fn refusal(answer: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Refusal> {
+pub(crate) fn refusal(answer: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Refusal> {
     let NetlinkPayload::Error(error) = &answer.payload else { return None };
-    let errno = -error.code?.get();
+    // There is one that has no negative.
+    let errno = error.code?.get().saturating_neg();
     let mut text = String::new();
     if answer.header.flags & NLM_F_ACK_TLVS != 0 {
         let attributes = error.header.get(REQUEST_HEADER..).unwrap_or_default();

@@ -24,10 +24,22 @@ const AF_INET_NESTED: u16 = 2 | 1 << 15;
 /// `IFLA_INET_CONF` of `linux/if_link.h`.
 const INET_CONF_NESTED: u16 = 1 | 1 << 15;
 
+/// What becomes of a route or neighbour that is there in the place of one that is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It is replaced.
+    Replaced,
+    /// It stays.
+    Kept,
+}
+
 /// A message and the flags of its header.
-pub(crate) fn encode(op: &Op) -> (Message, u16) {
+pub(crate) fn encode(op: &Op, existing: Existing) -> (Message, u16) {
     const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
-    const PUT: u16 = NLM_F_CREATE | NLM_F_REPLACE;
+    let put = match existing {
+        Existing::Replaced => NLM_F_CREATE | NLM_F_REPLACE,
+        Existing::Kept => NEW,
+    };
     match op {
         Op::Change(change) => (Message::SetLink(link_change(change)), 0),
         Op::Add(object) => match object {
@@ -39,10 +51,10 @@ pub(crate) fn encode(op: &Op) -> (Message, u16) {
                 Message::NewAddress(self::address(*link, *address, AddressFlags::Noprefixroute)),
                 NEW,
             ),
-            Object::Route(it) => (Message::NewRoute(route(it)), PUT),
+            Object::Route(it) => (Message::NewRoute(route(it)), put),
             Object::Rule(it) => (Message::NewRule(rule(it)), NEW),
             Object::Neighbour { link, address, mac } => {
-                (Message::NewNeighbour(neighbour(*link, *address, *mac)), PUT)
+                (Message::NewNeighbour(neighbour(*link, *address, *mac)), put)
             }
         },
         Op::Remove(object) => match object {

@@ -1,6 +1,9 @@
 //! The kernel side: applies changes by netlink and `nft`, lists objects, watches changes of others.
 
+pub mod beside;
+pub mod conntrack;
 pub mod found;
+pub mod heard;
 pub mod iptables;
 mod managers;
 pub mod netns;

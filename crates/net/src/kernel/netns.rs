@@ -2,14 +2,20 @@
 
 use nix::{
     errno::Errno,
+    libc,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
-    sys::statfs::{FsType, statfs},
+    sys::{
+        stat::{fstat, stat},
+        statfs::{FsType, statfs},
+    },
 };
 use std::{
     fs::{self, File, OpenOptions},
     io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::OnceLock,
     thread,
 };
 
@@ -18,6 +24,9 @@ pub const FOLDER: &str = "/run/netns";
 
 /// What files of namespaces lie on (`NSFS_MAGIC` of `linux/magic.h`).
 const NSFS: FsType = FsType(0x6e73_6673);
+
+/// `SIOCGSKNS` of `linux/sockios.h`: the namespace of a socket.
+const OF_SOCKET: libc::Ioctl = 0x894c;
 
 /// The path of the namespace with this name.
 pub fn path(name: &str) -> PathBuf {
@@ -104,6 +113,43 @@ pub fn within<T: Send>(path: &Path, act: impl FnOnce() -> io::Result<T> + Send) 
         setns(&namespace, CloneFlags::CLONE_NEWNET)?;
         act()
     })
+}
+
+/// Makes sure that a socket is of a namespace, and that this is not the one of this process.
+pub(crate) fn expect_other(socket: BorrowedFd, namespace: BorrowedFd) -> io::Result<()> {
+    static OWN: OnceLock<(u64, u64)> = OnceLock::new();
+    let meant = number(namespace)?;
+    if number(of(socket)?.as_fd())? != meant {
+        return Err(io::Error::other(
+            "the socket is not of the network namespace that came with it",
+        ));
+    }
+    let own = match OWN.get() {
+        Some(own) => *own,
+        None => {
+            let own = stat("/proc/self/ns/net")?;
+            *OWN.get_or_init(|| (own.st_dev, own.st_ino))
+        }
+    };
+    if own == meant {
+        return Err(io::Error::other("the network namespace is the node's own, not a pod's"));
+    }
+    Ok(())
+}
+
+/// The network namespace of a socket.
+#[expect(unsafe_code, reason = "no library knows this question to the kernel")]
+fn of(socket: BorrowedFd) -> io::Result<OwnedFd> {
+    // SAFETY: the question takes no argument, and the descriptor is open.
+    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), OF_SOCKET) };
+    let number = Errno::result(answer)?;
+    // SAFETY: the kernel just made this descriptor for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn number(namespace: BorrowedFd) -> io::Result<(u64, u64)> {
+    let found = fstat(namespace)?;
+    Ok((found.st_dev, found.st_ino))
 }
 
 /// A thread that has changed its namespace is not used for anything else.

@@ -6,7 +6,10 @@
 )]
 
 use crate::{
-    kernel::{apply::Netlink, encode::encode},
+    kernel::{
+        apply::Netlink,
+        encode::{Existing, encode},
+    },
     plan::op::{Mac, Object, Op},
 };
 use netlink_packet_route::{
@@ -46,7 +49,7 @@ impl Netlink {
     /// What the kernel refused; that there is none is no error.
     pub fn remove_whoever_made(&mut self, object: &Object) -> io::Result<usize> {
         for removed in 0..COPIES {
-            let (mut message, flags) = encode(&Op::Remove(object.clone()));
+            let (mut message, flags) = encode(&Op::Remove(object.clone()), Existing::Replaced);
             forget_the_mark(&mut message);
             let refusals = self.channel.send_all(vec![(message, flags)])?;
             match refusals.get(&0).map(|refusal| refusal.errno) {

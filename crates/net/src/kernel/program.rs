@@ -10,6 +10,10 @@ use std::{
 /// Between two looks at whether the program has ended: a little of what the shortest takes.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// The most that is read of what a program says: half a million rules of `iptables-save`, several times what
+/// kube-proxy makes of the largest clusters.
+const LONGEST: u64 = 64 << 20;
+
 /// Gives a program its input, and waits for what it says. Its three pipes must be there. One that
 /// takes longer than the limit is killed.
 pub(crate) fn finish(mut child: Child, input: &str, limit: Duration) -> io::Result<Output> {
@@ -43,9 +47,13 @@ pub(crate) fn finish(mut child: Child, input: &str, limit: Duration) -> io::Resu
     })
 }
 
-fn read(mut pipe: impl Read) -> io::Result<Vec<u8>> {
+/// All that a program says. One that says too much ends, as nobody listens any more.
+fn read(pipe: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = vec![];
-    pipe.read_to_end(&mut bytes)?;
+    pipe.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(io::Error::other(format!("it says more than {LONGEST} bytes")));
+    }
     Ok(bytes)
 }
 
@@ -63,6 +71,13 @@ mod tests {
         let output = output.expect("it ends");
         assert_eq!((output.status.code(), output.stdout.len()), (Some(3), 1_000_000));
         assert_eq!(output.stderr, b"no\n");
+    }
+
+    #[test]
+    fn a_program_that_says_too_much_is_not_listened_to_any_more() {
+        let error = finish(shell("exec cat /dev/zero"), "", LONG).unwrap_err();
+
+        assert_eq!(error.to_string(), "it says more than 67108864 bytes");
     }
 
     #[test]

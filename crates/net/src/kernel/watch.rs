@@ -12,7 +12,7 @@ pub use crate::kernel::ports::Who;
 
 use crate::{
     kernel::{
-        batch::messages,
+        batch::{KERNEL, messages},
         nftables::{Transactions, attributes},
         ports::{Protocol, is_own},
         query::{self, LinkState},
@@ -28,12 +28,13 @@ use netlink_sys::{
 };
 use nix::{
     errno::Errno,
+    libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{MsgFlags, recv, setsockopt, sockopt::RcvBufForce},
+    sys::socket::{setsockopt, sockopt::RcvBufForce},
 };
 use std::{
     fs, io,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::AsFd,
     thread,
     time::{Duration, Instant},
 };
@@ -246,19 +247,29 @@ enum Received {
     Overrun,
 }
 
-fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Received> {
-    match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {
+/// The next datagram. What others than the kernel send to this socket is none.
+fn receive(socket: &Socket, mut buffer: &mut [u8]) -> io::Result<Received> {
+    let room = buffer.len();
+    let (length, sender) = match socket.recv_from(&mut buffer, libc::MSG_TRUNC) {
+        Ok(received) => received,
+        Err(error) => {
+            return match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::EAGAIN | Errno::EINTR) => Ok(Received::Nothing),
+                Some(Errno::ENOBUFS) => Ok(Received::Overrun),
+                Some(_) | None => Err(error),
+            };
+        }
+    };
+    Ok(match (sender.port_number(), length > room) {
+        (KERNEL, false) => Received::Datagram(length),
         // Longer than the buffer: what it said is lost.
-        Ok(length) if length > buffer.len() => Ok(Received::Overrun),
-        Ok(length) => Ok(Received::Datagram(length)),
-        Err(Errno::EAGAIN | Errno::EINTR) => Ok(Received::Nothing),
-        Err(Errno::ENOBUFS) => Ok(Received::Overrun),
-        Err(errno) => Err(errno.into()),
-    }
+        (KERNEL, true) => Received::Overrun,
+        _ => Received::Datagram(0),
+    })
 }
 
 /// The events of a datagram with the ports that they came by.
-fn in_datagram(bytes: &[u8]) -> Vec<(Event, u32)> {
+pub(crate) fn in_datagram(bytes: &[u8]) -> Vec<(Event, u32)> {
     let Some(header) = Header::of(bytes) else { return vec![] };
     // The library does not know this kind of message.
     if header.kind == NEW_NETCONF {

@@ -219,6 +219,12 @@ impl Pod {
         Some(Ipv4Addr::new(a, b, c, d))
     }
 
+    /// The same of the pod's end.
+    pub fn address_of_pod_mac(mac: Mac) -> Option<Ipv4Addr> {
+        let Mac([0x0e, 0x11, a, b, c, d]) = mac else { return None };
+        Some(Ipv4Addr::new(a, b, c, d))
+    }
+
     /// Hardware address of the pod's end.
     pub fn pod_mac(&self) -> Mac {
         self.mac(0x11)

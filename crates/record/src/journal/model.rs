@@ -313,6 +313,16 @@ impl Interface {
         addresses.chain(self.prefixes.iter().copied().map(Block::Prefix)).collect()
     }
 
+    /// Those of them that lie in its subnet; all, while that is not known. What does not is nothing that
+    /// a pod could be reached at.
+    pub fn blocks_in_subnet(&self) -> BTreeSet<Block> {
+        let mut blocks = self.blocks();
+        if let Some(subnet) = self.subnet_cidr {
+            blocks.retain(|it| subnet.contains(it.first()) && subnet.contains(it.last()));
+        }
+        blocks
+    }
+
     /// Adds blocks that EC2 has assigned.
     pub fn add(&mut self, blocks: impl IntoIterator<Item = Block>) {
         for block in blocks {

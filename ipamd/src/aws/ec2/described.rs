@@ -5,7 +5,9 @@ use aws_sdk_ec2::types::{
 };
 use ipnetwork::Ipv4Network;
 use pool::Block;
+use quoted::quoted;
 use steps::{Described, Listed, Refused, Unreadable};
+use tracing::warn;
 
 /// Reads a list element by element: one that cannot be read hides no other.
 pub(super) fn listed(action: &'static str, interfaces: &[NetworkInterface]) -> Listed {
@@ -33,7 +35,8 @@ pub(super) fn described(
     let secondary = secondary.map(|address| {
         parse(action, "privateIpAddress", address.private_ip_address()).map(Block::Address)
     });
-    let prefixes = eni.ipv4_prefixes().iter().map(|it| prefix(action, it.ipv4_prefix()));
+    let prefixes =
+        eni.ipv4_prefixes().iter().filter_map(|it| prefix(action, it.ipv4_prefix()).transpose());
     let blocks = secondary.chain(prefixes).collect::<Result<_, _>>()?;
     Ok(Described {
         id: parse(action, "networkInterfaceId", eni.network_interface_id())?,
@@ -81,10 +84,21 @@ fn tag(tag: &Tag) -> Option<(String, String)> {
     Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()))
 }
 
-/// `10.0.0.16/28` as a block.
-pub(super) fn prefix(action: &'static str, text: Option<&str>) -> Result<Block, Refused> {
-    let network: Ipv4Network = parse(action, "ipv4Prefix", text)?;
-    Ok(Block::Prefix(network.network()))
+/// `10.0.0.16/28` as a block. Of another length it is left out, and named: sixteen addresses are all that
+/// a prefix is known to have.
+pub(super) fn prefix(action: &'static str, text: Option<&str>) -> Result<Option<Block>, Refused> {
+    let prefix: Ipv4Network = parse(action, "ipv4Prefix", text)?;
+    if !is_block(prefix) {
+        warn!(action, %prefix, "failed to understand a prefix of EC2: it is left out, as only blocks of /28 are known");
+        return Ok(None);
+    }
+    Ok(Some(Block::Prefix(prefix.network())))
+}
+
+/// Whether a prefix is one as EC2 gives them: sixteen addresses, from a multiple of sixteen.
+pub(crate) fn is_block(prefix: Ipv4Network) -> bool {
+    usize::try_from(prefix.size()).ok() == Some(Block::Prefix(prefix.ip()).size())
+        && prefix.ip() == prefix.network()
 }
 
 /// A field that EC2 always sends.
@@ -94,13 +108,19 @@ pub(super) fn parse<T: std::str::FromStr>(
     value: Option<&str>,
 ) -> Result<T, Refused> {
     let parsed = value.and_then(|value| value.parse().ok());
-    parsed.ok_or_else(|| Refused::odd(action, format!("{field} in the reply is {value:?}")))
+    parsed.ok_or_else(|| {
+        let value = value.map(|value| quoted(value, quoted::SHORT));
+        Refused::odd(action, format!("{field} in the reply is {value:?}"))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_sdk_ec2::types::{NetworkInterfacePrivateIpAddress, builders::NetworkInterfaceBuilder};
+    use aws_sdk_ec2::types::{
+        Ipv4PrefixSpecification, NetworkInterfacePrivateIpAddress,
+        builders::NetworkInterfaceBuilder,
+    };
 
     #[test]
     fn an_interface_without_ipv4_or_with_nonsense_hides_no_other() {
@@ -143,6 +163,20 @@ mod tests {
         let Listed { interfaces, unreadable } = listed("D", &[eni]);
 
         assert_eq!((interfaces, unreadable[0].place), (vec![], Some((0, 1))));
+    }
+
+    // A longer or shorter one would be sixteen other addresses, of somebody else.
+    #[test]
+    fn a_prefix_of_another_length_than_sixteen_addresses_is_left_out_and_the_rest_goes_on() {
+        let prefix = |text: &str| Ipv4PrefixSpecification::builder().ipv4_prefix(text).build();
+        let mut eni = eni("eni-1", 1).private_ip_address("10.0.0.5");
+        for text in ["10.0.1.0/24", "10.0.2.16/28", "10.0.3.8/29", "10.0.4.4/28", "0.0.0.0/0"] {
+            eni = eni.ipv4_prefixes(prefix(text));
+        }
+
+        let read = described("D", &eni.build()).unwrap();
+
+        assert_eq!(read.blocks, [Block::Prefix([10, 0, 2, 16].into())].into());
     }
 
     fn eni(id: &str, device_index: i32) -> NetworkInterfaceBuilder {

@@ -1,7 +1,11 @@
 //! The calls that we make to EC2.
 
 mod described;
+#[cfg(test)]
+mod odd;
 mod refused;
+
+pub(crate) use described::is_block;
 
 use crate::tell::metrics;
 use aws_sdk_ec2::{
@@ -130,8 +134,10 @@ impl Ec2 {
         let addresses = reply.assigned_private_ip_addresses().iter().map(|it| {
             parse(ACTION, "privateIpAddress", it.private_ip_address()).map(Block::Address)
         });
-        let prefixes =
-            reply.assigned_ipv4_prefixes().iter().map(|it| prefix(ACTION, it.ipv4_prefix()));
+        let prefixes = reply
+            .assigned_ipv4_prefixes()
+            .iter()
+            .filter_map(|it| prefix(ACTION, it.ipv4_prefix()).transpose());
         addresses.chain(prefixes).collect()
     }
 

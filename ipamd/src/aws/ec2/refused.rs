@@ -3,20 +3,24 @@
 use crate::aws::metadata_error::MetadataError;
 use aws_config::imds::client::error::ImdsError;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use quoted::quoted;
 use steps::Refused;
 
 /// Where credentials come from.
 const CREDENTIALS: &str = "/latest/meta-data/iam/security-credentials/";
+
+/// The longest code that is kept, a label of a metric: twice as long as the longest of EC2's.
+const LONGEST_CODE: usize = 128;
 
 /// What the SDK says, in our words.
 pub(super) fn refused<E, R>(action: &'static str, error: &SdkError<E, R>) -> Refused
 where
     SdkError<E, R>: ProvideErrorMetadata + std::error::Error,
 {
-    let code = error.code().unwrap_or_default().to_owned();
+    let code = quoted(error.code().unwrap_or_default(), LONGEST_CODE);
     let message = match error.message() {
-        Some(message) => message.to_owned(),
-        None => chain(error),
+        Some(message) => quoted(message, quoted::LONG),
+        None => quoted(chain(error), quoted::LONG),
     };
     Refused { action, code, message }
 }

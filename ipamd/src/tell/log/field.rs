@@ -7,11 +7,14 @@ use tracing_subscriber::fmt::format::Writer;
 /// The longest field, in characters.
 const LONGEST: usize = 4096;
 
-/// The longest of a field in which others speak: servers answer with pages, clients send anything.
-const LONGEST_OF_OTHERS: usize = 1024;
-
 /// Fields in which others speak.
 const OF_OTHERS: [&str; 6] = ["error", "details", "pod", "container", "netns", "network"];
+
+/// The longest that a field may be, in characters. Where others speak that is less: servers answer with
+/// pages, clients send anything.
+pub(super) fn longest(name: &str) -> usize {
+    if OF_OTHERS.contains(&name) { quoted::LONG } else { LONGEST }
+}
 
 /// Writes one field.
 pub(super) fn write(out: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
@@ -19,46 +22,11 @@ pub(super) fn write(out: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> f
 }
 
 fn write_named(out: &mut dyn Write, name: &str, value: &dyn Debug) -> fmt::Result {
-    let limit = if OF_OTHERS.contains(&name) { LONGEST_OF_OTHERS } else { LONGEST };
+    let limit = longest(name);
     if name != "message" {
         write!(out, "{}=", name.trim_start_matches("r#"))?;
     }
-    let mut bounded = Bounded { out, left: limit, cut: 0 };
-    write!(bounded, "{value:?}")?;
-    match bounded.cut {
-        0 => Ok(()),
-        cut => write!(out, "… ({cut} more characters)"),
-    }
-}
-
-/// Passes on so many characters, control characters as escapes.
-struct Bounded<'a> {
-    out: &'a mut dyn Write,
-    left: usize,
-    /// How many were not passed on.
-    cut: usize,
-}
-
-impl Write for Bounded<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.len() <= self.left && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            self.left -= text.len();
-            return self.out.write_str(text);
-        }
-        for char in text.chars() {
-            if self.left == 0 {
-                self.cut += 1;
-                continue;
-            }
-            self.left -= 1;
-            if char.is_control() {
-                write!(self.out, "{}", char.escape_default())?;
-            } else {
-                self.out.write_char(char)?;
-            }
-        }
-        Ok(())
-    }
+    quoted::write(out, limit, format_args!("{value:?}"))
 }
 
 #[cfg(test)]

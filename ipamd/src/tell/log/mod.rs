@@ -5,6 +5,7 @@
 //! plugin's log as well: the daemon knows what the plugin does not. A line is formatted once.
 
 mod field;
+mod json;
 mod rotating;
 mod sink;
 
@@ -52,7 +53,7 @@ pub(crate) fn start(settings: &Settings) {
         LogFormat::Text => {
             layer.fmt_fields(fmt::format::debug_fn(field::write).delimited(" ")).boxed()
         }
-        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+        LogFormat::Json => layer.event_format(json::Lines).boxed(),
     };
     // A second start in one process leaves the first log as it is.
     if tracing_subscriber::registry().with(layer.with_filter(levels)).try_init().is_err() {
