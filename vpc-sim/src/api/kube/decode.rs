@@ -86,7 +86,7 @@ impl Decoder {
         let is_custom = super::definition::is_custom(self.resource);
         for (key, title, wanted) in [
             ("apiVersion", "apiVersion", self.resource.api_version()),
-            ("kind", "Kind", name.into()),
+            ("kind", "Kind", (*name).into()),
         ] {
             let given = match object.get(key) {
                 None | Some(Value::Null) => "",

@@ -83,11 +83,6 @@ pub(crate) fn message(name: &str) -> &'static Message {
     MESSAGES.get(name).expect("the table has every message that it names")
 }
 
-/// All of them, by name.
-pub(crate) fn messages() -> impl Iterator<Item = &'static Message> {
-    MESSAGES.values()
-}
-
 impl Message {
     /// A field as it is in JSON, and the message in which it is defined.
     pub(crate) fn field(&'static self, name: &str) -> Option<(&'static Self, &'static Field)> {
@@ -98,7 +93,7 @@ impl Message {
     pub(crate) fn in_json(
         &'static self,
     ) -> Box<dyn Iterator<Item = (&'static Self, &'static Field)>> {
-        Box::new(self.fields.iter().flat_map(|field| match field.kind {
+        Box::new(self.fields.iter().flat_map(move |field| match field.kind {
             Type::Message(name) if field.name == INLINE => message(name).in_json(),
             _ => Box::new(std::iter::once((self, field))),
         }))
@@ -178,10 +173,10 @@ mod tests {
     fn every_word_of_the_table_is_a_field_of_a_type_that_exists() {
         let words =
             TABLE.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace);
-        let fields = messages().map(|it| it.fields.len()).sum::<usize>();
+        let fields = MESSAGES.values().map(|it| it.fields.len()).sum::<usize>();
 
-        assert_eq!(words.count(), fields + messages().count());
-        for field in messages().flat_map(|it| &it.fields) {
+        assert_eq!(words.count(), fields + MESSAGES.values().count());
+        for field in MESSAGES.values().flat_map(|it| &it.fields) {
             if let Type::Message(name) = field.kind {
                 assert!(!message(name).fields.is_empty(), "{name}");
             }

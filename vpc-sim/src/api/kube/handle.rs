@@ -303,3 +303,8 @@ fn continued(token: &str) -> Result<(u64, &str, &str), ApiError> {
         _ => Err(ApiError::BadRequest("continue key is not valid".into())),
     }
 }
+
+/// A header; empty without it.
+fn text(headers: &HeaderMap, name: header::HeaderName) -> &str {
+    headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default()
+}
