@@ -151,6 +151,30 @@ pub(crate) fn check_versions(
     }
 }
 
+/// Refuses to replace an object of a kind whose changes must say from which version they were made
+/// (`AllowUnconditionalUpdate` of the kinds in `k8s.io/kubernetes` `pkg/registry`, and of custom objects).
+pub(crate) fn check_version_given(
+    resource: &Resource,
+    name: &str,
+    given: &Value,
+) -> Result<(), ApiError> {
+    let must = match resource.kind {
+        Kind::EniConfig | Kind::Lease | Kind::Definition => true,
+        Kind::Namespace
+        | Kind::Node
+        | Kind::Pod
+        | Kind::Event
+        | Kind::ConfigMap
+        | Kind::ServiceAccount => false,
+    };
+    let is_given = given["metadata"]["resourceVersion"].as_str().is_some_and(|it| !it.is_empty());
+    if must && !is_given {
+        let why = "Invalid value: 0: must be specified for an update";
+        return Err(ApiError::invalid(resource, name, "metadata.resourceVersion", why));
+    }
+    Ok(())
+}
+
 /// Refuses a deletion of another version or another object of this name.
 pub(crate) fn check_preconditions(
     resource: &Resource,

@@ -26,9 +26,12 @@ pub enum ApiError {
         /// RBAC's words.
         why: String,
     },
-    /// Nothing is served under this path.
-    #[error("the server could not find the requested resource")]
+    /// Nothing is served under this path, which is said in plain text.
+    #[error("404 page not found")]
     NoSuchPath,
+    /// A patch that does not fit the object.
+    #[error("the server rejected our request due to an error in our request")]
+    PatchRefused,
     /// An object of this name exists.
     #[error("{resource} \"{name}\" already exists")]
     AlreadyExists {
@@ -133,7 +136,9 @@ impl ApiError {
             Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "Forbidden"),
             Self::AlreadyExists { .. } => (StatusCode::CONFLICT, "AlreadyExists"),
             Self::Conflict { .. } => (StatusCode::CONFLICT, "Conflict"),
-            Self::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
+            Self::Invalid { .. } | Self::PatchRefused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "Invalid")
+            }
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
             Self::Expired(_) => (StatusCode::GONE, "Expired"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
@@ -181,6 +186,7 @@ impl ApiError {
             }
             Self::Forbidden { resource, .. } => Some(of("", resource).into()),
             Self::NoSuchPath
+            | Self::PatchRefused
             | Self::BadRequest(_)
             | Self::Expired(_)
             | Self::MethodNotAllowed
@@ -218,6 +224,9 @@ fn told(causes: &[Cause]) -> String {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        if self == Self::NoSuchPath {
+            return (StatusCode::NOT_FOUND, format!("{self}\n")).into_response();
+        }
         answer(self.code_and_reason().0, &self.to_status())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     access::{Caller, Verb},
-    admission::Part,
+    admission::{self, Part},
     answer,
     body::{self, DeleteOptions, media_type},
     decode::Decoder,
@@ -94,6 +94,7 @@ fn on_collection(
             };
             let write = write(query, "CreateOptions")?;
             let (object, decoder) = incoming(store, resource, request)?;
+            event_form::check_new(resource, &object)?;
             let created = store.try_create(resource.kind, namespace, object, write)?;
             Ok(warned(answer(StatusCode::CREATED, &form.of(resource, &created)), &decoder))
         }
@@ -136,6 +137,7 @@ fn on_object(
         Method::PUT => {
             let write = write(query, "UpdateOptions")?;
             let (object, decoder) = incoming(store, resource, request)?;
+            admission::check_version_given(resource, name, &object)?;
             let stored = store.modify(kind, namespace, name, (part, write), |_| Ok(object))?;
             Ok(warned(answer(StatusCode::OK, &form.of(resource, &stored)), &decoder))
         }

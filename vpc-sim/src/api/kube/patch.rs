@@ -65,8 +65,9 @@ impl Patch {
     pub(crate) fn apply(self, resource: &Resource, object: &Value) -> Result<Value, ApiError> {
         let mut result = object.clone();
         match self {
-            Self::Json(patch) => json_patch::patch(&mut result, &patch)
-                .map_err(|error| ApiError::BadRequest(format!("json patch: {error}")))?,
+            Self::Json(patch) => {
+                json_patch::patch(&mut result, &patch).map_err(|_| ApiError::PatchRefused)?
+            }
             Self::Merge(patch) => json_patch::merge(&mut result, &patch),
             Self::Strategic(patch) | Self::Apply(patch) => {
                 let within = resource.message().map_or(Within::Custom, Within::Message);

@@ -248,15 +248,23 @@ async fn what_is_no_longer_remembered_is_gone() {
 async fn an_event_has_two_forms() {
     let api = Api::new();
     let event = json!({
-        "metadata": { "name": "e" },
+        "metadata": { "name": "e" }, "type": "Warning", "eventTime": "2026-12-01T10:00:00.000000Z",
+        "reportingController": "aws-node", "reportingInstance": "n1", "action": "Assign",
         "regarding": { "kind": "Pod", "name": "p" }, "note": "why", "reason": "Failed",
     });
+    let events = "/apis/events.k8s.io/v1/namespaces/default/events";
+    let mut bare = event.clone();
+    bare["metadata"]["name"] = "bare".into();
+    bare["action"] = "".into();
 
-    let (status, _) = api.post("/apis/events.k8s.io/v1/namespaces/default/events", event).await;
+    let (status, _) = api.post(events, event).await;
+    let (refused, why) = api.post(events, bare).await;
     let (_, core) = api.get("/api/v1/events?fieldSelector=involvedObject.name%3Dp").await;
     let (_, new) = api.get("/apis/events.k8s.io/v1/namespaces/default/events/e").await;
 
-    assert_eq!(status, 201);
+    assert_eq!((status, refused), (201, 422));
+    assert_eq!(why["details"]["causes"][0]["field"], "action");
+    assert_eq!(core["items"].as_array().map(Vec::len), Some(1));
     assert_eq!(core["items"][0]["message"], "why");
     assert_eq!((&new["note"], &new["apiVersion"]), (&json!("why"), &json!("events.k8s.io/v1")));
 }
@@ -345,7 +353,10 @@ impl Api {
         let response = self.respond(request).await;
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        (status, serde_json::from_slice(&body).unwrap())
+        (
+            status,
+            serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into()),
+        )
     }
 
     async fn send(&self, method: &str, path: &str, content_type: &str, body: &str) -> (u16, Value) {
