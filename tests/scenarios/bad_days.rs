@@ -1,5 +1,6 @@
 //! Faults of AWS: lost answers, throttling, denial, late devices, wrong metadata.
 
+use serde_json::Value;
 use tests::{
     Row,
     command::until,
@@ -174,6 +175,29 @@ fn an_interface_that_cannot_be_deleted_is_deleted_by_the_next_daemon_once_it_can
     world.daemon_start("n1", &env);
 
     nothing_is_left_over(&world);
+}
+
+#[test]
+fn an_interface_that_cannot_be_given_back_is_told_at_the_node_with_what_to_do() {
+    for (action, words) in [
+        ("DetachNetworkInterface", "detach it by hand"),
+        ("DeleteNetworkInterface", "delete it by hand"),
+    ] {
+        let _row = Row(action);
+        let world = custom_world();
+        world.daemon_start("n1", &[CUSTOM, &["WARM_ENI_TARGET=1"]].concat());
+        world.settled("n1");
+        world.sim(&["fault", "add", "error", "--action", action]);
+
+        world.eniconfig_change(ZONES[0], "nodes-a");
+
+        let at = "GET /apis/events.k8s.io/v1/namespaces/default/events";
+        until("an event of the Node", || {
+            let list = world.kubernetes(at, &Value::Null);
+            let is_told = list.contains("InterfaceNotReleased") && list.contains(words);
+            if is_told { Ok(()) } else { Err(list) }
+        });
+    }
 }
 
 #[test]

@@ -211,7 +211,9 @@ fn of_one(said: &[&Entry], trace: &Trace, seen: &Seen, routed: &BTreeSet<&str>) 
     }
     // A link that another address is routed to is a newer pod's of the same name.
     let free = |link: &String| seen.links.contains(link) && !routed.contains(link.as_str());
-    if let Some(known) = pods().find(|(_, (_, link, _))| free(link)) {
+    // A pair whose pod our record has seen end since goes away by itself, and the kernel may take its time.
+    let has_ended = said.first().is_some_and(|newest| newest.holder == Holder::Released);
+    if let Some(known) = pods().find(|(_, (_, link, _))| free(link)).filter(|_| !has_ended) {
         return Some(lives(known));
     }
     // Nobody is there. What the newest record says counts; the namespace of a pod that only the
@@ -367,6 +369,18 @@ mod tests {
                 vec![released(A, 20), checkpoint("web", 10)],
                 kernel(&[], &[]),
                 Some(Claim::Released),
+            ),
+            (
+                "released by us after the checkpoint, its link on its way out",
+                vec![released(A, 20), checkpoint("web", 10)],
+                link_only("web"),
+                Some(Claim::Released),
+            ),
+            (
+                "released by us before the checkpoint, its route flushed",
+                vec![released(A, 20), checkpoint("web", 30)],
+                link_only("web"),
+                Some(lives("web", Witness::Checkpoint)),
             ),
             (
                 "released by us before the checkpoint",

@@ -43,9 +43,16 @@ pub(crate) fn grow<'a>(pool: &'a Pool, supply: &Supply, stock: &Stock, now: Time
     let reason = if !actions.is_empty() || questions || counts {
         Reason::Short(short)
     } else {
+        let stopped_by = stopped_by.into_iter().chain(at_rest(pool, now)).collect();
         stuck(pool, stock, stopped_by, not_attached.as_ref())
     };
     Growth { shortage, actions, not_grown, not_attached, reason: Some(reason) }
+}
+
+/// Pauses of what was begun, would bring addresses, and rests after a refusal.
+fn at_rest(pool: &Pool, now: Time) -> impl Iterator<Item = Pause> {
+    let open = pool.underway.open().filter(|action| action.amount().is_some());
+    open.filter_map(move |action| pool.backoff.of_kind(action.kind(), now).cloned())
 }
 
 /// Why nothing can be asked for now, although something is missing.
@@ -187,11 +194,15 @@ impl Asking<'_> {
         let used: BTreeSet<u32> =
             pool.enis.values().map(|eni| eni.device_index).chain(attaching).collect();
         let slots = pool.limits.allowed_enis().saturating_sub(used.len());
+        let begun = pool.underway.open().any(|action| action.kind() == ActionKind::Attach);
+        // What was begun and rests has a slot: its refusal is why no interface comes.
+        if (slots > 0 || begun)
+            && let Some(pause) = self.pause_of(ActionKind::Attach)
+        {
+            return Some(NotAttached::Paused(pause));
+        }
         if slots == 0 {
             return Some(NotAttached::NoSlot(Slots::of(pool)));
-        }
-        if let Some(pause) = self.pause_of(ActionKind::Attach) {
-            return Some(NotAttached::Paused(pause));
         }
         if self.must_count(supply) {
             if pool.underway.on(&Target::Subnets).is_none() {

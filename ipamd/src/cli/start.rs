@@ -101,6 +101,7 @@ pub(super) struct Prepared {
 /// nobody else works on this node.
 pub(super) async fn prepare(settings: Settings) -> Result<Prepared> {
     let mut journal = open_record(&settings.run_dir)?;
+    journal.set_cooldown(settings.targets.cooldown);
     if let Some(clock) = clock::start(journal.snapshot().clock.as_ref())
         && let Err(error) = journal.clock(&clock, clock::now())
     {
@@ -147,7 +148,7 @@ pub(super) async fn prepare(settings: Settings) -> Result<Prepared> {
     let state = (pool, journal, attached);
     let node = Arc::new(Node::new(settings, identity, primary.groups, host, state, kernel, reaper));
     Ok(Prepared {
-        executor: Executor { node, ec2, imds },
+        executor: Executor::new(node, ec2, imds),
         ended_links,
         before,
         held: adopted.held,

@@ -3,6 +3,7 @@
 mod known;
 mod ready;
 pub(crate) mod reconcile;
+mod stuck;
 
 pub(crate) use known::OfNode;
 
@@ -16,6 +17,7 @@ use crate::{
 use pool::{Action, Cause, Refusal, Source};
 use std::sync::Arc;
 use steps::{Answer, Call, Procedure, Refused, Reply, Step};
+use stuck::Stuck;
 use tracing::warn;
 
 /// Carries out what the plan says.
@@ -27,9 +29,15 @@ pub(crate) struct Executor {
     pub ec2: Ec2,
     /// The instance metadata service.
     pub imds: Imds,
+    stuck: Arc<Stuck>,
 }
 
 impl Executor {
+    /// The executor of a daemon that starts.
+    pub(crate) fn new(node: Arc<Node>, ec2: Ec2, imds: Imds) -> Self {
+        Self { node, ec2, imds, stuck: Arc::default() }
+    }
+
     /// Carries out one action, and tells the pool how it ended.
     pub(crate) async fn execute(self, action: Action) {
         let target = self.target(&action);
@@ -45,6 +53,7 @@ impl Executor {
             warn!(?action, ?cause, answer, "failed to change what EC2 has");
             refusal
         });
+        self.stuck.note(&self.node, &action, refusal.as_ref());
         self.node.store.ended(&action, refusal);
     }
 

@@ -35,6 +35,30 @@ fn what_rests_brings_nothing_soon_and_pods_get_what_they_need_elsewhere() {
 }
 
 #[test]
+fn pods_are_told_the_refusal_for_which_what_was_begun_rests() {
+    let mut attaching = pool(config(&["subnet-a"]), [primary(0)]);
+    let slots = attaching.limits.allowed_enis();
+    for index in 1..u32::try_from(slots).unwrap() {
+        let open = attach(index, "subnet-a", Amount::Addresses(9));
+        attaching.left_open(&open, refusal(Cause::Unavailable), AT);
+    }
+    let enis = [primary(0), secondary(1, "subnet-a", 0)];
+    let mut assigning = with_targets(NOTHING_WARM, config(&["subnet-a"]), enis);
+    assigning.limits.enis = 2;
+    let open = assign(id(1), Amount::Addresses(1));
+    assigning.left_open(&open, refusal(Cause::Unavailable), AT);
+    assigning.set_waiting(1);
+
+    for pool in [&attaching, &assigning] {
+        let plan = pool.plan(AT);
+        assert_eq!(plan.actions, []);
+        assert_eq!(plan.reason.to_string(), refusal(Cause::Unavailable).message);
+    }
+    let explained = attaching.explain(AT).to_string();
+    assert!(explained.contains(&refusal(Cause::Unavailable).message), "{explained}");
+}
+
+#[test]
 fn what_the_last_daemon_was_giving_back_serves_nobody_and_goes_on_at_once() {
     let enis = [primary(0), secondary(1, "subnet-a", 9), secondary(2, "subnet-a", 9)];
     let mut pool = pool(config(&["subnet-a"]), enis);

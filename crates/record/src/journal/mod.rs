@@ -59,6 +59,7 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Name of the file in the run folder.
@@ -71,6 +72,9 @@ const SLACK: usize = 512;
 /// Records until that is tried again where it failed: a folder that cannot be written to does not
 /// cost every ADD a try.
 const PAUSE: usize = 64;
+
+/// The longest `IP_COOLDOWN_PERIOD`, until it is known.
+const LONGEST_COOLDOWN: Duration = Duration::from_hours(18);
 
 /// What is worth telling of the file.
 #[derive(Debug)]
@@ -100,6 +104,8 @@ pub struct Journal {
     /// What a file is that was read, is still in its place, and is kept aside before that is written
     /// to; and since when.
     keep: Option<(&'static str, Time)>,
+    /// How long an address rests after its release.
+    cooldown: Duration,
     tell: fn(Notice<'_>),
 }
 
@@ -171,7 +177,21 @@ impl Journal {
     }
 
     fn closed(path: PathBuf, snapshot: Snapshot, tell: fn(Notice<'_>)) -> Self {
-        Self { path, file: None, written: 0, not_before: 0, snapshot, keep: None, tell }
+        Self {
+            path,
+            file: None,
+            written: 0,
+            not_before: 0,
+            snapshot,
+            keep: None,
+            cooldown: LONGEST_COOLDOWN,
+            tell,
+        }
+    }
+
+    /// Says how long addresses rest: what has rested is not kept much longer.
+    pub fn set_cooldown(&mut self, cooldown: Duration) {
+        self.cooldown = cooldown;
     }
 
     /// What it holds.
@@ -302,7 +322,7 @@ impl Journal {
             file::keep_aside(&self.path, what, now)?;
             self.keep = None;
         }
-        self.snapshot.forget_cooled();
+        self.snapshot.forget_cooled(self.cooldown);
         self.file = Some(file::write_anew(&self.path, &self.snapshot, FORMAT)?);
         (self.written, self.not_before) = (self.snapshot.count(), 0);
         Ok(())

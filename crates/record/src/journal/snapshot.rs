@@ -14,8 +14,9 @@ use std::{
     time::Duration,
 };
 
-/// After this time a release says nothing any more: `IP_COOLDOWN_PERIOD` is 18 hours at most.
-pub(super) const COOLED: Duration = Duration::from_hours(24);
+/// How long a release stays on record after the address has cooled: whoever has another record knows of it
+/// by then, and the link of a pod whose DEL was cut short is gone.
+pub(super) const KEPT: Duration = Duration::from_mins(10);
 
 /// What the records add up to.
 #[derive(Debug, Default)]
@@ -99,12 +100,12 @@ impl Snapshot {
         }
     }
 
-    /// Forgets the addresses that had cooled long before the last one was released.
-    pub(super) fn forget_cooled(&mut self) {
+    /// Forgets the addresses that had cooled for [`KEPT`] when the last one was released.
+    pub(super) fn forget_cooled(&mut self, cooldown: Duration) {
         let last = self.cooling.values().max().copied().unwrap_or_default();
         let unknown_fields = &mut self.unknown_fields;
         self.cooling.retain(|address, since| {
-            let cools = since.0 + COOLED >= last.0;
+            let cools = since.0 + cooldown + KEPT >= last.0;
             if !cools {
                 unknown_fields.forget_cooling(*address);
             }

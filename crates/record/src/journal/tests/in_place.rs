@@ -2,7 +2,7 @@
 //! forgotten in time.
 
 use super::*;
-use snapshot::COOLED;
+use snapshot::KEPT;
 use std::time::Duration;
 
 type Change = (&'static str, fn(&Folder));
@@ -159,25 +159,29 @@ fn a_directory_in_the_place_of_the_file_is_no_record() {
 }
 
 #[test]
-fn addresses_that_have_cooled_long_ago_are_forgotten_when_the_file_is_written_anew() {
+fn addresses_that_have_rested_for_long_are_forgotten_when_the_file_is_written_anew() {
     let folder = Folder::new("cooled");
     let mut journal = open(&folder);
+    let cooldown = Duration::from_secs(30);
     let at = |since: Duration| Time(Duration::from_secs(1_000) + since);
-    let times = [Duration::ZERO, Duration::from_secs(1), COOLED, COOLED + Duration::from_secs(1)];
+    let rested = cooldown + KEPT;
+    let times = [Duration::ZERO, Duration::from_secs(1), rested, rested + Duration::from_secs(1)];
     for (pod, since) in (1..).zip(times) {
         journal.allocated(attachment(pod)).unwrap();
         journal.released(&attachment(pod).owner(), at(since)).unwrap();
     }
-    assert_eq!(journal.snapshot().cooling.len(), 4);
 
+    // Before it is known how long addresses rest all are kept.
     let mut journal = open(&folder);
+    assert_eq!(journal.snapshot().cooling.len(), 4);
+    journal.set_cooldown(cooldown);
+    journal.write_anew().unwrap();
 
-    let forgotten = attachment(1).address;
-    assert!(!journal.snapshot().cooling.contains_key(&forgotten));
+    assert!(!journal.snapshot().cooling.contains_key(&attachment(1).address));
     assert_eq!(journal.snapshot().cooling.len(), 3);
     assert_eq!(folder.read().snapshot.cooling, journal.snapshot().cooling);
     journal.allocated(attachment(5)).unwrap();
-    journal.released(&attachment(5).owner(), at(COOLED * 3)).unwrap();
+    journal.released(&attachment(5).owner(), at(rested * 3)).unwrap();
     journal.write_anew().unwrap();
-    assert_eq!(folder.read().snapshot.cooling, [(attachment(5).address, at(COOLED * 3))].into());
+    assert_eq!(folder.read().snapshot.cooling, [(attachment(5).address, at(rested * 3))].into());
 }
