@@ -93,14 +93,21 @@ impl Message {
     pub(crate) fn in_json(
         &'static self,
     ) -> Box<dyn Iterator<Item = (&'static Self, &'static Field)>> {
-        Box::new(self.fields.iter().flat_map(move |field| match field.kind {
-            Type::Message(name) if field.name == INLINE => message(name).in_json(),
-            _ => Box::new(std::iter::once((self, field))),
+        Box::new(self.fields.iter().flat_map(move |field| {
+            match field.kind.message().filter(|_| field.name == INLINE) {
+                Some(inlined) => inlined.in_json(),
+                None => Box::new(std::iter::once((self, field))),
+            }
         }))
     }
 }
 
 impl Type {
+    /// The message that it is, if it is one.
+    pub(crate) fn message(self) -> Option<&'static Message> {
+        if let Self::Message(name) = self { Some(message(name)) } else { None }
+    }
+
     fn parse(name: &'static str) -> Self {
         match name {
             "string" => Self::Text,

@@ -3,7 +3,7 @@
 use super::{
     body::yaml,
     error::ApiError,
-    fields::{Merge, Message, Shape, Type, message},
+    fields::{Merge, Message, Shape, message},
     kind::Resource,
 };
 use serde_json::{Map, Value};
@@ -97,10 +97,7 @@ impl Within {
             Self::Custom => (Self::Custom, Merge::Replace),
             Self::Message(of) => match of.field(name) {
                 Some((_, field)) => {
-                    let within = match field.kind {
-                        Type::Message(inner) => Self::Message(message(inner)),
-                        _ => Self::Custom,
-                    };
+                    let within = field.kind.message().map_or(Self::Custom, Self::Message);
                     let merge = match field.shape {
                         Shape::List(merge) => merge,
                         Shape::One | Shape::Map => Merge::Replace,

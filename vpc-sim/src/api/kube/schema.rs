@@ -12,9 +12,9 @@ pub(crate) struct Schema {
     int_or_text: bool,
     preserves_unknown: bool,
     required: Vec<String>,
-    properties: BTreeMap<String, Schema>,
-    additional: Option<Box<Schema>>,
-    items: Option<Box<Schema>>,
+    properties: BTreeMap<String, Self>,
+    additional: Option<Box<Self>>,
+    items: Option<Box<Self>>,
     default: Option<Value>,
     choices: Vec<Value>,
 }

@@ -100,10 +100,9 @@ impl Place<'_> {
     }
 
     fn wrong(&self, value: &Value, wanted: &str) -> WrongType {
-        let found = match value {
-            Value::Number(number) if wanted.starts_with("int") => format!("number {number}"),
-            other => type_of(other).into(),
-        };
+        let number = value.as_number().filter(|_| wanted.starts_with("int"));
+        let found =
+            number.map_or_else(|| type_of(value).into(), |number| format!("number {number}"));
         let (owner, path) = (self.owner.name.trim_start_matches("New"), without_indices(self.path));
         WrongType(format!(
             "json: cannot unmarshal {found} into Go struct field {owner}.{path} of type {wanted}"
