@@ -74,7 +74,7 @@ pub(crate) fn created(
     match resource.kind {
         Kind::Pod => object["status"] = json!({ "phase": "Pending" }),
         Kind::Namespace => object["status"] = json!({ "phase": "Active" }),
-        Kind::Definition => definition::establish(&mut object),
+        Kind::Definition => definition::establish(&mut object, &timestamp()),
         Kind::Node
         | Kind::Event
         | Kind::ConfigMap

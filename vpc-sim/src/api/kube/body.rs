@@ -1,6 +1,12 @@
 //! The body of a request: JSON, YAML or protobuf.
 
-use super::{error::ApiError, fields::message, kind::Resource, protobuf, query::Query};
+use super::{
+    error::ApiError,
+    fields::message,
+    kind::Resource,
+    protobuf,
+    query::{Query, is_dry_run},
+};
 use axum::http::{HeaderMap, header};
 use serde_json::{Map, Value, json};
 
@@ -91,18 +97,6 @@ pub(crate) fn delete_options(
     let dry_run = query.dry_run("DeleteOptions")? | is_dry_run("DeleteOptions", &said)?;
     let preconditions = options.get("preconditions").and_then(Value::as_object).cloned();
     Ok(DeleteOptions { preconditions: preconditions.unwrap_or_default(), dry_run })
-}
-
-/// Whether options say that nothing is written.
-pub(crate) fn is_dry_run(options: &str, said: &[&str]) -> Result<bool, ApiError> {
-    match said {
-        [] => Ok(false),
-        all if all.iter().all(|it| *it == "All") => Ok(true),
-        all => {
-            let why = format!("Unsupported value: {}: supported values: \"All\"", json!(all));
-            Err(ApiError::invalid_options(options, "dryRun", why))
-        }
-    }
 }
 
 /// A body of YAML.

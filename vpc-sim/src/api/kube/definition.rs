@@ -19,23 +19,6 @@ static INSTALLED: LazyLock<Value> = LazyLock::new(|| {
 pub(crate) struct Definition {
     /// What they look like.
     pub(crate) schema: Schema,
-    /// The schema as it is published.
-    pub(crate) published: Value,
-    /// What kubectl prints of them: name and path of each column.
-    pub(crate) columns: Vec<Column>,
-}
-
-/// A column that kubectl prints.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Column {
-    /// Its title.
-    pub(crate) name: String,
-    /// `date` shows how long ago it was.
-    pub(crate) kind: String,
-    /// The field, as a path of keys.
-    pub(crate) path: Vec<String>,
-    /// Above 0 it is shown to who asks for more.
-    pub(crate) priority: i64,
 }
 
 /// The installed definition as an object.
@@ -82,14 +65,11 @@ pub(crate) fn parse(object: &Value) -> Result<Definition, ApiError> {
         return Err(invalid(Cause { field: path, why }));
     }
     let schema = Schema::parse(published, &path).map_err(invalid)?;
-    let columns = version["additionalPrinterColumns"].as_array().into_iter().flatten();
-    let columns = columns.map(Column::parse).collect();
-    Ok(Definition { schema, published: published.clone(), columns })
+    Ok(Definition { schema })
 }
 
-/// What the API server adds to a definition that it accepted.
-pub(crate) fn establish(object: &mut Value) {
-    let now = super::admission::timestamp();
+/// What the API server adds to a definition that it accepted now.
+pub(crate) fn establish(object: &mut Value, now: &str) {
     let condition = |kind: &str, reason: &str, message: &str| {
         json!({
             "type": kind, "status": "True", "lastTransitionTime": now,
@@ -109,14 +89,4 @@ pub(crate) fn establish(object: &mut Value) {
 /// Whether a resource is one of those whose objects are defined by a definition.
 pub(crate) fn is_custom(resource: &Resource) -> bool {
     resource.kind == Kind::EniConfig
-}
-
-impl Column {
-    fn parse(column: &Value) -> Self {
-        let text = |key: &str| column[key].as_str().unwrap_or_default().to_owned();
-        let path =
-            text("jsonPath").split('.').filter(|key| !key.is_empty()).map(str::to_owned).collect();
-        let priority = column["priority"].as_i64().unwrap_or(0);
-        Self { name: text("name"), kind: text("type"), path, priority }
-    }
 }

@@ -3,7 +3,7 @@
 use super::{
     event_form,
     kind::{Kind, Resource},
-    store::Snapshot,
+    objects::Snapshot,
 };
 use axum::http::{HeaderMap, header};
 use serde_json::{Value, json};

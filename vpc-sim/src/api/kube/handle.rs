@@ -10,11 +10,12 @@ use super::{
     event_form,
     form::Form,
     kind::{Kind, Resource},
+    objects::{Key, Snapshot},
     patch::Patch,
     path::{ObjectPath, Target},
     query::Query,
     select::Selection,
-    store::{Key, Snapshot, Store, Write},
+    store::{Store, Write},
     watch,
 };
 use axum::{
@@ -137,6 +138,8 @@ fn on_object(
         Method::PUT => {
             let write = write(query, "UpdateOptions")?;
             let (object, decoder) = incoming(store, resource, request)?;
+            // What is not there is said first.
+            store.get(kind, namespace, name)?;
             admission::check_version_given(resource, name, &object)?;
             let stored = store.modify(kind, namespace, name, (part, write), |_| Ok(object))?;
             Ok(warned(answer(StatusCode::OK, &form.of(resource, &stored)), &decoder))
@@ -190,6 +193,7 @@ fn patched(
                 object["metadata"]["name"] = name.as_str().into();
             }
             let object = event_form::stored(resource, decoder.body(object)?);
+            event_form::check_new(resource, &object)?;
             let created = store.try_create(resource.kind, namespace, object, write)?;
             return Ok((StatusCode::CREATED, created));
         }

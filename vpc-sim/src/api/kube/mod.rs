@@ -17,6 +17,7 @@ mod form;
 mod handle;
 mod kind;
 mod kubeconfig;
+mod objects;
 mod patch;
 mod path;
 mod protobuf;
@@ -32,7 +33,8 @@ pub use access::{Asked, Caller, READING, Verb};
 pub use error::ApiError;
 pub use kind::Kind;
 pub use kubeconfig::kubeconfig;
-pub use store::{HISTORY, Store};
+pub use objects::HISTORY;
+pub use store::Store;
 
 use axum::{
     Router,

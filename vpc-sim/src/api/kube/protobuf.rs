@@ -238,3 +238,56 @@ fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     *rest = others;
     Some(taken)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written by `k8s.io/apimachinery`'s serializer, v0.35.4: a Lease with labels and a time.
+    const LEASE: &str = "6b3873000a1f0a16636f6f7264696e6174696f6e2e6b38732e696f2f763112054c6561736512\
+        310a1a0a026e3112001a0022002a003200380042005a060a016112016212130a026e31102822\
+        0b08a0b5bad806108094ef3a1a002200";
+
+    /// The same way: a Pod with a quantity, a probe of a port, and two numbers of ports.
+    const POD: &str = "6b3873000a090a0276311203506f64129e010a110a017012001a0022002a0032003800420012\
+        7412540a01631201692a00320b0a0010903f185022002a00420f0a0d0a0363707512060a0432\
+        35306d5a1c0a10120e0a001206080010501a001a002200100018002000280030006a00720080\
+        0100880100900100a201001a00320042004a0052026e315801600068008201008a01009a0100\
+        c201001a130a001a0022002a0032004a005a0072008801001a002200";
+
+    #[test]
+    fn what_a_go_client_writes_is_read() {
+        let lease = decode(message("Lease"), &bytes(LEASE)).unwrap();
+        let pod = decode(message("Pod"), &bytes(POD)).unwrap();
+
+        assert_eq!((&lease["kind"], &lease["metadata"]["name"]), (&json!("Lease"), &json!("n1")));
+        assert_eq!(lease["metadata"]["labels"], json!({ "a": "b" }));
+        assert_eq!(
+            lease["spec"],
+            json!({
+                "holderIdentity": "n1", "leaseDurationSeconds": 40,
+                "renewTime": "2026-12-01T10:00:00.123456Z",
+            })
+        );
+        let container = &pod["spec"]["containers"][0];
+        assert_eq!(container["resources"]["limits"], json!({ "cpu": "250m" }));
+        assert_eq!(container["readinessProbe"]["httpGet"]["port"], 80);
+        assert_eq!(container["ports"], json!([{ "containerPort": 80, "hostPort": 8080 }]));
+        assert_eq!(pod["spec"]["nodeName"], "n1");
+        assert_eq!(pod["spec"]["hostNetwork"], true);
+    }
+
+    #[test]
+    fn a_body_that_ends_anywhere_is_read_or_refused() {
+        for body in [bytes(LEASE), bytes(POD)] {
+            for end in 0..body.len() {
+                let _ = decode(message("Pod"), &body[..end]);
+            }
+        }
+    }
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits: Vec<u32> = hex.chars().filter_map(|it| it.to_digit(16)).collect();
+        digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
+    }
+}

@@ -1,9 +1,7 @@
 //! The parameters of a request's URL.
 
-use super::{
-    body::is_dry_run, decode::Validation, error::ApiError, kind::Resource, select::Selection,
-    watch::Start,
-};
+use super::{decode::Validation, error::ApiError, kind::Resource, select::Selection, watch::Start};
+use serde_json::json;
 use std::{collections::BTreeMap, time::Duration};
 
 /// Parameters by name; of one given twice the last counts.
@@ -90,5 +88,17 @@ impl Query {
     /// How long a watch lives.
     pub(crate) fn timeout(&self) -> Result<Option<Duration>, ApiError> {
         Ok(self.number("timeoutSeconds")?.filter(|it| *it > 0).map(Duration::from_secs))
+    }
+}
+
+/// Whether options say that nothing is written.
+pub(crate) fn is_dry_run(options: &str, said: &[&str]) -> Result<bool, ApiError> {
+    match said {
+        [] => Ok(false),
+        all if all.iter().all(|it| *it == "All") => Ok(true),
+        all => {
+            let why = format!("Unsupported value: {}: supported values: \"All\"", json!(all));
+            Err(ApiError::invalid_options(options, "dryRun", why))
+        }
     }
 }
