@@ -104,10 +104,14 @@ impl Cluster {
 
     /// kubectl of somebody who may do everything; what it said went wrong.
     pub(crate) fn try_kubectl(&self, arguments: &[&str], stdin: &str) -> Result<String, String> {
-        let config = self.world.folder().join("kubeconfig");
+        outcome(&run(self.kubectl_command().args(arguments), stdin))
+    }
+
+    /// kubectl, with the cluster's configuration.
+    pub(crate) fn kubectl_command(&self) -> Command {
         let mut command = Command::new(self.programs.join("kubectl"));
-        command.arg("--kubeconfig").arg(config).args(arguments);
-        outcome(&run(&mut command, stdin))
+        command.arg("--kubeconfig").arg(self.world.folder().join("kubeconfig"));
+        command
     }
 
     /// The same, when it must succeed.

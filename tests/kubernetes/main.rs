@@ -13,6 +13,7 @@ mod leftovers;
 mod manifests;
 mod outages;
 mod traffic;
+mod verdicts;
 
 use cluster::{Cluster, How, Proxy, Runtime};
 use std::time::Instant;
@@ -61,6 +62,7 @@ fn a_cluster_with_containerd_of_the_second_generation_passes_its_turns() {
         &[
             ("every way of Kubernetes leads to its pod", traffic::every_way_leads_to_its_pod),
             ("a restarted Deployment", traffic::a_deployment_is_restarted_and_leaves_nothing),
+            ("the same objects to both APIs", verdicts::are_the_same_for_the_same_objects),
         ],
     );
 }

@@ -23,7 +23,7 @@ fn without_the_crd_the_error_and_the_event_say_what_to_apply_and_creating_it_hea
     let world = world(&["kube", "crd", "rm"]);
     world.daemon_start("n1", &[CUSTOM, IMPATIENT].concat());
 
-    let apply = "404 the server could not find the requested resource: the cluster lacks the \
+    let apply = "404 page not found: the cluster lacks the \
                  CustomResourceDefinition eniconfigs.crd.k8s.amazonaws.com (kubectl apply -f \
                  conf/eniconfig-crd.yaml)";
     refused_with(&world, "n1", apply);

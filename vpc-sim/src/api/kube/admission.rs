@@ -1,7 +1,8 @@
 //! The rules for objects that come in: names, versions, what a client may not write.
 
 use super::{
-    error::{ApiError, MODIFIED},
+    definition::{self, Definition},
+    error::{ApiError, Cause, MODIFIED},
     kind::{Kind, Resource},
 };
 use rand::Rng;
@@ -27,6 +28,19 @@ const SUFFIX_LENGTH: usize = 5;
 /// Longest name, a DNS-1123 subdomain.
 const MAX_NAME: usize = 253;
 
+/// Longest value of a label.
+const MAX_LABEL: usize = 63;
+
+/// What a name must be, in the words of the API server.
+const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, \
+    '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for \
+    validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+
+/// What the value of a label must be, in the same words.
+const LABEL: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and \
+    end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
+    validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+
 /// The time as objects carry it.
 pub(crate) fn timestamp() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -35,6 +49,7 @@ pub(crate) fn timestamp() -> String {
 /// An object as it is stored after its creation.
 pub(crate) fn created(
     resource: &Resource,
+    definition: Option<&Definition>,
     namespace: Option<&str>,
     object: Value,
 ) -> Result<Value, ApiError> {
@@ -42,7 +57,7 @@ pub(crate) fn created(
     let metadata = metadata_of(&mut object);
     if metadata.get("resourceVersion").and_then(Value::as_str).is_some_and(|it| !it.is_empty()) {
         let why = "resourceVersion should not be set on objects to be created";
-        return Err(ApiError::BadRequest(why.into()));
+        return Err(ApiError::Internal(why.into()));
     }
     let unnamed = metadata.get("name").is_none_or(|name| name.as_str() == Some(""));
     if unnamed && let Some(prefix) = metadata.get("generateName").and_then(Value::as_str) {
@@ -59,6 +74,7 @@ pub(crate) fn created(
     match resource.kind {
         Kind::Pod => object["status"] = json!({ "phase": "Pending" }),
         Kind::Namespace => object["status"] = json!({ "phase": "Active" }),
+        Kind::Definition => definition::establish(&mut object, &timestamp()),
         Kind::Node
         | Kind::Event
         | Kind::ConfigMap
@@ -66,13 +82,14 @@ pub(crate) fn created(
         | Kind::EniConfig
         | Kind::Lease => {}
     }
-    valid(resource, &object)?;
+    valid(resource, definition, &object)?;
     Ok(object)
 }
 
 /// What replaces `old` when a client writes `new`.
 pub(crate) fn updated(
     resource: &Resource,
+    definition: Option<&Definition>,
     old: &Value,
     new: Value,
     part: Part,
@@ -82,8 +99,10 @@ pub(crate) fn updated(
     let given = metadata_of(&mut new);
     place_in(old["metadata"]["namespace"].as_str(), given)?;
     if given.get("name").is_some_and(|it| it.as_str() != Some(name)) {
-        let why = "the name of the object does not match the name on the URL";
-        return Err(ApiError::BadRequest(why.into()));
+        let given = given.get("name").and_then(Value::as_str).unwrap_or_default();
+        let why =
+            format!("the name of the object ({given}) does not match the name on the URL ({name})");
+        return Err(ApiError::BadRequest(why));
     }
     check_versions(resource, name, old, given)?;
     let metadata = updated_metadata(&old["metadata"], given);
@@ -105,7 +124,7 @@ pub(crate) fn updated(
         let generation = old["metadata"]["generation"].as_u64().unwrap_or(1);
         result["metadata"]["generation"] = (generation + 1).into();
     }
-    valid(resource, &result)?;
+    valid(resource, definition, &result)?;
     Ok(result)
 }
 
@@ -130,6 +149,59 @@ pub(crate) fn check_versions(
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// Refuses to replace an object of a kind whose changes must say from which version they were made
+/// (`AllowUnconditionalUpdate` of the kinds in `k8s.io/kubernetes` `pkg/registry`, and of custom objects).
+pub(crate) fn check_version_given(
+    resource: &Resource,
+    name: &str,
+    given: &Value,
+) -> Result<(), ApiError> {
+    let must = match resource.kind {
+        Kind::EniConfig | Kind::Lease | Kind::Definition => true,
+        Kind::Namespace
+        | Kind::Node
+        | Kind::Pod
+        | Kind::Event
+        | Kind::ConfigMap
+        | Kind::ServiceAccount => false,
+    };
+    let is_given = given["metadata"]["resourceVersion"].as_str().is_some_and(|it| !it.is_empty());
+    if must && !is_given {
+        let why = "Invalid value: 0: must be specified for an update";
+        return Err(ApiError::invalid(resource, name, "metadata.resourceVersion", why));
+    }
+    Ok(())
+}
+
+/// Refuses a deletion of another version or another object of this name.
+pub(crate) fn check_preconditions(
+    resource: &Resource,
+    name: &str,
+    old: &Value,
+    preconditions: &Map<String, Value>,
+) -> Result<(), ApiError> {
+    for (key, title, what) in [
+        ("uid", "UID", "The object might have been deleted and then recreated"),
+        ("resourceVersion", "ResourceVersion", "The object might have been modified"),
+    ] {
+        let found = old["metadata"][key].as_str().unwrap_or_default();
+        let wanted = preconditions.get(key).and_then(Value::as_str).filter(|it| *it != found);
+        if let Some(wanted) = wanted {
+            let why = format!(
+                "the {title} in the precondition ({wanted}) does not match the {title} in record \
+                 ({found}). {what}"
+            );
+            // The API server names the kind here, not the resource.
+            return Err(ApiError::Conflict {
+                resource: resource.name.into(),
+                name: name.into(),
+                why,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The kind and the version must be those of the path, or absent.
@@ -215,17 +287,18 @@ fn suffix() -> String {
     (0..SUFFIX_LENGTH).map(letter).collect()
 }
 
-fn valid(resource: &Resource, object: &Value) -> Result<(), ApiError> {
+fn valid(
+    resource: &Resource,
+    definition: Option<&Definition>,
+    object: &Value,
+) -> Result<(), ApiError> {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let refuse = |field: &str, why: &str| Err(ApiError::invalid(resource, name, field, why));
     if name.is_empty() {
         return refuse("metadata.name", "Required value: name or generateName is required");
     }
     if !is_subdomain(name) {
-        return refuse(
-            "metadata.name",
-            "Invalid value: must be a lowercase RFC 1123 subdomain (a-z, 0-9, '-', '.')",
-        );
+        return refuse("metadata.name", &format!("Invalid value: {name:?}: {SUBDOMAIN}"));
     }
     for map in ["labels", "annotations"] {
         let value = &object["metadata"][map];
@@ -234,36 +307,44 @@ fn valid(resource: &Resource, object: &Value) -> Result<(), ApiError> {
             return refuse(&format!("metadata.{map}"), "Invalid value: must map text to text");
         }
     }
-    if resource.kind == Kind::EniConfig {
-        return valid_eniconfig(resource, name, &object["spec"]);
-    }
-    Ok(())
-}
-
-/// The schema of the ENIConfig CRD (`conf/eniconfig-crd.yaml`): `spec` may be missing; where it is not,
-/// `spec.subnet` is a text and required, `spec.securityGroups` and `spec.subnets` are lists of texts.
-fn valid_eniconfig(resource: &Resource, name: &str, spec: &Value) -> Result<(), ApiError> {
-    let refuse = |field: &str, why: &str| Err(ApiError::invalid(resource, name, field, why));
-    if spec.is_null() {
-        return Ok(());
-    }
-    if !spec.is_object() {
-        return refuse("spec", "Invalid value: must be of type object");
-    }
-    if spec["subnet"].is_null() {
-        return refuse("spec.subnet", "Required value");
-    }
-    if !spec["subnet"].is_string() {
-        return refuse("spec.subnet", "Invalid value: must be of type string");
-    }
-    for list in ["securityGroups", "subnets"] {
-        let texts = spec[list].as_array().is_some_and(|it| it.iter().all(Value::is_string));
-        if !spec[list].is_null() && !texts {
-            let field = format!("spec.{list}");
-            return refuse(&field, "Invalid value: must be of type array of string");
+    for label in object["metadata"]["labels"].as_object().into_iter().flat_map(Map::values) {
+        if let Some(label) = label.as_str().filter(|it| !is_label(it)) {
+            return refuse("metadata.labels", &format!("Invalid value: {label:?}: {LABEL}"));
         }
     }
-    Ok(())
+    let mut wrong = Vec::new();
+    match (resource.kind, definition) {
+        (Kind::Definition, _) => drop(definition::parse(object)?),
+        (Kind::EniConfig, Some(definition)) => definition.schema.check(object, "", &mut wrong),
+        (Kind::Pod, _) => containers_of(&object["spec"]["containers"], &mut wrong),
+        (_, _) => {}
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(ApiError::invalid_by(resource, name, wrong)) }
+}
+
+/// A pod has containers, each with a name and an image.
+fn containers_of(containers: &Value, wrong: &mut Vec<Cause>) {
+    let required = |field: String| Cause { field, why: "Required value".into() };
+    let containers = containers.as_array().map(Vec::as_slice).unwrap_or_default();
+    if containers.is_empty() {
+        wrong.push(required("spec.containers".into()));
+    }
+    for (n, container) in containers.iter().enumerate() {
+        for field in ["name", "image"] {
+            if container[field].as_str().is_none_or(str::is_empty) {
+                wrong.push(required(format!("spec.containers[{n}].{field}")));
+            }
+        }
+    }
+}
+
+fn is_label(value: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let ends = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
+    value.len() <= MAX_LABEL
+        && value.chars().all(legal)
+        && ends(value.chars().next())
+        && ends(value.chars().last())
 }
 
 fn is_subdomain(name: &str) -> bool {

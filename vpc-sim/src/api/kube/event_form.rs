@@ -1,6 +1,9 @@
 //! Events have two forms, core/v1 and events.k8s.io/v1, of the same objects.
 
-use super::kind::{Kind, Resource};
+use super::{
+    error::{ApiError, Cause},
+    kind::{Kind, Resource},
+};
 use serde_json::Value;
 
 /// Field of core/v1 and its name in events.k8s.io/v1 (`k8s.io/kubernetes` `pkg/apis/events/v1`).
@@ -34,6 +37,37 @@ pub(crate) fn stored(resource: &Resource, served: Value) -> Value {
         }
     }
     object
+}
+
+/// Longest texts of a new Event (`k8s.io/kubernetes` `pkg/apis/core/validation/events.go`).
+const LONGEST: [(&str, usize); 4] =
+    [("reportingInstance", 128), ("action", 128), ("reason", 128), ("message", 1024)];
+
+/// Refuses a new Event of events.k8s.io, in its stored form, that lacks what those must have.
+pub(crate) fn check_new(resource: &Resource, event: &Value) -> Result<(), ApiError> {
+    if !is_other_form(resource) {
+        return Ok(());
+    }
+    let text = |field: &str| event[field].as_str().unwrap_or_default();
+    let mut wrong = Vec::new();
+    let mut refuse = |field: &str, why: String| wrong.push(Cause { field: field.into(), why });
+    if text("eventTime").is_empty() {
+        refuse("eventTime", "Required value".into());
+    } else {
+        let controller = ("reportingController", text("reportingComponent"));
+        let others = ["reportingInstance", "action", "reason"].map(|field| (field, text(field)));
+        for (field, _) in [controller].into_iter().chain(others).filter(|it| it.1.is_empty()) {
+            refuse(field, "Required value".into());
+        }
+        for (field, most) in LONGEST.into_iter().filter(|(field, most)| text(field).len() > *most) {
+            refuse(field, format!("Invalid value: \"\": can have at most {most} characters"));
+        }
+    }
+    if !["Normal", "Warning"].contains(&text("type")) {
+        refuse("type", format!("Invalid value: \"\": has invalid value: {}", text("type")));
+    }
+    let name = event["metadata"]["name"].as_str().unwrap_or_default();
+    if wrong.is_empty() { Ok(()) } else { Err(ApiError::invalid_by(resource, name, wrong)) }
 }
 
 fn is_other_form(resource: &Resource) -> bool {

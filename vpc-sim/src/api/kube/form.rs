@@ -3,7 +3,7 @@
 use super::{
     event_form,
     kind::{Kind, Resource},
-    store::Snapshot,
+    objects::Snapshot,
 };
 use axum::http::{HeaderMap, header};
 use serde_json::{Value, json};
@@ -106,7 +106,7 @@ fn columns(kind: Kind) -> &'static [(&'static str, &'static str)] {
         ],
         Kind::EniConfig => &[("Subnet", "/spec/subnet")],
         Kind::Lease => &[("Holder", "/spec/holderIdentity")],
-        Kind::ConfigMap | Kind::ServiceAccount => &[],
+        Kind::ConfigMap | Kind::ServiceAccount | Kind::Definition => &[],
     }
 }
 

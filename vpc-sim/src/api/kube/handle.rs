@@ -2,21 +2,24 @@
 
 use super::{
     access::{Caller, Verb},
-    admission::Part,
+    admission::{self, Part},
     answer,
+    body::{self, DeleteOptions, media_type},
+    decode::Decoder,
     error::ApiError,
     event_form,
     form::Form,
-    kind::Resource,
+    kind::{Kind, Resource},
+    objects::{Key, Snapshot},
     patch::Patch,
     path::{ObjectPath, Target},
     query::Query,
     select::Selection,
-    store::{Key, Preconditions, Snapshot, Store},
+    store::{Store, Write},
     watch,
 };
 use axum::{
-    http::{HeaderMap, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
@@ -61,10 +64,6 @@ fn carry_out(
     target: &Target,
     request: &Request<'_>,
 ) -> Result<Response, ApiError> {
-    let query = &request.query;
-    if request.method != Method::GET && query.text("dryRun").is_some() {
-        return Err(ApiError::BadRequest("dryRun is not supported by this API".into()));
-    }
     match target {
         Target::Collection { resource, namespace } => {
             on_collection(store, resource, namespace.as_deref(), request)
@@ -90,19 +89,22 @@ fn on_collection(
             Ok(answer(StatusCode::OK, &form.of_list(resource, &snapshot, metadata)))
         }
         Method::POST => {
-            let object = event_form::stored(resource, object_in(request)?);
             let namespace = match (resource.namespaced, namespace) {
                 (true, None) => return Err(ApiError::MethodNotAllowed),
                 (_, namespace) => namespace,
             };
-            let created = store.create(resource.kind, namespace, object)?;
-            Ok(answer(StatusCode::CREATED, &form.of(resource, &created)))
+            let write = write(query, "CreateOptions")?;
+            let (object, decoder) = incoming(store, resource, request)?;
+            event_form::check_new(resource, &object)?;
+            let created = store.try_create(resource.kind, namespace, object, write)?;
+            Ok(warned(answer(StatusCode::CREATED, &form.of(resource, &created)), &decoder))
         }
         Method::DELETE => {
+            let options = body::delete_options(request.headers, query, request.body)?;
             let snapshot = store.snapshot(resource.kind, &selection);
             for (Key { namespace, name, .. }, _) in &snapshot.objects {
                 let namespace = resource.namespaced.then_some(namespace.as_str());
-                match store.delete(resource.kind, namespace, name) {
+                match delete(store, (resource.kind, namespace, name), &options) {
                     Ok(_) | Err(ApiError::NotFound { .. }) => {}
                     Err(error) => return Err(error),
                 }
@@ -134,25 +136,31 @@ fn on_object(
             Ok(answer(StatusCode::OK, &form.of(resource, &found)))
         }
         Method::PUT => {
-            let object = event_form::stored(resource, object_in(request)?);
-            let stored = store.modify(kind, namespace, name, part, |_| Ok(object))?;
-            Ok(answer(StatusCode::OK, &form.of(resource, &stored)))
+            let write = write(query, "UpdateOptions")?;
+            let (object, decoder) = incoming(store, resource, request)?;
+            // What is not there is said first.
+            store.get(kind, namespace, name)?;
+            admission::check_version_given(resource, name, &object)?;
+            let stored = store.modify(kind, namespace, name, (part, write), |_| Ok(object))?;
+            Ok(warned(answer(StatusCode::OK, &form.of(resource, &stored)), &decoder))
         }
         Method::PATCH => {
-            let content_type = text(request.headers, header::CONTENT_TYPE);
-            let patch = Patch::parse(content_type, request.body)?;
-            let (status, stored) = patched(store, path, part, query, patch)?;
-            Ok(answer(status, &form.of(resource, &stored)))
+            let patch = Patch::parse(resource, media_type(request.headers), request.body)?;
+            let mut decoder = Decoder::new(store, resource, query.validation()?);
+            let (status, stored) = patched(store, path, part, (query, &mut decoder), patch)?;
+            Ok(warned(answer(status, &form.of(resource, &stored)), &decoder))
         }
         Method::DELETE if part == Part::Main => {
-            let gone = store.delete_if(kind, namespace, name, &preconditions(request)?)?;
+            let options = body::delete_options(request.headers, query, request.body)?;
+            let gone = delete(store, (kind, namespace, name), &options)?;
             if gone["metadata"].get("deletionTimestamp").is_some() {
                 return Ok(answer(StatusCode::OK, &form.of(resource, &gone)));
             }
             let uid = &gone["metadata"]["uid"];
-            let details = json!({
-                "name": name, "group": resource.group, "kind": resource.plural, "uid": uid,
-            });
+            let mut details = json!({ "name": name, "kind": resource.plural, "uid": uid });
+            if !resource.group.is_empty() {
+                details["group"] = resource.group.into();
+            }
             let status = json!({
                 "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
                 "details": details,
@@ -167,30 +175,70 @@ fn patched(
     store: &Store,
     path: &ObjectPath,
     part: Part,
-    query: &Query,
+    (query, decoder): (&Query, &mut Decoder),
     patch: Patch,
 ) -> Result<(StatusCode, Value), ApiError> {
     let ObjectPath { resource, namespace, name } = path;
     let namespace = namespace.as_deref();
+    let write = write(query, "PatchOptions")?;
     if let Patch::Apply(object) = &patch {
         if query.text("fieldManager").is_none() {
-            let why = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
-            return Err(ApiError::BadRequest(why.into()));
+            let why = "Required value: is required for apply patch";
+            return Err(ApiError::invalid_options("PatchOptions", "fieldManager", why));
         }
         let missing = store.get(resource.kind, namespace, name).is_err();
         if missing && part == Part::Main {
-            let mut object = event_form::stored(resource, object.clone());
+            let mut object = object.clone();
             if object.is_object() {
                 object["metadata"]["name"] = name.as_str().into();
             }
-            return Ok((StatusCode::CREATED, store.create(resource.kind, namespace, object)?));
+            let object = event_form::stored(resource, decoder.body(object)?);
+            event_form::check_new(resource, &object)?;
+            let created = store.try_create(resource.kind, namespace, object, write)?;
+            return Ok((StatusCode::CREATED, created));
         }
     }
-    let stored = store.modify(resource.kind, namespace, name, part, |old| {
-        let new = patch.apply(&event_form::served(resource, old))?;
-        Ok(event_form::stored(resource, new))
+    let stored = store.modify(resource.kind, namespace, name, (part, write), |old| {
+        let new = patch.apply(resource, &event_form::served(resource, old))?;
+        Ok(event_form::stored(resource, decoder.patched(new)?))
     })?;
     Ok((StatusCode::OK, stored))
+}
+
+/// Whether the parameters of a request say that nothing is written.
+fn write(query: &Query, options: &str) -> Result<Write, ApiError> {
+    Ok(if query.dry_run(options)? { Write::Dry } else { Write::Real })
+}
+
+fn delete(
+    store: &Store,
+    (kind, namespace, name): (Kind, Option<&str>, &str),
+    options: &DeleteOptions,
+) -> Result<Value, ApiError> {
+    let write = if options.dry_run { Write::Dry } else { Write::Real };
+    store.delete_if(kind, namespace, name, &options.preconditions, write)
+}
+
+/// The object of a body in its stored form, and what was dropped of it.
+fn incoming(
+    store: &Store,
+    resource: &'static Resource,
+    request: &Request<'_>,
+) -> Result<(Value, Decoder), ApiError> {
+    let mut decoder = Decoder::new(store, resource, request.query.validation()?);
+    let object = body::object(resource, request.headers, request.body)?;
+    let object = event_form::stored(resource, decoder.body(object)?);
+    Ok((object, decoder))
+}
+
+/// The answer with what was dropped of the object.
+fn warned(mut answer: Response, decoder: &Decoder) -> Response {
+    for warning in decoder.warnings() {
+        if let Ok(value) = HeaderValue::from_str(&warning) {
+            answer.headers_mut().append(header::WARNING, value);
+        }
+    }
+    answer
 }
 
 fn watch_answer(
@@ -262,24 +310,7 @@ fn continued(token: &str) -> Result<(u64, &str, &str), ApiError> {
     }
 }
 
-fn object_in(request: &Request<'_>) -> Result<Value, ApiError> {
-    let content_type = text(request.headers, header::CONTENT_TYPE);
-    if !matches!(content_type.split(';').next(), Some("application/json" | "")) {
-        return Err(ApiError::UnsupportedMediaType("application/json".into()));
-    }
-    serde_json::from_slice(request.body).map_err(|error| {
-        ApiError::BadRequest(format!("the object provided is unrecognized: not JSON: {error}"))
-    })
-}
-
-fn preconditions(request: &Request<'_>) -> Result<Preconditions, ApiError> {
-    if request.body.is_empty() {
-        return Ok(Preconditions::new());
-    }
-    let options = object_in(request)?;
-    Ok(options["preconditions"].as_object().cloned().unwrap_or_default())
-}
-
+/// A header; empty without it.
 fn text(headers: &HeaderMap, name: header::HeaderName) -> &str {
     headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default()
 }

@@ -1,5 +1,7 @@
 //! Which kinds of object the API serves, and under which names.
 
+use super::fields::{Message, message};
+
 /// A kind of object as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -15,6 +17,8 @@ pub enum Kind {
     ConfigMap,
     /// A service account.
     ServiceAccount,
+    /// A CustomResourceDefinition.
+    Definition,
     /// Where the pods of some nodes get their addresses.
     EniConfig,
     /// A lease, for leader election.
@@ -109,6 +113,12 @@ pub(crate) const RESOURCES: &[Resource] = &[
         ..core(Kind::Event, "Event", "events")
     },
     Resource {
+        group: "apiextensions.k8s.io",
+        short: &["crd", "crds"],
+        status: true,
+        ..core(Kind::Definition, "CustomResourceDefinition", "customresourcedefinitions")
+    },
+    Resource {
         group: "crd.k8s.amazonaws.com",
         version: "v1alpha1",
         ..core(Kind::EniConfig, "ENIConfig", "eniconfigs")
@@ -140,6 +150,21 @@ impl Resource {
         match self.group {
             "" => self.version.into(),
             group => format!("{group}/{}", self.version),
+        }
+    }
+
+    /// Its fields, if they are not told by a definition.
+    pub(crate) fn message(&self) -> Option<&'static Message> {
+        match self.kind {
+            Kind::EniConfig | Kind::Definition => None,
+            Kind::Event if !self.group.is_empty() => Some(message("NewEvent")),
+            Kind::Namespace
+            | Kind::Node
+            | Kind::Pod
+            | Kind::Event
+            | Kind::ConfigMap
+            | Kind::ServiceAccount
+            | Kind::Lease => Some(message(self.name)),
         }
     }
 

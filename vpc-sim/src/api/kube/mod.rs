@@ -6,18 +6,26 @@
 
 mod access;
 mod admission;
+mod body;
+mod decode;
+mod definition;
 mod discovery;
 mod error;
 mod event_form;
+mod fields;
 mod form;
 mod handle;
 mod kind;
 mod kubeconfig;
+mod objects;
 mod patch;
 mod path;
+mod protobuf;
 mod query;
+mod schema;
 mod select;
 mod store;
+mod typed;
 mod watch;
 
 use access::Access;
@@ -25,7 +33,8 @@ pub use access::{Asked, Caller, READING, Verb};
 pub use error::ApiError;
 pub use kind::Kind;
 pub use kubeconfig::kubeconfig;
-pub use store::{HISTORY, Store};
+pub use objects::HISTORY;
+pub use store::Store;
 
 use axum::{
     Router,

@@ -1,6 +1,7 @@
 //! The parameters of a request's URL.
 
-use super::{error::ApiError, kind::Resource, select::Selection, watch::Start};
+use super::{decode::Validation, error::ApiError, kind::Resource, select::Selection, watch::Start};
+use serde_json::json;
 use std::{collections::BTreeMap, time::Duration};
 
 /// Parameters by name; of one given twice the last counts.
@@ -63,8 +64,41 @@ impl Query {
         }
     }
 
+    /// Whether nothing is to be written; `options` names what the parameters belong to.
+    pub(crate) fn dry_run(&self, options: &str) -> Result<bool, ApiError> {
+        let said: Vec<&str> = self.text("dryRun").into_iter().collect();
+        is_dry_run(options, &said)
+    }
+
+    /// What is done about unknown fields; the server's default is to warn.
+    pub(crate) fn validation(&self) -> Result<Validation, ApiError> {
+        match self.text("fieldValidation") {
+            None | Some("Warn") => Ok(Validation::Warn),
+            Some("Ignore") => Ok(Validation::Ignore),
+            Some("Strict") => Ok(Validation::Strict),
+            Some(other) => {
+                let why = format!(
+                    "Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
+                );
+                Err(ApiError::invalid_options("CreateOptions", "fieldValidation", why))
+            }
+        }
+    }
+
     /// How long a watch lives.
     pub(crate) fn timeout(&self) -> Result<Option<Duration>, ApiError> {
         Ok(self.number("timeoutSeconds")?.filter(|it| *it > 0).map(Duration::from_secs))
+    }
+}
+
+/// Whether options say that nothing is written.
+pub(crate) fn is_dry_run(options: &str, said: &[&str]) -> Result<bool, ApiError> {
+    match said {
+        [] => Ok(false),
+        all if all.iter().all(|it| *it == "All") => Ok(true),
+        all => {
+            let why = format!("Unsupported value: {}: supported values: \"All\"", json!(all));
+            Err(ApiError::invalid_options(options, "dryRun", why))
+        }
     }
 }

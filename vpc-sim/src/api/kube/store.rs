@@ -3,21 +3,15 @@
 use super::{
     Access, Asked, Verb,
     admission::{self, Part},
+    definition::{self, Definition},
     error::ApiError,
-    kind::{Kind, RESOURCES, Resource},
+    kind::{Kind, RESOURCES},
+    objects::{Change, Key, Snapshot, State, has_finalizers, marked, selected},
     select::Selection,
 };
 use serde_json::{Value, json};
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
-
-/// How many changes are remembered for clients that watch or page; a client that is further behind
-/// is told so (410) and lists again. A world writes a few changes per pod, so this is hundreds of
-/// pods, and a few megabytes.
-pub const HISTORY: usize = 4096;
 
 /// Namespaces that every cluster has.
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
@@ -33,42 +27,16 @@ pub struct Store {
     access: Access,
 }
 
-/// What names an object. The namespace is empty for kinds that have none.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key {
-    pub(crate) kind: Kind,
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-}
-
-/// One write.
-#[derive(Clone, Debug)]
-pub(crate) struct Change {
-    pub(crate) revision: u64,
-    key: Key,
-    /// The object before; `None` when this created it.
-    pub(crate) before: Option<Arc<Value>>,
-    /// The object after; in a deletion its last state, with the version of the deletion.
-    pub(crate) after: Arc<Value>,
-    /// The object is gone.
-    pub(crate) deleted: bool,
-}
-
-/// Objects as they were at one revision.
-#[derive(Debug)]
-pub(crate) struct Snapshot {
-    pub(crate) revision: u64,
-    pub(crate) objects: Vec<(Key, Arc<Value>)>,
-}
-
 /// What a deletion must find, from `DeleteOptions.preconditions`.
 pub(crate) type Preconditions = serde_json::Map<String, Value>;
 
-#[derive(Debug, Default)]
-struct State {
-    revision: u64,
-    objects: BTreeMap<Key, Arc<Value>>,
-    history: VecDeque<Change>,
+/// Whether a write is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Write {
+    /// It is done.
+    Real,
+    /// It is only tried (`dryRun=All`).
+    Dry,
 }
 
 impl Store {
@@ -83,6 +51,7 @@ impl Store {
             });
             store.create(Kind::Namespace, None, namespace).expect("nothing is there yet");
         }
+        store.set_crd(true);
         Arc::new(store)
     }
 
@@ -93,7 +62,19 @@ impl Store {
         namespace: Option<&str>,
         object: Value,
     ) -> Result<Value, ApiError> {
-        let object = admission::created(kind.resource(), namespace, object)?;
+        self.try_create(kind, namespace, object, Write::Real)
+    }
+
+    /// As [`Store::create`], or only whether that would succeed.
+    pub(crate) fn try_create(
+        &self,
+        kind: Kind,
+        namespace: Option<&str>,
+        object: Value,
+        write: Write,
+    ) -> Result<Value, ApiError> {
+        let definition = self.definition();
+        let object = admission::created(kind.resource(), definition.as_deref(), namespace, object)?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let key = Key::new(kind, namespace, name);
         let mut state = self.lock();
@@ -103,6 +84,10 @@ impl Store {
         if state.objects.contains_key(&key) {
             return Err(ApiError::already_exists(kind.resource(), name));
         }
+        if write == Write::Dry {
+            return Ok(object);
+        }
+        self.defined(kind, &object, &mut state)?;
         let stored = state.put(key, object);
         self.publish(&state);
         Ok(Value::clone(&stored))
@@ -140,19 +125,21 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the definition of ENIConfigs, and with it all of them; or brings it back.
+    /// Removes the definition of ENIConfigs, and with it all of them; or installs `conf/eniconfig-crd.yaml`
+    /// where there is none.
     pub fn set_crd(&self, has_crd: bool) {
-        let mut state = self.lock();
-        if !has_crd {
-            let all = state.objects.iter().filter(|(key, _)| key.kind == Kind::EniConfig);
-            let all: Vec<_> = all.map(|(key, last)| (key.clone(), Arc::clone(last))).collect();
-            for (key, last) in all {
-                state.remove(&key, &last);
-            }
-        }
-        self.access.set_crd(has_crd);
-        // Also when nothing was removed: watches end with the definition.
-        self.revision.send_replace(state.revision);
+        let name = definition::name();
+        // In both cases the outcome is the wanted one when nothing is to be done.
+        let _ = if has_crd {
+            self.create(Kind::Definition, None, definition::installed())
+        } else {
+            self.delete(Kind::Definition, None, &name)
+        };
+    }
+
+    /// What ENIConfigs look like, while there is a definition of them.
+    pub(crate) fn definition(&self) -> Option<Arc<Definition>> {
+        self.lock().definition.clone()
     }
 
     /// Refuses nodes a resource from now on, with 403.
@@ -194,7 +181,7 @@ impl Store {
         name: &str,
         edit: impl FnOnce(&mut Value),
     ) -> Result<Value, ApiError> {
-        self.modify(kind, namespace, name, Part::Whole, |old| {
+        self.modify(kind, namespace, name, (Part::Whole, Write::Real), |old| {
             let mut new = old.clone();
             edit(&mut new);
             Ok(new)
@@ -209,7 +196,7 @@ impl Store {
         namespace: Option<&str>,
         name: &str,
     ) -> Result<Value, ApiError> {
-        self.delete_if(kind, namespace, name, &Preconditions::new())
+        self.delete_if(kind, namespace, name, &Preconditions::new(), Write::Real)
     }
 
     /// The revision of the newest write, and a way to wait for the next one.
@@ -224,15 +211,24 @@ impl Store {
         namespace: Option<&str>,
         name: &str,
         preconditions: &Preconditions,
+        write: Write,
     ) -> Result<Value, ApiError> {
         let key = Key::new(kind, namespace, name);
         let mut state = self.lock();
         let old = state.object(&key)?;
-        admission::check_versions(kind.resource(), name, &old, preconditions)?;
+        admission::check_preconditions(kind.resource(), name, &old, preconditions)?;
+        if write == Write::Dry {
+            let last = if has_finalizers(&old) { marked(&old) } else { Value::clone(&old) };
+            return Ok(last);
+        }
         let gone = if has_finalizers(&old) {
             state.mark_deleted(key, &old)
         } else {
-            state.remove(&key, &old)
+            let gone = state.remove(&key, &old);
+            if kind == Kind::Definition {
+                self.undefined(&mut state);
+            }
+            gone
         };
         self.publish(&state);
         Ok(Value::clone(&gone))
@@ -245,13 +241,19 @@ impl Store {
         kind: Kind,
         namespace: Option<&str>,
         name: &str,
-        part: Part,
+        (part, write): (Part, Write),
         change: impl FnOnce(&Value) -> Result<Value, ApiError>,
     ) -> Result<Value, ApiError> {
         let key = Key::new(kind, namespace, name);
         let mut state = self.lock();
         let old = state.object(&key)?;
-        let new = admission::updated(kind.resource(), &old, change(&old)?, part)?;
+        let definition = state.definition.clone();
+        let new = change(&old)?;
+        let new = admission::updated(kind.resource(), definition.as_deref(), &old, new, part)?;
+        if write == Write::Dry {
+            return Ok(new);
+        }
+        self.defined(kind, &new, &mut state)?;
         let stored = if new == *old {
             old
         } else if !has_finalizers(&new) && new["metadata"].get("deletionTimestamp").is_some() {
@@ -261,6 +263,27 @@ impl Store {
         };
         self.publish(&state);
         Ok(Value::clone(&stored))
+    }
+
+    /// From here on ENIConfigs look as a definition that is written says.
+    fn defined(&self, kind: Kind, object: &Value, state: &mut State) -> Result<(), ApiError> {
+        if kind == Kind::Definition {
+            state.definition = Some(Arc::new(definition::parse(object)?));
+            self.access.set_crd(true);
+        }
+        Ok(())
+    }
+
+    /// Without their definition there are no ENIConfigs.
+    fn undefined(&self, state: &mut State) {
+        let all = state.objects.iter().filter(|(key, _)| key.kind == Kind::EniConfig);
+        let all: Vec<_> = all.map(|(key, last)| (key.clone(), Arc::clone(last))).collect();
+        for (key, last) in all {
+            state.remove(&key, &last);
+        }
+        state.definition = None;
+        // Before the change is published, which ends watches of them.
+        self.access.set_crd(false);
     }
 
     /// The selected objects of a kind as they are now.
@@ -309,89 +332,4 @@ impl Store {
         self.revision
             .send_if_modified(|it| std::mem::replace(it, state.revision) != state.revision);
     }
-}
-
-impl Key {
-    fn new(kind: Kind, namespace: Option<&str>, name: &str) -> Self {
-        Self { kind, namespace: namespace.unwrap_or_default().into(), name: name.into() }
-    }
-}
-
-impl State {
-    fn object(&self, key: &Key) -> Result<Arc<Value>, ApiError> {
-        let resource: &Resource = key.kind.resource();
-        self.objects.get(key).cloned().ok_or_else(|| ApiError::not_found(resource, &key.name))
-    }
-
-    fn put(&mut self, key: Key, object: Value) -> Arc<Value> {
-        let object = self.versioned(object);
-        let before = self.objects.insert(key.clone(), Arc::clone(&object));
-        self.remember(key, before, Arc::clone(&object), false);
-        object
-    }
-
-    fn remove(&mut self, key: &Key, last: &Value) -> Arc<Value> {
-        let last = self.versioned(last.clone());
-        let before = self.objects.remove(key);
-        self.remember(key.clone(), before, Arc::clone(&last), true);
-        if key.kind == Kind::Namespace {
-            let inside = |it: &&Key| it.namespace == key.name;
-            let keys: Vec<Key> = self.objects.keys().filter(inside).cloned().collect();
-            for key in keys {
-                if let Some(object) = self.objects.get(&key).cloned() {
-                    self.remove(&key, &object);
-                }
-            }
-        }
-        last
-    }
-
-    fn mark_deleted(&mut self, key: Key, old: &Arc<Value>) -> Arc<Value> {
-        if old["metadata"].get("deletionTimestamp").is_some() {
-            return Arc::clone(old);
-        }
-        let mut marked = Value::clone(old);
-        marked["metadata"]["deletionTimestamp"] = admission::timestamp().into();
-        self.put(key, marked)
-    }
-
-    fn versioned(&mut self, mut object: Value) -> Arc<Value> {
-        self.revision += 1;
-        object["metadata"]["resourceVersion"] = self.revision.to_string().into();
-        Arc::new(object)
-    }
-
-    fn remember(&mut self, key: Key, before: Option<Arc<Value>>, after: Arc<Value>, deleted: bool) {
-        if self.history.len() == HISTORY {
-            self.history.pop_front();
-        }
-        self.history.push_back(Change { revision: self.revision, key, before, after, deleted });
-    }
-
-    fn since(&self, revision: u64) -> Result<Vec<Change>, ApiError> {
-        let oldest = self.history.front().map_or(self.revision, |first| first.revision - 1);
-        if revision < oldest {
-            let why = format!("too old resource version: {revision} ({oldest})");
-            return Err(ApiError::Expired(why));
-        }
-        Ok(self.history.iter().filter(|change| change.revision > revision).cloned().collect())
-    }
-}
-
-fn selected(
-    revision: u64,
-    kind: Kind,
-    selection: &Selection,
-    objects: &BTreeMap<Key, Arc<Value>>,
-) -> Snapshot {
-    let objects = objects
-        .iter()
-        .filter(|(key, object)| key.kind == kind && selection.matches(object))
-        .map(|(key, object)| (key.clone(), Arc::clone(object)))
-        .collect();
-    Snapshot { revision, objects }
-}
-
-fn has_finalizers(object: &Value) -> bool {
-    object["metadata"]["finalizers"].as_array().is_some_and(|it| !it.is_empty())
 }

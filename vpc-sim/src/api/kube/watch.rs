@@ -4,8 +4,9 @@ use super::{
     error::ApiError,
     form::Form,
     kind::Resource,
+    objects::{Change, Snapshot},
     select::Selection,
-    store::{Change, Snapshot, Store},
+    store::Store,
 };
 use axum::body::{Body, Bytes};
 use futures::stream;

@@ -64,17 +64,17 @@ async fn errors_are_status_objects() {
 
     assert_eq!(missing, 404);
     assert_eq!(status["message"], r#"nodes "n1" not found"#);
-    assert_eq!(status["details"], json!({ "name": "n1", "group": "", "kind": "nodes" }));
+    assert_eq!(status["details"], json!({ "name": "n1", "kind": "nodes" }));
     assert_eq!((broken, &bad["reason"]), (400, &json!("BadRequest")));
     assert_eq!((nowhere, &namespace["message"]), (404, &json!(r#"namespaces "x" not found"#)));
     assert_eq!((unnamed, &invalid["reason"]), (422, &json!("Invalid")));
-    assert_eq!((unknown, method, protobuf), (404, 405, 415));
+    assert_eq!((unknown, method, protobuf), (404, 405, 400));
 }
 
 #[tokio::test]
 async fn an_eniconfig_without_a_subnet_is_refused() {
     let api = Api::new();
-    let config = |spec: Value| json!({ "metadata": { "name": "us-west-2a" }, "spec": spec });
+    let config = |spec: Value| eniconfig("us-west-2a", spec);
 
     let (missing, status) = api.post(ENICONFIGS, config(json!({}))).await;
     let (wrong, _) =
@@ -141,12 +141,13 @@ async fn server_side_apply_creates_and_then_merges() {
     let api = Api::new();
     let path = format!("{ENICONFIGS}/default?fieldManager=test&force=true");
 
-    let (created, _) = api.patch(&path, APPLY, json!({ "spec": { "subnet": "a" } })).await;
-    let groups = json!({ "spec": { "securityGroups": ["sg-1"] } });
+    let (created, _) =
+        api.patch(&path, APPLY, eniconfig("default", json!({ "subnet": "a" }))).await;
+    let groups = eniconfig("default", json!({ "securityGroups": ["sg-1"] }));
     let (merged, object) = api.patch(&path, APPLY, groups).await;
     let (anonymous, _) = api.patch(&format!("{ENICONFIGS}/x"), APPLY, json!({})).await;
 
-    assert_eq!((created, merged, anonymous), (201, 200, 400));
+    assert_eq!((created, merged, anonymous), (201, 200, 422));
     assert_eq!(object["spec"], json!({ "subnet": "a", "securityGroups": ["sg-1"] }));
 }
 
@@ -180,7 +181,8 @@ async fn a_watch_tells_what_changes_after_its_version() {
 
     let mut watch = api.watch(&format!("{PODS}?watch=true&resourceVersion={version}")).await;
     api.post(PODS, pod("p2", "n1")).await;
-    api.patch(&format!("{PODS}/p2"), MERGE, json!({ "spec": { "x": 1 } })).await;
+    let label = json!({ "metadata": { "labels": { "a": "b" } } });
+    api.patch(&format!("{PODS}/p2"), MERGE, label).await;
     api.send("DELETE", &format!("{PODS}/p2"), JSON, "").await;
 
     for kind in ["ADDED", "MODIFIED", "DELETED"] {
@@ -246,15 +248,23 @@ async fn what_is_no_longer_remembered_is_gone() {
 async fn an_event_has_two_forms() {
     let api = Api::new();
     let event = json!({
-        "metadata": { "name": "e" },
+        "metadata": { "name": "e" }, "type": "Warning", "eventTime": "2026-12-01T10:00:00.000000Z",
+        "reportingController": "aws-node", "reportingInstance": "n1", "action": "Assign",
         "regarding": { "kind": "Pod", "name": "p" }, "note": "why", "reason": "Failed",
     });
+    let events = "/apis/events.k8s.io/v1/namespaces/default/events";
+    let mut bare = event.clone();
+    bare["metadata"]["name"] = "bare".into();
+    bare["action"] = "".into();
 
-    let (status, _) = api.post("/apis/events.k8s.io/v1/namespaces/default/events", event).await;
+    let (status, _) = api.post(events, event).await;
+    let (refused, why) = api.post(events, bare).await;
     let (_, core) = api.get("/api/v1/events?fieldSelector=involvedObject.name%3Dp").await;
     let (_, new) = api.get("/apis/events.k8s.io/v1/namespaces/default/events/e").await;
 
-    assert_eq!(status, 201);
+    assert_eq!((status, refused), (201, 422));
+    assert_eq!(why["details"]["causes"][0]["field"], "action");
+    assert_eq!(core["items"].as_array().map(Vec::len), Some(1));
     assert_eq!(core["items"][0]["message"], "why");
     assert_eq!((&new["note"], &new["apiVersion"]), (&json!("why"), &json!("events.k8s.io/v1")));
 }
@@ -318,7 +328,7 @@ async fn discovery_names_what_is_served() {
     let (_, groups) = api.get("/apis").await;
     let (_, resources) = api.get("/apis/crd.k8s.amazonaws.com/v1alpha1").await;
 
-    assert_eq!(groups["groups"].as_array().unwrap().len(), 3);
+    assert_eq!(groups["groups"].as_array().unwrap().len(), 4);
     assert_eq!(resources["resources"][0]["kind"], "ENIConfig");
     for path in ["/version", "/api", "/api/v1", "/apis/events.k8s.io"] {
         assert_eq!(api.get(path).await.0, 200, "{path}");
@@ -343,7 +353,10 @@ impl Api {
         let response = self.respond(request).await;
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        (status, serde_json::from_slice(&body).unwrap())
+        (
+            status,
+            serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into()),
+        )
     }
 
     async fn send(&self, method: &str, path: &str, content_type: &str, body: &str) -> (u16, Value) {
@@ -392,7 +405,16 @@ fn node(name: &str) -> Value {
 fn pod(name: &str, node: &str) -> Value {
     json!({
         "metadata": { "name": name, "labels": { "name": name } },
-        "spec": { "nodeName": node, "containers": [] },
+        "spec": { "nodeName": node, "containers": [{ "name": "web", "image": "web" }] },
+    })
+}
+
+fn eniconfig(name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "crd.k8s.amazonaws.com/v1alpha1",
+        "kind": "ENIConfig",
+        "metadata": { "name": name },
+        "spec": spec,
     })
 }
 
