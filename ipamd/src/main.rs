@@ -11,6 +11,7 @@ mod follow;
 mod http;
 mod kernel;
 mod limited;
+mod memory;
 mod node;
 mod panics;
 mod pods;

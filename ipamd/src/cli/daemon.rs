@@ -2,6 +2,7 @@
 
 use super::{capabilities, environment, start, stay_down};
 use crate::{
+    memory,
     node::Node,
     panics,
     pods::checkpoint,
@@ -18,19 +19,6 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tracing::{info, warn};
-
-/// Lets all threads allocate from one arena. glibc gives threads arenas of their own, and each keeps
-/// what its busiest moment took: with 250 pods a fifth of the daemon's own memory.
-#[cfg(target_env = "gnu")]
-fn share_one_arena() {
-    use nix::libc::{M_ARENA_MAX, mallopt};
-    #[expect(unsafe_code, reason = "a setting of the C library, which has no other way in")]
-    // SAFETY: mallopt takes two numbers, and no other thread runs yet.
-    let _ = unsafe { mallopt(M_ARENA_MAX, 1) };
-}
-
-#[cfg(not(target_env = "gnu"))]
-fn share_one_arena() {}
 
 /// The settings in an environment.
 ///
@@ -56,7 +44,7 @@ fn name_process() {
 
 /// Serves this node until a signal comes.
 pub(super) fn run() -> Result<()> {
-    share_one_arena();
+    memory::share_one_arena();
     panics::end_the_process();
     let environment = environment::variables();
     let read = settings(&environment);

@@ -17,20 +17,17 @@ impl Netlink {
     pub fn configured_by_others(&mut self) -> io::Result<BTreeMap<u32, &'static str>> {
         let mut request = AddressMessage::default();
         request.header.family = AddressFamily::Inet;
-        let addresses = self.channel.dump(Message::GetAddress(request))?;
+        let leased = self.channel.dump(Message::GetAddress(request), leased)?.into_iter();
         let mut request = RouteMessage::default();
         request.header.address_family = AddressFamily::Inet;
-        let routes = self.channel.dump(Message::GetRoute(request))?;
-        let leased =
-            addresses.iter().filter_map(leased).map(|link| (link, "an address with a lease"));
-        let routed =
-            routes.iter().filter_map(by_dhcp).map(|link| (link, "a route of a DHCP client"));
-        Ok(leased.chain(routed).collect())
+        let routed = self.channel.dump(Message::GetRoute(request), by_dhcp)?.into_iter();
+        let leased = leased.map(|link| (link, "an address with a lease"));
+        Ok(leased.chain(routed.map(|link| (link, "a route of a DHCP client"))).collect())
     }
 }
 
 /// The link of an address that ends by itself, as a lease does.
-fn leased(message: &Message) -> Option<u32> {
+fn leased(message: Message) -> Option<u32> {
     let Message::NewAddress(message) = message else { return None };
     let lasts = message.header.flags.contains(AddressHeaderFlags::Permanent)
         || message.attributes.iter().any(|attribute| {
@@ -40,7 +37,7 @@ fn leased(message: &Message) -> Option<u32> {
 }
 
 /// The link of a route that a DHCP client made, as systemd-networkd and NetworkManager mark it.
-fn by_dhcp(message: &Message) -> Option<u32> {
+fn by_dhcp(message: Message) -> Option<u32> {
     let Message::NewRoute(message) = message else { return None };
     let link = message.attributes.iter().find_map(|attribute| {
         if let RouteAttribute::Oif(link) = attribute { Some(*link) } else { None }

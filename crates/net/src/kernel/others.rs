@@ -38,8 +38,7 @@ impl Netlink {
     pub fn neighbours(&mut self, link: u32) -> io::Result<Vec<Neighbour>> {
         let mut request = NeighbourMessage::default();
         request.header.family = AddressFamily::Inet;
-        let found = self.channel.dump(Message::GetNeighbour(request))?;
-        Ok(found.into_iter().filter_map(|message| neighbour(message, link)).collect())
+        self.channel.dump(Message::GetNeighbour(request), |message| neighbour(message, link))
     }
 
     /// Removes an object, whoever made it: [`Op::Remove`] leaves alone what is not marked as ours.

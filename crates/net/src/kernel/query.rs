@@ -15,7 +15,10 @@ use ipnetwork::Ipv4Network;
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage as Message,
     address::{AddressAttribute, AddressMessage},
-    link::{AfSpecInet, AfSpecUnspec, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{
+        AfSpecInet, AfSpecUnspec, InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
+        LinkMessage,
+    },
     route::{self, RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType},
     rule::{RuleAction, RuleAttribute, RuleMessage},
 };
@@ -65,14 +68,16 @@ impl LinkState {
 impl Netlink {
     /// Every link of the namespace.
     pub fn links(&mut self) -> io::Result<Vec<Link>> {
-        let found = self.channel.dump(Message::GetLink(LinkMessage::default()))?;
-        Ok(found.into_iter().filter_map(link).collect())
+        self.channel.dump(every_link(), link)
     }
 
     /// Every link of the namespace with its settings, by index.
     pub fn link_states(&mut self) -> io::Result<BTreeMap<u32, LinkState>> {
-        let found = self.channel.dump(Message::GetLink(LinkMessage::default()))?;
-        Ok(states(&found))
+        let state = |message| match message {
+            Message::NewLink(message) => Some(LinkState::of(&message)),
+            _ => None,
+        };
+        Ok(by_index(self.channel.dump(every_link(), state)?))
     }
 
     /// Which links are the devices of interfaces; `primary` is the primary one, by its hardware
@@ -86,15 +91,15 @@ impl Netlink {
         &mut self,
         (mac, address): (Mac, Ipv4Addr),
     ) -> io::Result<(BTreeMap<u32, LinkState>, Devices)> {
-        let found = self.channel.dump(Message::GetLink(LinkMessage::default()))?;
-        let has = self.all_addresses()?.into_iter().filter(|(_, it)| it.ip() == address);
-        let holders: Vec<u32> = has.map(|(link, _)| link).collect();
-        let device = |message: &Message| match message {
-            Message::NewLink(message) => Some(device(message)),
+        let both = |message| match message {
+            Message::NewLink(message) => Some((LinkState::of(&message), device(&message))),
             _ => None,
         };
-        let devices = found.iter().filter_map(device).collect();
-        Ok((states(&found), Devices::among(devices, mac, &holders)))
+        let (states, devices) = self.channel.dump(every_link(), both)?.into_iter().unzip();
+        let states = by_index(states);
+        let has = self.all_addresses()?.into_iter().filter(|(_, it)| it.ip() == address);
+        let holders: Vec<u32> = has.map(|(link, _)| link).collect();
+        Ok((states, Devices::among(devices, mac, &holders)))
     }
 
     /// The link with a name, if there is one.
@@ -113,12 +118,11 @@ impl Netlink {
     pub fn rules(&mut self) -> io::Result<Vec<Rule>> {
         let mut request = RuleMessage::default();
         request.header.family = AddressFamily::Inet;
-        let found = self.channel.dump(Message::GetRule(request))?;
         let rule = |message| match message {
             Message::NewRule(message) => rule(&message),
             _ => None,
         };
-        Ok(found.into_iter().filter_map(rule).collect())
+        self.channel.dump(Message::GetRule(request), rule)
     }
 
     /// Every IPv4 route of a table that a [`Route`] can say.
@@ -132,17 +136,17 @@ impl Netlink {
         let mut request = RouteMessage::default();
         request.header.address_family = AddressFamily::Inet;
         request.attributes.push(RouteAttribute::Table(op::MAIN_TABLE));
-        let found = self.channel.dump(Message::GetRoute(request))?;
         // A socket without strict checks is given every table.
-        let default = |message: &Message| match message {
+        let default = |message| match message {
             Message::NewRoute(route) => {
-                route.header.destination_prefix_length == 0
+                let is_default = route.header.destination_prefix_length == 0
                     && u32::from(route.header.table) == op::MAIN_TABLE
-                    && !matches!(route.header.kind, RouteType::Unreachable | RouteType::BlackHole)
+                    && !matches!(route.header.kind, RouteType::Unreachable | RouteType::BlackHole);
+                is_default.then_some(())
             }
-            _ => false,
+            _ => None,
         };
-        Ok(found.iter().any(default))
+        Ok(!self.channel.dump(Message::GetRoute(request), default)?.is_empty())
     }
 
     /// Every IPv4 route that a [`Route`] can say.
@@ -167,32 +171,33 @@ fn routes_of(netlink: &mut Netlink, table: Option<u32>) -> io::Result<Vec<Route>
     let mut request = RouteMessage::default();
     request.header.address_family = AddressFamily::Inet;
     request.attributes.extend(table.map(RouteAttribute::Table));
-    let found = netlink.channel.dump(Message::GetRoute(request))?;
     let route = |message| match message {
         Message::NewRoute(message) => route(&message),
         _ => None,
     };
-    Ok(found.into_iter().filter_map(route).collect())
+    netlink.channel.dump(Message::GetRoute(request), route)
 }
 
 fn addresses_of(netlink: &mut Netlink, link: u32) -> io::Result<Vec<(u32, Ipv4Network)>> {
     let mut request = AddressMessage::default();
     request.header.family = AddressFamily::Inet;
     request.header.index = link;
-    let found = netlink.channel.dump(Message::GetAddress(request))?;
     let address = |message| match message {
         Message::NewAddress(message) => Some((message.header.index, address(&message)?)),
         _ => None,
     };
-    Ok(found.into_iter().filter_map(address).collect())
+    netlink.channel.dump(Message::GetAddress(request), address)
 }
 
-fn states(found: &[Message]) -> BTreeMap<u32, LinkState> {
-    let state = |message: &Message| match message {
-        Message::NewLink(message) => Some((message.header.index, LinkState::of(message))),
-        _ => None,
-    };
-    found.iter().filter_map(state).collect()
+/// A question for every link, without its counters: they are half of what the kernel would write.
+pub(crate) fn every_link() -> Message {
+    let mut request = LinkMessage::default();
+    request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    Message::GetLink(request)
+}
+
+fn by_index(states: Vec<LinkState>) -> BTreeMap<u32, LinkState> {
+    states.into_iter().map(|state| (state.link.index, state)).collect()
 }
 
 fn device(message: &LinkMessage) -> Device {

@@ -6,12 +6,16 @@
 )]
 
 use crate::{
-    kernel::{apply::Netlink, netns, query::Link},
+    kernel::{
+        apply::Netlink,
+        netns,
+        query::{Link, every_link},
+    },
     plan::op::{MAIN_TABLE, Mac},
 };
 use netlink_packet_route::{
     RouteNetlinkMessage as Message,
-    link::{LinkAttribute, LinkMessage},
+    link::LinkAttribute,
     nsid::{NsidAttribute, NsidMessage},
 };
 use std::{
@@ -65,8 +69,8 @@ impl Netlink {
     /// # Errors
     /// The kernel does not answer.
     pub fn traces(&mut self) -> io::Result<Traces> {
-        let links = self.channel.dump(Message::GetLink(LinkMessage::default()))?;
-        let links = links.into_iter().filter_map(pod_link).map(|link| (link.index, link)).collect();
+        let links = self.channel.dump(every_link(), pod_link)?;
+        let links = links.into_iter().map(|link| (link.index, link)).collect();
         let routes = self.routes(MAIN_TABLE)?.into_iter();
         let routes = routes
             .filter(|route| route.to.prefix() == ONE_ADDRESS)

@@ -92,8 +92,7 @@ pub fn fixed_neighbours(kernel: &mut Netlink) -> io::Result<Vec<FixedNeighbour>>
         let mut request = NeighbourMessage::default();
         request.header.family = AddressFamily::Inet;
         request.header.flags = flags;
-        let found = kernel.channel.dump(Message::GetNeighbour(request))?;
-        all.extend(found.into_iter().filter_map(fixed));
+        all.extend(kernel.channel.dump(Message::GetNeighbour(request), fixed)?);
     }
     Ok(all)
 }

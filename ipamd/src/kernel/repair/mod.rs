@@ -14,7 +14,7 @@ mod tell;
 
 pub(crate) use start::{Before, start};
 
-use crate::{node::Desired, node::Node, retry::Pauses, tell::metrics};
+use crate::{memory, node::Desired, node::Node, retry::Pauses, tell::metrics};
 use addresses::{Addresses, have_changed};
 use anyhow::{Context, Result};
 use astray::Astray;
@@ -199,6 +199,7 @@ impl Repairer {
             warn!(error = format!("{error:#}"), "failed to repair the network; try again");
             self.pending.look_again(kinds);
         }
+        memory::give_back();
     }
 
     fn tell_of_foreign(&mut self, desired: &Desired, changes: &[Change], kinds: &BTreeSet<Kind>) {
