@@ -93,6 +93,28 @@ fn a_pod_adds_no_rule_and_a_prefix_adds_one() {
 }
 
 #[test]
+fn a_pod_of_a_prefix_is_marked_and_without_filter_rules_leaves_by_its_interface_all_the_same() {
+    let world = custom();
+    let nodes = ["n1", "n2"];
+    for (node, zone) in nodes.into_iter().zip(ZONES) {
+        world.node_add(node, zone, &[]);
+        world.daemon_start(node, &[CUSTOM, PREFIXES, ONE].concat());
+    }
+    let pods = nodes.map(|node| world.pod_add(node, &format!("{node}p")));
+    let marked = ip(&world, &["-oneline", "link", "show", "group", "1538"]);
+    assert!(marked.contains(&cni_name(&world, &pods[0])), "{marked}");
+    world.everybody_reaches_everybody(&pods);
+
+    // Nobody puts them back.
+    for node in nodes {
+        world.daemon_stop(node);
+        world.sim(&["exec", node, "--", "nft", "delete", "table", "ip", "eni-cni"]);
+    }
+
+    world.everybody_reaches_everybody(&pods);
+}
+
+#[test]
 fn the_layout_changes_both_ways_under_running_pods_and_leaves_nothing_behind() {
     let world = custom();
     let modes: [&[&str]; 2] = [&[CUSTOM, ONE].concat(), &[CUSTOM, ONE, PREFIXES].concat()];

@@ -9,6 +9,7 @@ use net::{
     VethPeer, beside,
     eni::Eni,
     firewall::{Firewall, Metadata, NodePort, Snat},
+    layout::LEAVING_GROUP,
     nft, op,
     pod::Pod,
 };
@@ -149,6 +150,7 @@ fn a_link_is_renamed_moved_up_and_given_ipv4_settings_without_proc() {
             mac: Some(Mac([2, 0, 0, 0, 0, 9])),
             group: Some(1538),
             ipv4: vec![op::rp_filter(1), op::proxy_arp(1), op::send_redirects(0)],
+            ..LinkChange::default()
         };
         netlink.apply(&[Op::Change(change)]).map_err(io::Error::other)?;
         for (setting, want) in
@@ -176,6 +178,7 @@ fn a_pod_is_wired_without_a_look_at_the_kernel_and_unrouted_again() {
         let before = (netlink.rules()?, netlink.routes(op::MAIN_TABLE)?);
         let inside = std::fs::File::open(&sandbox.path)?;
         let mut ops = vec![pod.link(Some(ends), inside.as_raw_fd())];
+        ops.extend(Pod::bring_up(ends.host));
         ops.extend(pod.on_host(ends.host, None));
         netlink.apply(&ops).unwrap();
         let strict = std::fs::read_to_string("/proc/sys/net/ipv4/conf/eni0d7763386da/rp_filter")?;
@@ -192,6 +195,76 @@ fn a_pod_is_wired_without_a_look_at_the_kernel_and_unrouted_again() {
         netlink.apply(&[pod.unlink(ends.host)]).unwrap();
         assert_eq!(netlink.link_by_name("eni0d7763386da")?, None);
         Ok(())
+    });
+}
+
+#[test]
+fn both_ends_of_a_pods_pair_come_up_without_an_ipv6_address_of_the_kernels() {
+    let (host, sandbox) = (Namespace::new("quiet-host"), Namespace::new("quiet-pod"));
+    let pod = pod();
+    let ends = pod.preferred_ends();
+    let shows = |link: &str| -> io::Result<String> {
+        let shown = Command::new("ip").args(["-6", "address", "show", "dev", link]).output()?;
+        Ok(String::from_utf8_lossy(&shown.stdout).into_owned())
+    };
+
+    host.within(|netlink| {
+        let inside = std::fs::File::open(&sandbox.path)?;
+        let mut ops = vec![pod.link(Some(ends), inside.as_raw_fd())];
+        ops.extend(Pod::bring_up(ends.host));
+        netlink.apply(&ops).unwrap();
+        sandbox.within(|netlink| {
+            netlink.apply(&pod.in_pod(ends.pod)).unwrap();
+            assert!(netlink.link_by_name("eth0")?.is_some_and(|link| link.running));
+            assert_eq!(shows("eth0")?, "");
+            Ok(())
+        });
+        assert!(netlink.link_by_name("eni0d7763386da")?.is_some_and(|link| link.running));
+        assert_eq!(shows("eni0d7763386da")?, "");
+        Ok(())
+    });
+}
+
+// RFC 8200, 5: IPv6 takes links with an MTU of 1280 at least. A kernel without IPv6 says the same.
+#[test]
+fn a_link_that_ipv6_does_not_know_comes_up_all_the_same() {
+    let host = Namespace::new("no-ipv6");
+
+    host.within(|netlink| {
+        let Object::Veth(veth) = veth(None) else { unreachable!("it is one") };
+        netlink.apply(&[Op::Add(Object::Veth(Veth { mtu: 1000, up: false, ..veth }))]).unwrap();
+
+        netlink.apply(&Pod::bring_up(4242)).unwrap();
+
+        assert!(netlink.link_by_name("left")?.is_some_and(|link| link.up));
+        Ok(())
+    });
+}
+
+#[test]
+fn links_that_are_removed_together_leave_all_others() {
+    let host = Namespace::new("together");
+
+    host.within(|netlink| {
+        for (name, index) in [("one", 71), ("two", 72), ("stays", 73)] {
+            let mac = |end| Mac([2, 0, 0, 0, end, index]);
+            let peer =
+                VethPeer { name: format!("{name}-end"), index: None, mac: mac(1), netns: None };
+            let (name, index) = (name.into(), Some(index.into()));
+            let veth = Veth { name, index, mac: mac(0), mtu: 1500, group: 7, up: true, peer };
+            netlink.apply(&[Op::Add(Object::Veth(veth))]).unwrap();
+        }
+        const GONE: u32 = 74;
+
+        netlink.remove_together(&[71, 72, GONE], LEAVING_GROUP)?;
+
+        let names: Vec<String> = netlink.links()?.into_iter().map(|link| link.name).collect();
+        assert!(
+            names.contains(&"stays".into()) && names.contains(&"stays-end".into()),
+            "{names:?}"
+        );
+        assert!(!names.iter().any(|name| name.starts_with("one") || name.starts_with("two")));
+        netlink.remove_together(&[GONE], LEAVING_GROUP)
     });
 }
 
@@ -379,7 +452,8 @@ fn the_device_of_an_interface_is_told_from_links_that_have_its_address() {
         let peer =
             VethPeer { name: name.into(), index: None, mac, netns: Some(inside.as_raw_fd()) };
         let name = format!("to-{name}");
-        let veth = Veth { name, index: None, mac: Mac([2; 6]), mtu: 1500, group: 0, peer };
+        let veth =
+            Veth { name, index: None, mac: Mac([2; 6]), mtu: 1500, group: 0, up: true, peer };
         from.within(|netlink| {
             netlink.apply(&[Op::Add(Object::Veth(veth))]).map_err(io::Error::other)
         });
@@ -443,6 +517,7 @@ fn veth(netns: Option<i32>) -> Object {
         mac: LEFT,
         mtu: 9001,
         group: 7,
+        up: true,
         peer: VethPeer { name: "right".into(), index: Some(4243), mac: RIGHT, netns },
     })
 }

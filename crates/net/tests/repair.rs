@@ -125,6 +125,34 @@ fn our_own_changes_wake_nobody() {
 }
 
 #[test]
+fn a_pods_pair_is_told_when_it_is_taken_down_and_not_while_it_is_born_down() {
+    let host = Namespace::new("born");
+
+    host.within(|netlink| {
+        let Op::Add(Object::Veth(pair)) = veth("born", 4246, POD_MAC, POD_GROUP) else {
+            unreachable!("it is a pair")
+        };
+        let mut watch = Watch::open(TABLE)?;
+        let mut downs = || {
+            let told = all(&mut watch).into_iter();
+            told.filter(
+                |it| matches!(&it.event, Event::Link(it) if it.link.name == "born" && !it.link.up),
+            )
+            .count()
+        };
+
+        netlink.apply(&[Op::Add(Object::Veth(Veth { up: false, ..pair }))]).unwrap();
+        netlink.apply(&Pod::bring_up(4246)).unwrap();
+        let born = downs();
+        run("ip link set born down");
+        let taken_down = downs();
+
+        assert_eq!((born, taken_down > 0), (0, true));
+        Ok(())
+    });
+}
+
+#[test]
 fn what_others_do_to_their_own_things_concerns_nobody() {
     let host = Namespace::new("foreign");
 
@@ -292,6 +320,7 @@ fn veth(name: &str, index: u32, mac: Mac, group: u32) -> Op {
         mac,
         mtu: 9001,
         group,
+        up: true,
         peer,
     }))
 }

@@ -201,9 +201,11 @@ fn link(
     netns: RawFd,
 ) -> Result<Ends, WireError> {
     let ends = pod.preferred_ends();
-    let mut ops = vec![pod.link(Some(ends), netns)];
-    ops.extend(pod.on_host(ends.host, node.host.pods_see()));
-    match node.kernel().apply(&ops) {
+    let on_host = |host| {
+        let ops = Pod::bring_up(host).into_iter();
+        ops.chain(pod.on_host(host, node.host.pods_see())).collect::<Vec<_>>()
+    };
+    match node.kernel().apply(&[vec![pod.link(Some(ends), netns)], on_host(ends.host)].concat()) {
         Ok(()) => return Ok(ends),
         Err(error) if taken(&error) => {}
         Err(error) => return Err(internal("make the pod's veth pair", error).into()),
@@ -218,7 +220,7 @@ fn link(
         (Some(outside), Some(within)) if is_the_pair(pod, &outside, &within) => {
             let ends = Ends { host: outside.index, pod: within.index };
             kernel
-                .apply(&pod.on_host(ends.host, node.host.pods_see()))
+                .apply(&on_host(ends.host))
                 .map_err(|error| internal("route to the pod", error))?;
             return Ok(ends);
         }
@@ -258,9 +260,7 @@ fn link(
     let (Some(host), Some(within)) = (host, within) else {
         return Err(internal("make the pod's veth pair", "it is gone again").into());
     };
-    kernel
-        .apply(&pod.on_host(host.index, node.host.pods_see()))
-        .map_err(|error| internal("route to the pod", error))?;
+    kernel.apply(&on_host(host.index)).map_err(|error| internal("route to the pod", error))?;
     Ok(Ends { host: host.index, pod: within.index })
 }
 

@@ -72,7 +72,7 @@ fn unlink(kernel: &mut Netlink, name: &str, right: impl Fn(&Link) -> bool) -> Re
     let none = net::Mac([0; 6]);
     let peer = VethPeer { name: String::new(), index: None, mac: none, netns: None };
     let index = Some(link.index);
-    let link = Veth { name: name.into(), index, mac: none, mtu: 0, group: 0, peer };
+    let link = Veth { name: name.into(), index, mac: none, mtu: 0, group: 0, up: false, peer };
     kernel.apply(&[Op::Remove(Object::Veth(link))])?;
     Ok(1)
 }

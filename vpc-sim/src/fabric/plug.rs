@@ -58,6 +58,7 @@ impl Plug {
             mac: ROUTER_MAC,
             mtu: VPC_MTU,
             group: 0,
+            up: true,
             peer: VethPeer {
                 name: device.clone(),
                 index: None,

@@ -205,6 +205,7 @@ fn end(name: &str, index: u32, mtu: u32, peer: (&str, u32, Option<RawFd>)) -> Ob
         mac: ROUTER_MAC,
         mtu,
         group: 0,
+        up: true,
         peer: VethPeer { name: peer.0.into(), index: Some(peer.1), mac: PLACE_MAC, netns: peer.2 },
     })
 }

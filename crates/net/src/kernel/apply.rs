@@ -146,7 +146,9 @@ pub(crate) fn apply_all(
 fn already(op: &Op, refusal: &Refusal) -> bool {
     match op {
         // A link that exists may be another one: the caller must know.
-        Op::Add(Object::Veth(_)) | Op::Change(_) => false,
+        Op::Add(Object::Veth(_)) => false,
+        // Without IPv6 there are no such addresses: `ipv6.disable=1`, or an MTU that it does not take.
+        Op::Change(change) => change.ipv6.is_some() && refusal.errno == libc::EAFNOSUPPORT,
         Op::Add(_) => refusal.errno == libc::EEXIST,
         Op::Remove(_) => {
             [libc::ENOENT, libc::ESRCH, libc::ENODEV, libc::EADDRNOTAVAIL].contains(&refusal.errno)

@@ -1,6 +1,8 @@
 //! Our changes as rtnetlink messages.
 
-use crate::plan::op::{LinkChange, Mac, Object, Op, Route, RouteKind, RouteScope, Rule, Veth};
+use crate::plan::op::{
+    AutomaticIpv6, LinkChange, Mac, Object, Op, Route, RouteKind, RouteScope, Rule, Veth,
+};
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::{
@@ -21,6 +23,11 @@ const PROTOCOL: RouteProtocol = RouteProtocol::Boot;
 const AF_SPEC_NESTED: u16 = 26 | 1 << 15;
 /// `AF_INET`, as the kind of the attributes inside `IFLA_AF_SPEC`.
 const AF_INET_NESTED: u16 = 2 | 1 << 15;
+/// `AF_INET6`, as the same.
+const AF_INET6_NESTED: u16 = 10 | 1 << 15;
+/// `IFLA_INET6_ADDR_GEN_MODE` of `linux/if_link.h`, and `IN6_ADDR_GEN_MODE_NONE` of it.
+const INET6_ADDR_GEN_MODE: u16 = 8;
+const GENERATE_NONE: u8 = 1;
 /// `IFLA_INET_CONF` of `linux/if_link.h`.
 const INET_CONF_NESTED: u16 = 1 | 1 << 15;
 
@@ -86,8 +93,10 @@ fn veth(veth: &Veth) -> LinkMessage {
     // The peer is born where it belongs: moving a link between namespaces costs 50 times as much.
     peer.attributes.extend(veth.peer.netns.map(LinkAttribute::NetNsFd));
     let mut message = named(veth);
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
+    if veth.up {
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+    }
     message.attributes = end(&veth.name, veth.mac, veth.mtu);
     message.attributes.extend([
         LinkAttribute::Group(veth.group),
@@ -134,6 +143,7 @@ fn link_change(change: &LinkChange) -> LinkMessage {
     if !change.ipv4.is_empty() {
         message.attributes.push(LinkAttribute::Other(ipv4_settings(&change.ipv4)));
     }
+    message.attributes.extend(change.ipv6.map(|it| LinkAttribute::Other(automatic_ipv6(it))));
     message
 }
 
@@ -144,6 +154,16 @@ fn ipv4_settings(settings: &[(u16, u32)]) -> DefaultNla {
         settings.iter().flat_map(|(kind, value)| attribute(*kind, &value.to_ne_bytes())).collect();
     let inet = attribute(AF_INET_NESTED, &attribute(INET_CONF_NESTED, &values));
     DefaultNla::new(AF_SPEC_NESTED, inet)
+}
+
+/// `IFLA_AF_SPEC { AF_INET6 { IFLA_INET6_ADDR_GEN_MODE: mode } }`. The kernel refuses it in the message that
+/// makes a link.
+fn automatic_ipv6(automatic: AutomaticIpv6) -> DefaultNla {
+    let mode = match automatic {
+        AutomaticIpv6::None => GENERATE_NONE,
+    };
+    let inet6 = attribute(AF_INET6_NESTED, &attribute(INET6_ADDR_GEN_MODE, &[mode]));
+    DefaultNla::new(AF_SPEC_NESTED, inet6)
 }
 
 /// A netlink attribute: length, kind, value, padding to four bytes (`netlink(7)`).

@@ -2,8 +2,8 @@
 
 use crate::kernel::{
     batch::{messages, refusal},
+    event::{Event, in_datagram},
     nftables::Transactions,
-    watch::{Event, in_datagram},
 };
 
 /// What a datagram says.

@@ -1,6 +1,6 @@
 //! Changes in the words of `ip`, for the log.
 
-use crate::plan::op::{LinkChange, Mac, Object, Op, Route, RouteKind, Rule};
+use crate::plan::op::{AutomaticIpv6, LinkChange, Mac, Object, Op, Route, RouteKind, Rule};
 use std::fmt::{self, Display, Formatter};
 
 impl Display for Op {
@@ -60,6 +60,7 @@ impl Display for LinkChange {
         part(f, " mtu ", self.mtu)?;
         part::<Mac>(f, " address ", self.mac)?;
         part(f, " group ", self.group)?;
+        part(f, " addrgenmode ", self.ipv6.map(|AutomaticIpv6::None| "none"))?;
         for (number, value) in &self.ipv4 {
             match number {
                 3 => write!(f, " proxy_arp {value}")?,

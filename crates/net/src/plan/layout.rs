@@ -17,6 +17,10 @@ pub enum Layout {
 /// group this many above. One rule tells routes to pods from all others by their groups.
 pub const POD_GROUP: u32 = 0x600;
 
+/// Device group of host ends that are being removed: that of a table which no interface has. It is one of
+/// pods, so that what still comes from them is dropped until they are gone.
+pub const LEAVING_GROUP: u32 = POD_GROUP + 1;
+
 /// Device groups of pods are all those that are [`POD_GROUP`] in these bits.
 pub const POD_GROUP_MASK: u32 = !MARKED_TABLES;
 
@@ -57,7 +61,7 @@ pub enum EgressSelector {
     /// The device group of its veth names the table; filter rules turn it into a mark, and the
     /// interface has a rule for that mark.
     Marked,
-    /// The interface has a rule for the /28 that the address is in.
+    /// The interface has a rule for the /28 that the address is in, and no mark.
     Block,
     /// A rule of its own: the number of the table does not fit into a mark.
     Own,
@@ -72,8 +76,8 @@ impl EgressSelector {
         match layout {
             Layout::Peer => Self::Peer,
             Layout::Flat if table == MAIN_TABLE => Self::Main,
-            Layout::Flat if in_prefix => Self::Block,
             Layout::Flat if marks.is_some_and(|marks| marks.of(table).is_some()) => Self::Marked,
+            Layout::Flat if in_prefix => Self::Block,
             Layout::Flat => Self::Own,
         }
     }
@@ -98,7 +102,9 @@ mod tests {
         let marks = TableMarks::beside(0x80);
         let egress = |layout, table, in_prefix| EgressSelector::of(layout, marks, table, in_prefix);
 
-        assert_eq!(egress(Layout::Flat, 2, false), EgressSelector::Marked);
+        for in_prefix in [false, true] {
+            assert_eq!(egress(Layout::Flat, 2, in_prefix), EgressSelector::Marked);
+        }
         assert_eq!(egress(Layout::Flat, 127, false), EgressSelector::Marked);
         assert_eq!(egress(Layout::Flat, 10_101, false), EgressSelector::Own);
         assert_eq!(egress(Layout::Flat, 10_101, true), EgressSelector::Block);

@@ -106,6 +106,8 @@ pub struct Veth {
     pub mtu: u32,
     /// Device group of this end (0 is the default group).
     pub group: u32,
+    /// Whether this end is born up.
+    pub up: bool,
     /// The other end.
     pub peer: VethPeer,
 }
@@ -234,6 +236,16 @@ pub struct LinkChange {
     pub group: Option<u32>,
     /// IPv4 settings by their number in `linux/ip.h` (`IPV4_DEVCONF_*`), see [`rp_filter`].
     pub ipv4: Vec<(u16, u32)>,
+    /// Whether the kernel gives it IPv6 addresses by itself. A change of its own: a kernel without IPv6
+    /// refuses it, and has nothing to switch off.
+    pub ipv6: Option<AutomaticIpv6>,
+}
+
+/// Whether the kernel gives a link IPv6 addresses by itself (`ip-link(8)`, `addrgenmode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutomaticIpv6 {
+    /// It does not, not even a link-local one.
+    None,
 }
 
 /// `IPV4_DEVCONF_RP_FILTER` of `linux/ip.h`: 0 off, 1 strict, 2 loose.
