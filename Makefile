@@ -65,15 +65,18 @@ map: ## draw the modules into ARCHITECTURE.md, as the sources have them
 	@scripts/need cargo cc
 	MAP=write cargo test --quiet --package tests --test tidy -- map::
 
-bench: ## measure pods' start and end, a packet's cost, a cluster's calls, the simulated VPC (needs root)
+# Another revision, whose plugin and daemon take part as well: `make bench BASE=HEAD~10`.
+BASE ?=
+bench: ## measure pods' start and end, a packet's cost, a cluster's calls, the simulated VPC; BASE=REVISION beside it (needs root)
 	@scripts/need root cargo cc nft plugins
 	cargo bench --quiet --package vpc --bench calls
 	cargo run --quiet --package bench --bin cluster-cost
 	cargo run --quiet --package bench --bin packet-cost
 	@echo "building the daemon for measurement; the first time takes minutes" >&2
-	scripts/daemon measure
-	cargo build --quiet --profile measure --package vpc-sim --package bench --bins
-	"$${CARGO_TARGET_DIR:-target}"/measure/pod-start "$$(scripts/plugin)"
+	@base=; if [ -n "$(BASE)" ]; then base=$$(scripts/base "$(BASE)") || exit 1; fi; \
+		scripts/daemon measure && \
+		cargo build --quiet --profile measure --package vpc-sim --package bench --bins && \
+		"$${CARGO_TARGET_DIR:-target}"/measure/pod-start "$$(scripts/plugin)" $$base
 
 conformance: ## Kubernetes' own tests of networks on ours, in both modes of kube-proxy and with prefixes (needs root)
 	@scripts/need root cargo cc nft go iptables runtimes venv enclosures images

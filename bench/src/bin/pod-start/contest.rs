@@ -41,11 +41,12 @@ pub(crate) struct Case {
 pub(crate) struct Times(BTreeMap<(Case, Verb, Who), Vec<Duration>>);
 
 impl Times {
-    /// The time that this part of all calls did not exceed, in microseconds.
-    pub(crate) fn quantile(&self, case: Case, verb: Verb, who: Who, part: f64) -> f64 {
-        let mut times = self.0[&(case, verb, who)].clone();
+    /// The time that this part of all calls did not exceed, in microseconds; `None` for who does not take
+    /// part.
+    pub(crate) fn quantile(&self, case: Case, verb: Verb, who: Who, part: f64) -> Option<f64> {
+        let mut times = self.0.get(&(case, verb, who))?.clone();
         times.sort();
-        quantile(&times, part)
+        Some(quantile(&times, part))
     }
 }
 
@@ -57,16 +58,18 @@ pub(crate) fn quantile(sorted: &[Duration], part: f64) -> f64 {
 
 /// The contestants on one node, and what was measured.
 pub(crate) struct Contest<'a> {
-    pub(crate) node: &'a BenchNode,
+    node: &'a BenchNode,
+    base: Option<&'a BenchNode>,
     stock: PathBuf,
     stock_conf: String,
     calls: u32,
+    rounds: usize,
     pub(crate) times: Times,
 }
 
 impl<'a> Contest<'a> {
-    /// `folder` is for what `host-local` keeps.
-    pub(crate) fn new(node: &'a BenchNode, folder: &Path) -> Self {
+    /// `base` is the node of another build, if there is one; `folder` is for what `host-local` keeps.
+    pub(crate) fn new(node: &'a BenchNode, base: Option<&'a BenchNode>, folder: &Path) -> Self {
         let stock = STOCK.map(PathBuf::from).into_iter().find(|it| it.exists());
         let conf = serde_json::json!({
             "cniVersion": "1.0.0",
@@ -82,9 +85,11 @@ impl<'a> Contest<'a> {
         });
         Self {
             node,
+            base,
             stock: stock.unwrap_or_else(|| panic!("no ptp in {STOCK:?}: run scripts/need plugins")),
             stock_conf: conf.to_string(),
             calls: 0,
+            rounds: 0,
             times: Times::default(),
         }
     }
@@ -96,13 +101,16 @@ impl<'a> Contest<'a> {
 
     /// One round: each contestant starts that many pods concurrently, then stops them.
     pub(crate) fn round(&mut self, case: Case) {
-        for who in Who::ALL {
+        self.rounds += 1;
+        let base = self.base.is_some();
+        for who in Who::ALL.into_iter().filter(|who| base || *who != Who::Base) {
             let calls: Vec<Call> = (0..case.at_once).map(|at| self.call(who, at)).collect();
             let (added, deleted) = match who {
                 Who::Kernel => self.kernel(&calls),
-                Who::Start => (self.side_by_side(&calls, "VERSION"), vec![]),
-                Who::Ours | Who::Stock => {
-                    (self.side_by_side(&calls, "ADD"), self.side_by_side(&calls, "DEL"))
+                Who::Start => (side_by_side(self.node, &calls, "VERSION"), vec![]),
+                Who::Ours | Who::Stock | Who::Base => {
+                    let node = self.node_of(who);
+                    (side_by_side(node, &calls, "ADD"), side_by_side(node, &calls, "DEL"))
                 }
             };
             self.times.0.entry((case, Verb::Add, who)).or_default().extend(added);
@@ -112,26 +120,24 @@ impl<'a> Contest<'a> {
 
     fn call(&mut self, who: Who, at: usize) -> Call {
         self.calls += 1;
-        let slot = self.node.slot(who, at);
+        let node = self.node_of(who);
+        let slot = node.slot(who, at, self.rounds);
         wait_until_empty(&slot);
-        let ours = self.node.call("ADD", format!("bench-{}", self.calls), slot);
+        let ours = node.call("ADD", format!("bench-{}", self.calls), slot);
         match who {
             Who::Stock => {
                 Call { program: self.stock.clone(), stdin: self.stock_conf.clone(), ..ours }
             }
-            Who::Kernel | Who::Start | Who::Ours => ours,
+            Who::Kernel | Who::Start | Who::Ours | Who::Base => ours,
         }
     }
 
-    fn side_by_side(&self, calls: &[Call], verb: &'static str) -> Vec<Duration> {
-        let calls = calls.iter().map(|call| Call { verb, ..call.clone() });
-        let run = |call: Call| {
-            move |barrier: &Barrier| {
-                barrier.wait();
-                call.run().0
-            }
-        };
-        self.within(calls.map(run).collect())
+    /// The node on which somebody starts pods.
+    fn node_of(&self, who: Who) -> &'a BenchNode {
+        match who {
+            Who::Kernel | Who::Start | Who::Ours | Who::Stock => self.node,
+            Who::Base => self.base.expect("it takes part only with its node"),
+        }
     }
 
     fn kernel(&self, calls: &[Call]) -> (Vec<Duration>, Vec<Duration>) {
@@ -150,28 +156,43 @@ impl<'a> Contest<'a> {
                 took
             }
         };
-        let deleted = self.within(calls.iter().enumerate().map(run).collect());
+        let deleted = within(self.node, calls.iter().enumerate().map(run).collect());
         (added.into_inner().unwrap(), deleted)
-    }
-
-    /// Runs all of them in the node's namespace, at the same time.
-    fn within(&self, runs: Vec<impl FnOnce(&Barrier) -> Duration + Send>) -> Vec<Duration> {
-        let barrier = Barrier::new(runs.len());
-        thread::scope(|scope| {
-            let barrier = &barrier;
-            let mut running = vec![];
-            for run in runs {
-                let namespace = self.node.namespace();
-                let within = move || net::netns::within(namespace, || Ok(run(barrier))).unwrap();
-                running.push(scope.spawn(within));
-            }
-            running.into_iter().map(|run| run.join().unwrap()).collect()
-        })
     }
 }
 
+/// Calls one of their verbs at the same time.
+fn side_by_side(node: &BenchNode, calls: &[Call], verb: &'static str) -> Vec<Duration> {
+    let calls = calls.iter().map(|call| Call { verb, ..call.clone() });
+    let run = |call: Call| {
+        move |barrier: &Barrier| {
+            barrier.wait();
+            call.run().0
+        }
+    };
+    within(node, calls.map(run).collect())
+}
+
+/// Runs all of them in a node's namespace, at the same time.
+pub(crate) fn within<T: Send>(
+    node: &BenchNode,
+    runs: Vec<impl FnOnce(&Barrier) -> T + Send>,
+) -> Vec<T> {
+    let barrier = Barrier::new(runs.len());
+    thread::scope(|scope| {
+        let barrier = &barrier;
+        let mut running = vec![];
+        for run in runs {
+            let namespace = node.namespace();
+            let within = move || net::netns::within(namespace, || Ok(run(barrier))).unwrap();
+            running.push(scope.spawn(within));
+        }
+        running.into_iter().map(|run| run.join().unwrap()).collect()
+    })
+}
+
 /// The link of the previous pod is removed after its DEL has answered.
-fn wait_until_empty(slot: &Path) {
+pub(crate) fn wait_until_empty(slot: &Path) {
     let begun = Instant::now();
     let look = || net::Netlink::open()?.link_by_name("eth0");
     while net::netns::within(slot, look).unwrap().is_some() {

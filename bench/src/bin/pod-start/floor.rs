@@ -54,6 +54,7 @@ impl Floor {
     pub(crate) fn add(&mut self) -> Duration {
         let began = Instant::now();
         let mut ops = vec![self.pod.link(Some(self.ends), self.netns.as_raw_fd())];
+        ops.extend(Pod::bring_up(self.ends.host));
         ops.extend(self.pod.on_host(self.ends.host, None));
         self.host.apply(&ops).unwrap();
         self.inside.apply(&self.pod.in_pod(self.ends.pod)).unwrap();

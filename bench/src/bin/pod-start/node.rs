@@ -6,10 +6,7 @@ use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Mutex,
     thread,
 };
 use tests::world::{CUSTOM, World, ZONES};
@@ -31,6 +28,15 @@ const SETTINGS: [&str; 5] = [
 /// More than are started here.
 const MAX_PODS: u32 = 2000;
 
+/// What is measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Programs {
+    /// The plugin as it is shipped.
+    pub(crate) plugin: PathBuf,
+    /// The daemon; `None` for the one that is built with this program.
+    pub(crate) daemon: Option<PathBuf>,
+}
+
 /// The node's name.
 const NODE: &str = "n1";
 
@@ -46,14 +52,13 @@ pub(crate) struct BenchNode {
     stdin: String,
     /// Two sets of namespaces per contestant: a link may be removed after its DEL has answered.
     slots: Mutex<Vec<PathBuf>>,
-    turns: AtomicUsize,
     crowd: Mutex<usize>,
 }
 
 impl BenchNode {
     /// Brings everything up. `run_dir` is the daemon's folder, on a file system in memory, as
     /// `/var/run` of a real node is.
-    pub(crate) fn up(plugin: &Path, run_dir: &Path) -> Self {
+    pub(crate) fn up(Programs { plugin, daemon }: &Programs, run_dir: &Path) -> Self {
         let file = tests::repository().join("bench/src/bin/pod-start/world.toml");
         let world = World::described_by(Some(&file));
         world.eniconfig_create(ZONES[0], "pods-a", &["pods"]);
@@ -62,7 +67,10 @@ impl BenchNode {
         world.kubernetes(&format!("PATCH /api/v1/nodes/{NODE}/status"), &capacity);
         let folder = format!("ENI_CNI_RUN_DIR={}", run_dir.display());
         let shipped = format!("ENI_CNI_PLUGIN={}", plugin.display());
-        world.daemon_start(NODE, &[CUSTOM, &SETTINGS, &[&folder, &shipped]].concat());
+        let environment = [CUSTOM, &SETTINGS, &[&folder, &shipped]].concat();
+        let daemon = daemon.as_ref().map(|it| it.display().to_string());
+        let binary: Vec<&str> = daemon.iter().flat_map(|it| ["--bin", it.as_str()]).collect();
+        world.daemon_start_with(NODE, &binary, &environment);
         world.settled(NODE);
         let namespace = world.namespace(NODE, None);
         Self {
@@ -72,7 +80,6 @@ impl BenchNode {
             namespace,
             world,
             slots: Mutex::default(),
-            turns: AtomicUsize::default(),
             crowd: Mutex::default(),
         }
     }
@@ -104,14 +111,10 @@ impl BenchNode {
         }
     }
 
-    /// The namespace of the pod that somebody starts at a place among those side by side.
-    pub(crate) fn slot(&self, who: Who, at: usize) -> PathBuf {
-        let turn = match at {
-            0 => self.turns.fetch_add(1, Ordering::Relaxed) + 1,
-            _ => self.turns.load(Ordering::Relaxed),
-        };
-        // Two rounds of the same contestant later, its links are long gone.
-        let set = turn / Who::ALL.len() % 2;
+    /// The namespace of the pod that somebody starts in a round at a place among those side by side.
+    pub(crate) fn slot(&self, who: Who, at: usize, round: usize) -> PathBuf {
+        // Two rounds later, its links are long gone.
+        let set = round % 2;
         let index = (at * Who::ALL.len() + who as usize) * 2 + set;
         let mut slots = self.slots.lock().unwrap();
         while slots.len() <= index {
@@ -147,8 +150,8 @@ impl BenchNode {
         *there = pods.max(*there);
     }
 
-    /// One that goes with the world.
-    fn new_namespace(&self, name: &str) -> PathBuf {
+    /// A namespace that goes with the world.
+    pub(crate) fn new_namespace(&self, name: &str) -> PathBuf {
         net::netns::create(&format!("{}.{name}", self.world.name())).unwrap()
     }
 }

@@ -11,8 +11,12 @@ pub(crate) enum Who {
     Ours,
     /// `ptp` with `host-local`.
     Stock,
+    /// Plugin and daemon of another build, on a node of their own.
+    Base,
 }
 
 impl Who {
-    pub(crate) const ALL: [Self; 4] = [Self::Kernel, Self::Start, Self::Ours, Self::Stock];
+    /// All that may take part.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Kernel, Self::Start, Self::Ours, Self::Stock, Self::Base];
 }

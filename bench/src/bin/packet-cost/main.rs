@@ -6,6 +6,9 @@
 //! alike.
 #![expect(clippy::print_stdout, reason = "a table is what this program is for")]
 
+mod row;
+mod space;
+
 use ipnetwork::{IpNetwork, Ipv4Network};
 use net::{
     EgressSelector, Layout, LinkChange, Mac, Netlink, Object, Op, Route, TableMarks, Veth,
@@ -13,7 +16,7 @@ use net::{
     eni::{Eni, gateway},
     firewall::{Firewall, Metadata, NodePort, Snat},
     host::Host,
-    netns, nft,
+    nft,
     op::MAIN_TABLE,
     pod::{Ends, Pod},
 };
@@ -21,6 +24,8 @@ use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
+use row::{Begun, Mode, ROWS, Row};
+use space::Space;
 use std::{
     collections::BTreeSet,
     error::Error,
@@ -28,7 +33,6 @@ use std::{
     io,
     net::{Ipv4Addr, UdpSocket},
     os::fd::AsRawFd,
-    path::PathBuf,
     time::Instant,
 };
 
@@ -58,44 +62,17 @@ const SECONDARY: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 4);
 
 /// Where nobody listens: what arrives is dropped as somebody else's before it is looked at.
 const NOBODY: Mac = Mac([0x0a, 0xff, 0, 0, 0, 1]);
-const PORT: u16 = 9;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
-
-/// How packets of pods go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    /// No rule at all: the least that forwarding costs.
-    Floor,
-    /// Pods of the primary interface.
-    Primary,
-    /// Single addresses of a secondary interface.
-    Single,
-    /// Addresses of prefixes of a secondary interface.
-    Prefix,
-    /// `ENI_CNI_RULE_LAYOUT=aws`.
-    Peer,
-    /// One rule to all pods, and one from each: what single addresses would cost without marks.
-    RulePerPod,
-}
-
-const MODES: [(Mode, &str); 6] = [
-    (Mode::Floor, "no rules, no filter"),
-    (Mode::Primary, "primary interface"),
-    (Mode::Single, "single addresses"),
-    (Mode::Prefix, "prefixes"),
-    (Mode::Peer, "`aws` layout"),
-    (Mode::RulePerPod, "one rule from each pod"),
-];
 
 fn main() -> Result<()> {
     let mut one = CpuSet::new();
     one.set(0)?;
     sched_setaffinity(Pid::from_raw(0), &one)?;
     let mut cells = vec![];
-    for (mode, _) in MODES {
+    for row in ROWS {
         for pods in PODS {
-            cells.push(Cell::new(mode, pods)?);
+            cells.push(Cell::new(row, pods)?);
         }
     }
     for _ in 0..TURNS {
@@ -125,23 +102,23 @@ fn print(title: &str, cells: &mut [Cell], of: fn(&mut Cell) -> &mut Vec<u32>) {
     let counts = PODS.map(|pods| format!(" {pods} |")).concat();
     println!("Nanoseconds for a packet {title}, p10 / p50, by pods on the node:\n");
     println!("| |{counts} 1,000 to 1 |\n|---|{}---|", "---|".repeat(PODS.len()));
-    for (mode, name) in MODES {
+    for row in ROWS {
         let mut cost = vec![];
-        for cell in cells.iter_mut().filter(|cell| cell.mode == mode) {
+        for cell in cells.iter_mut().filter(|cell| cell.row == row) {
             let took_ns = of(cell);
             took_ns.sort_unstable();
             cost.push((took_ns[took_ns.len() / 10], took_ns[took_ns.len() / 2]));
         }
         let columns: String = cost.iter().map(|(p10, p50)| format!(" {p10} / {p50} |")).collect();
         let (first, last) = (cost[0].0, cost[cost.len() - 1].0);
-        println!("| {name} |{columns} {:.2} |", f64::from(last) / f64::from(first));
+        println!("| {} |{columns} {:.2} |", row.name, f64::from(last) / f64::from(first));
     }
     println!();
 }
 
 /// A node with pods, of which the last one sends and is sent to.
 struct Cell {
-    mode: Mode,
+    row: Row,
     out: UdpSocket,
     back: UdpSocket,
     out_ns: Vec<u32>,
@@ -151,8 +128,10 @@ struct Cell {
 }
 
 impl Cell {
-    fn new(mode: Mode, count: u32) -> Result<Self> {
-        let space = |what| Space::new(&format!("{mode:?}-{count}-{what}").to_lowercase());
+    fn new(row: Row, count: u32) -> Result<Self> {
+        let Row { mode, beside, begun, .. } = row;
+        let number = ROWS.iter().position(|it| *it == row).unwrap_or(0);
+        let space = |what| Space::new(&format!("{number}-{count}-{what}"));
         let [node, far, pod, crowd] = ["node", "far", "pod", "crowd"].map(space);
         let (node, far, pod, crowd) = (node?, far?, pod?, crowd?);
         let pods: Vec<Pod> = (0..count).map(|number| pod_of(mode, number)).collect();
@@ -160,10 +139,12 @@ impl Cell {
         node.within(|netlink| {
             fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
             set_up(netlink, mode, &far, last).map_err(io::Error::other)?;
+            nft::apply(beside.script())?;
             for (number, it) in (0..).zip(&pods) {
                 let sandbox = File::open(if it == last { &pod.path } else { &crowd.path })?;
                 let ends = Ends { host: it.preferred_ends().host, pod: 10 + number };
                 let mut ops = vec![it.link(Some(ends), sandbox.as_raw_fd())];
+                ops.extend(Pod::bring_up(ends.host));
                 ops.extend(it.on_host(ends.host, None));
                 netlink.apply(&ops).map_err(io::Error::other)?;
             }
@@ -179,10 +160,12 @@ impl Cell {
         let out = pod.socket(last.address, FAR)?;
         let back = far.socket(FAR, last.address)?;
         // Both have spoken: the connection is established.
-        out.send(b"first")?;
-        back.send(b"second")?;
+        match begun {
+            Begun::ByPod => [out.send(b"first")?, back.send(b"second")?],
+            Begun::Outside => [back.send(b"first")?, out.send(b"second")?],
+        };
         Ok(Self {
-            mode,
+            row,
             out,
             back,
             out_ns: vec![],
@@ -195,7 +178,7 @@ impl Cell {
 fn pod_of(mode: Mode, number: u32) -> Pod {
     let table = match mode {
         Mode::Floor | Mode::Primary => MAIN_TABLE,
-        Mode::Single | Mode::Prefix | Mode::Peer | Mode::RulePerPod => 2,
+        Mode::Single | Mode::Prefix | Mode::Peer | Mode::RulePerBlock | Mode::RulePerPod => 2,
     };
     Pod {
         host_name: format!("eni{number:011x}"),
@@ -204,8 +187,8 @@ fn pod_of(mode: Mode, number: u32) -> Pod {
         table,
         egress: match mode {
             Mode::Floor | Mode::Primary => EgressSelector::Main,
-            Mode::Single => EgressSelector::Marked,
-            Mode::Prefix => EgressSelector::Block,
+            Mode::Single | Mode::Prefix => EgressSelector::Marked,
+            Mode::RulePerBlock => EgressSelector::Block,
             Mode::Peer => EgressSelector::Peer,
             Mode::RulePerPod => EgressSelector::Own,
         },
@@ -228,7 +211,8 @@ fn set_up(netlink: &mut Netlink, mode: Mode, far: &Space, last: &Pod) -> Result<
             netns: Some(space.as_raw_fd()),
         };
         let mac = mac(index);
-        let veth = Veth { name: name.into(), index: Some(index), mac, mtu: 1500, group: 0, peer };
+        let (name, index) = (name.into(), Some(index));
+        let veth = Veth { name, index, mac, mtu: 1500, group: 0, up: true, peer };
         netlink.apply(&[Op::Add(Object::Veth(veth))])?;
     }
     far.within(|netlink| {
@@ -267,7 +251,8 @@ fn set_up(netlink: &mut Netlink, mode: Mode, far: &Space, last: &Pod) -> Result<
     let cidrs = (0..1_000 / 16 + 1).map(|block| block_of(Ipv4Addr::new(100, 64, 1, 0), block));
     let held = u32::from(last.address) / 16;
     let cidrs: BTreeSet<_> = cidrs.filter(|block| u32::from(block.ip()) / 16 <= held).collect();
-    let cidrs = if mode == Mode::Prefix { cidrs } else { BTreeSet::new() };
+    let with_cidrs = matches!(mode, Mode::Prefix | Mode::RulePerBlock);
+    let cidrs = if with_cidrs { cidrs } else { BTreeSet::new() };
     let eni = Eni { link: 6, primary: SECONDARY, subnet, table: 2, mtu: 1500, mark, cidrs };
     netlink.apply(&eni.ops())?;
     nft::apply(&firewall(tables).script())?;
@@ -295,39 +280,4 @@ fn block_of(first: Ipv4Addr, number: u32) -> Ipv4Network {
 
 fn mac(last: u32) -> Mac {
     Mac([0x0a, 0, 0, 0, 0, u8::try_from(last).unwrap_or(0)])
-}
-
-/// A namespace that ends with this value.
-struct Space {
-    name: String,
-    path: PathBuf,
-}
-
-impl Space {
-    fn new(what: &str) -> Result<Self> {
-        let name = format!("eni-bench-{}-{what}", std::process::id());
-        let path = netns::create(&name)?;
-        Ok(Self { name, path })
-    }
-
-    fn within<T: Send>(
-        &self,
-        act: impl FnOnce(&mut Netlink) -> io::Result<T> + Send,
-    ) -> io::Result<T> {
-        netns::within(&self.path, || act(&mut Netlink::open()?))
-    }
-
-    fn socket(&self, from: Ipv4Addr, to: Ipv4Addr) -> io::Result<UdpSocket> {
-        self.within(|_| {
-            let socket = UdpSocket::bind((from, PORT))?;
-            socket.connect((to, PORT))?;
-            Ok(socket)
-        })
-    }
-}
-
-impl Drop for Space {
-    fn drop(&mut self) {
-        let _ = netns::remove(&self.name);
-    }
 }
