@@ -47,6 +47,7 @@ mod second_attachments;
 mod services;
 mod settings;
 mod shadow;
+mod slow_start;
 mod status;
 mod supply;
 mod surroundings;

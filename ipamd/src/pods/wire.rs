@@ -179,14 +179,20 @@ fn spawn(workers: &Arc<Workers>) -> io::Result<()> {
     spawned.map(drop)
 }
 
-fn answer(node: &Node, connection: Connection) {
+/// Whether a client is root, who alone on the node talks to the daemon, whatever the modes of files and
+/// folders.
+pub(super) fn is_of_root(connection: &Connection) -> bool {
     match connection.credentials() {
-        // Only root on the node talks to the daemon, whatever the modes of files and folders.
-        Ok(peer) if peer.uid == 0 => {}
-        Ok(peer) => {
-            return warn!(uid = peer.uid, pid = peer.pid, "refuse a client that is not root");
-        }
-        Err(error) => return warn!(error = %error, "failed to ask who the client is"),
+        Ok(peer) if peer.uid == 0 => return true,
+        Ok(peer) => warn!(uid = peer.uid, pid = peer.pid, "refuse a client that is not root"),
+        Err(error) => warn!(error = %error, "failed to ask who the client is"),
+    }
+    false
+}
+
+fn answer(node: &Node, connection: Connection) {
+    if !is_of_root(&connection) {
+        return;
     }
     let (reply, answered) = match connection.receive(RECEIVE) {
         Ok(request) if pods::asks_for_health(&request) => (pods::health(node), None),
