@@ -28,6 +28,7 @@ mod gone;
 mod groups;
 mod handback;
 mod health;
+mod hung_nft;
 mod interfaces;
 mod isolation;
 mod left_behind;

@@ -50,9 +50,7 @@ fn a_primary_link_that_does_not_come_is_told_to_all_who_ask_and_dels_meanwhile_a
     world.daemon_stop("n1");
     let mac = world.node("n1").interfaces[0].mac.clone();
     let set = |mac: &str| {
-        let device = "$(ip -o route show default | sed 's/.* dev \\([^ ]*\\) .*/\\1/')";
-        let set = format!("ip link set dev {device} address {mac}");
-        world.sim(&["exec", "n1", "--", "sh", "-c", &set]);
+        world.sim(&["exec", "n1", "--", "ip", "link", "set", "dev", "ens5", "address", mac]);
     };
     set("02:00:00:00:00:01");
 

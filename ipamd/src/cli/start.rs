@@ -136,8 +136,11 @@ pub(super) async fn prepare(settings: Settings, starting: &Starting) -> Result<P
     let primary = interfaces.clone().find(|eni| eni.is_primary()).cloned();
     let primary = primary.context("the metadata service shows no primary interface")?;
     let link = starting.primary_link(&settings, &identity, &primary, &imds).await;
-    let mut kernel = Netlink::open().context("open a netlink socket")?;
-    let before = repair::Before::see(&mut kernel)?;
+    let see = || async {
+        let mut kernel = Netlink::open().context("open a netlink socket")?;
+        Ok::<_, anyhow::Error>((repair::Before::see(&mut kernel)?, kernel))
+    };
+    let (before, mut kernel) = starting.patiently("look at the network", see).await;
     let host = HostNetwork::of(&settings, &identity, &primary, &link);
     kernel.apply(&host.ops()).context("set up the node's rules")?;
     // Whoever was here before is known before anything is given away, given back or removed.
