@@ -66,6 +66,22 @@ fn a_start_with_a_hung_nft_says_so_and_serves_once_it_works() {
     world.everybody_reaches_everybody(&[pod, comes]);
 }
 
+#[test]
+fn a_start_with_a_hung_nft_ends_on_a_signal() {
+    let world = World::with_node("n1", ENV);
+    world.daemon_stop("n1");
+    let ends = "ends on a signal";
+    let before = world.log("n1").matches(ends).count();
+    let nft = Nft::new(&world);
+    nft.hangs();
+    world.sim(&["daemon", "start", "n1", "--env", &nft.path, "--env", ENV[0], "--env", ENV[1]]);
+    until("it hangs", || if nft.runs().is_empty() { Err("none".into()) } else { Ok(()) });
+
+    world.daemon_stop("n1");
+
+    assert_eq!(world.log("n1").matches(ends).count(), before + 1, "{}", world.log("n1"));
+}
+
 /// A program `nft` that hangs when it is to, before that of the machine.
 struct Nft {
     folder: PathBuf,
