@@ -2,8 +2,8 @@
 
 use serde_json::json;
 use std::{
-    io::Write,
-    process::{Child, Stdio},
+    io::{BufRead, BufReader, Write},
+    process::{Child, Command, Stdio},
 };
 use tests::{
     by_hand::{Container, ended},
@@ -49,6 +49,48 @@ fn while_hundreds_wait_for_an_address_others_are_answered_and_a_del_gives_one_of
     });
     let got = waiting.ended();
     assert!(got.success, "{got:?}");
+}
+
+/// More than are answered side by side.
+const SILENT: usize = 900;
+
+#[test]
+fn clients_that_say_nothing_or_half_of_it_keep_nobody_waiting() {
+    const CLIENTS: &str = "import socket, sys\n\
+        clients = []\n\
+        for nth in range(int(sys.argv[2])):\n\
+        \x20 client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n\
+        \x20 client.connect(sys.argv[1])\n\
+        \x20 if nth % 9 == 0: client.send(b'{\"env\":{\"CNI_COMMAND\":\"ADD\"')\n\
+        \x20 clients.append(client)\n\
+        print('connected', flush=True)\n\
+        sys.stdin.readline()\n";
+    let world = World::with_node("n1", &[]);
+    let container = Container::new(&world);
+    let socket = world.node_folder("n1").run().join(rpc::SOCKET_NAME);
+    let mut clients = Command::new("python3");
+    clients.args(["-c", CLIENTS]).arg(&socket).arg(SILENT.to_string());
+    let clients = clients.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut clients = Waiting(vec![clients]);
+    let mut said = BufReader::new(clients.0[0].stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "connected");
+
+    // It waits for two seconds at most.
+    let status = world.plugin("n1", "STATUS", &container, "1.1.0");
+    let add = world.plugin("n1", "ADD", &container, "1.1.0");
+    let del = world.plugin("n1", "DEL", &container, "1.1.0");
+
+    assert_eq!(clients.count(), 1, "they have hung up");
+    assert!(status.success && add.success && del.success, "{status:?} {add:?} {del:?}");
+    logged_at_least_once(&world, "failed to receive a request error=malformed request");
+    logged_at_least_once(&world, "failed to receive a request error=no request within");
+}
+
+fn logged_at_least_once(world: &World, words: &str) {
+    until(words, || {
+        let log = world.log("n1");
+        if log.contains(words) { Ok(()) } else { Err(log) }
+    });
 }
 
 /// Plugins that are ended with the test.

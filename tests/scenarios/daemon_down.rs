@@ -1,7 +1,7 @@
 //! What runtimes are told, and what is kept for later, while no daemon runs.
 
 use serde_json::json;
-use std::thread;
+use std::{fs, thread};
 use tests::{
     Row,
     by_hand::Container,
@@ -36,6 +36,41 @@ fn an_add_to_which_no_daemon_comes_fails_and_says_what_to_look_at() {
         assert!(msg.contains("kubectl -n kube-system get pods -l k8s-app=aws-node"), "{msg}");
         world.daemon_start("n1", &[]);
     }
+}
+
+#[test]
+fn a_del_that_cannot_be_read_is_counted_and_told_until_its_file_is_removed() {
+    let world = World::with_node("n1", &["IP_COOLDOWN_PERIOD=0", "ENI_CNI_GONE_AFTER=1"]);
+    let container = Container::new(&world);
+    assert!(world.plugin("n1", "ADD", &container, "1.0.0").success);
+    world.daemon_stop("n1");
+    assert!(world.plugin("n1", "DEL", &container, "1.0.0").success);
+    let spool = world.node_folder("n1").run().join("del-spool");
+    let file = || fs::read_dir(&spool).unwrap().next().unwrap().unwrap().path();
+    fs::write(file(), "{\"env\":").unwrap();
+
+    world.daemon_start("n1", &["IP_COOLDOWN_PERIOD=0", "ENI_CNI_GONE_AFTER=1"]);
+
+    let count = || world.metrics("n1")["eni_cni_unreadable_dels"].clone();
+    assert_eq!(count(), "1");
+    let aside = file().display().to_string();
+    assert!(world.log("n1").contains("failed to read DELs that waited"), "{}", world.log("n1"));
+    until("an event of the Node", || {
+        let at = "GET /apis/events.k8s.io/v1/namespaces/default/events";
+        let events = world.kubernetes(at, &serde_json::Value::Null);
+        let told = events.contains("DelUnreadable") && events.contains(&aside);
+        if told { Ok(()) } else { Err(events) }
+    });
+    fs::remove_file(file()).unwrap();
+    assert_eq!(count(), "0");
+    // It is as if no DEL had come.
+    container.end();
+    until("its address comes back", || {
+        match world.metrics("n1")["awscni_assigned_ip_addresses"].as_str() {
+            "0" => Ok(()),
+            some => Err(some.to_owned()),
+        }
+    });
 }
 
 #[test]

@@ -138,6 +138,13 @@ pub fn set_aside(run_dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(aside.into_iter().map(|(_, path)| path).collect())
 }
 
+/// How many files are set aside.
+#[must_use]
+pub fn count_aside(run_dir: &Path) -> usize {
+    let aside = |path: &&PathBuf| path.to_string_lossy().ends_with(ASIDE);
+    files(run_dir).unwrap_or_default().iter().filter(aside).count()
+}
+
 /// How long ago a file was written; none where nobody can tell, such as with a clock that was set back.
 fn age(path: &Path) -> Option<Duration> {
     fs::metadata(path).ok()?.modified().ok()?.elapsed().ok()

@@ -139,7 +139,7 @@ impl Listener {
     /// open files: wait a little, go on.
     pub fn accept(&self) -> io::Result<Connection> {
         loop {
-            let Some(bound) = self.wait_until_bound() else {
+            let Some(bound) = self.wait_for_bound() else {
                 return Err(io::ErrorKind::NotConnected.into());
             };
             match accept4(bound.socket.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
@@ -152,6 +152,22 @@ impl Listener {
         }
     }
 
+    /// The next call, if one comes within so long. For one thread alone that accepts.
+    ///
+    /// # Errors
+    /// As [`Self::accept`].
+    pub fn accept_within(&self, wait: Duration) -> io::Result<Option<Connection>> {
+        let deadline = Instant::now() + wait;
+        let Some(bound) = self.wait_until_bound(deadline) else { return Ok(None) };
+        let mut polled = [PollFd::new(bound.socket.as_fd(), PollFlags::POLLIN)];
+        let left = deadline.saturating_duration_since(Instant::now());
+        match poll(&mut polled, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+            Ok(0) | Err(nix::Error::EINTR) => Ok(None),
+            Ok(_) => self.accept().map(Some),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,8 +176,16 @@ impl Listener {
         self.lock().bound.as_ref().is_some_and(|current| Arc::ptr_eq(current, bound))
     }
 
+    /// Nothing when it is closed and never was bound, or was not bound in time.
+    fn wait_until_bound(&self, deadline: Instant) -> Option<Arc<Bound>> {
+        let wait = deadline.saturating_duration_since(Instant::now());
+        let unbound = |state: &mut State| state.bound.is_none() && !state.is_closed;
+        let waited = self.changed.wait_timeout_while(self.lock(), wait, unbound);
+        waited.unwrap_or_else(PoisonError::into_inner).0.bound.clone()
+    }
+
     /// Nothing when it is closed and never was bound.
-    fn wait_until_bound(&self) -> Option<Arc<Bound>> {
+    fn wait_for_bound(&self) -> Option<Arc<Bound>> {
         let mut state = self.lock();
         while state.bound.is_none() && !state.is_closed {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);

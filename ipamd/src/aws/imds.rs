@@ -80,12 +80,17 @@ impl Imds {
     pub(crate) async fn identity(&self) -> Result<Identity> {
         let mac: Mac = self.value("mac").await?;
         Ok(Identity {
-            instance: self.word("instance-id").await?,
+            instance: self.instance().await?,
             instance_type: self.word("instance-type").await?,
             region: self.word("placement/region").await?,
             mac,
             vpc_cidrs: self.vpc_cidrs(mac).await?,
         })
+    }
+
+    /// The id of this instance.
+    pub(crate) async fn instance(&self) -> Result<String> {
+        self.word("instance-id").await
     }
 
     /// The blocks of the VPC, as the primary interface shows them.

@@ -92,9 +92,11 @@ async fn serve(settings: Settings) -> Result<()> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     }
+    // On a thread of its own: parts of it block, and a signal ends it all the same.
+    let started = tokio::spawn(start::start(settings));
     let ended = tokio::select! {
         // Started, it serves until a signal comes.
-        started = start::start(settings) => match started {
+        started = started => match started.context("start")? {
             Ok(serving) => {
                 let end = tokio::select! {
                     _ = terminate.recv() => End::Process,

@@ -1,7 +1,7 @@
 //! `ipamd hand-back`: prepares a node for the peer while pods run. What the peer needs is there before
 //! what only we need goes, so that a pod finds its way at every step.
 
-use super::{capabilities, daemon, environment, install, start, stay_down};
+use super::{capabilities, daemon, environment, install, start, starting::Starting, stay_down};
 use crate::{
     kernel::sync,
     node::Node,
@@ -146,7 +146,7 @@ fn ask(process: i32) -> Result<()> {
 
 async fn hand_back(settings: Settings) -> Result<()> {
     let found = net::Netlink::open()?.rules().context("list the rules")?;
-    let prepared = start::prepare(settings).await?;
+    let prepared = start::prepare(settings, &Starting::new()).await?;
     let node = prepared.executor.node.clone();
     teardown::start(&node, prepared.ended_links)?;
     node.store.state().held =

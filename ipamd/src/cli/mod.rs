@@ -11,6 +11,7 @@ mod reference_plugins;
 mod settings;
 mod shadow;
 mod start;
+mod starting;
 mod stay_down;
 
 use crate::tell::{log, metrics};

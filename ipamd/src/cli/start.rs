@@ -1,6 +1,6 @@
 //! Start-up: who this node is, what is attached, who holds what, then serve.
 
-use super::{first_list, install, reference_plugins};
+use super::{first_list, install, reference_plugins, starting::Starting};
 use crate::{
     aws::{self, ec2::Ec2, imds::Imds, limits},
     clock,
@@ -8,13 +8,10 @@ use crate::{
     execute::{Executor, reconcile},
     follow::{self, instance, vpc_cidrs},
     http,
-    kernel::{
-        peer_filters, repair,
-        sync::{self, primary_link},
-    },
+    kernel::{peer_filters, repair, sync},
     node::{self, Attached, HostNetwork, Node, ReaperQueue},
     pods::{checkpoint, held, orphans, restore, run_folder, teardown, wire},
-    retry::{FIRST_PAUSE, LONGEST_PAUSE, patiently},
+    retry::{FIRST_PAUSE, LONGEST_PAUSE},
     settings::{Networking, Settings},
     surroundings,
     tell::{metrics, report},
@@ -56,7 +53,12 @@ pub(super) async fn start(settings: Settings) -> Result<Serving> {
     let began = Instant::now();
     // Before anything else, so that two daemons never work on the same node.
     let listener = keep_others_out().and_then(|()| listen(&settings.run_dir))?;
-    let Prepared { executor, ended_links, before, held, recorded } = prepare(settings).await?;
+    let starting = Starting::new();
+    let meanwhile = starting.meanwhile(&settings, listener.clone())?;
+    let prepared = prepare(settings, &starting).await;
+    // DELs that were not answered are in the spool, which is read next.
+    meanwhile.end().await?;
+    let Prepared { executor, ended_links, before, held, recorded } = prepared?;
     let node = executor.node.clone();
     teardown::start(&node, ended_links)?;
     orphans::start(node.clone())?;
@@ -99,7 +101,7 @@ pub(super) struct Prepared {
 
 /// Finds out who this node is, what is attached, and who holds what. The caller has made sure that
 /// nobody else works on this node.
-pub(super) async fn prepare(settings: Settings) -> Result<Prepared> {
+pub(super) async fn prepare(settings: Settings, starting: &Starting) -> Result<Prepared> {
     let mut journal = open_record(&settings.run_dir)?;
     journal.set_cooldown(settings.targets.cooldown);
     if let Some(clock) = clock::start(journal.snapshot().clock.as_ref())
@@ -113,27 +115,33 @@ pub(super) async fn prepare(settings: Settings) -> Result<Prepared> {
     let recorded = journal.snapshot().identity.clone();
     let identity = match recorded.clone() {
         Some(identity) => identity,
-        None => patiently("ask the metadata service who this node is", || imds.identity()).await,
+        None => {
+            let ask = || imds.identity();
+            starting.patiently("ask the metadata service who this node is", ask).await
+        }
     };
     info!(?identity, recorded = recorded.is_some(), "this node");
     let ec2 = Ec2::new(aws::client(&settings.servers, &identity).await?, &identity);
     // A damaged record may have lost interfaces, and with them the primary one.
     let known = journal.snapshot().interfaces.values().any(Interface::is_primary);
     if recorded.is_none() || !known {
-        begin_record(&mut journal, &imds, &identity).await;
+        begin_record(&mut journal, &imds, &identity, starting).await;
     }
     let capacity = {
         let of = || limits::of(&identity.instance_type, settings.max_enis, &ec2);
-        patiently("ask EC2 for the limits of this instance type", of).await
+        starting.patiently("ask EC2 for the limits of this instance type", of).await
     };
     info!(limits = ?capacity.limits, "what the instance type allows");
 
     let interfaces = journal.snapshot().interfaces.values();
     let primary = interfaces.clone().find(|eni| eni.is_primary()).cloned();
     let primary = primary.context("the metadata service shows no primary interface")?;
-    let mut kernel = Netlink::open().context("open a netlink socket")?;
-    let link = primary_link(&mut kernel, &identity, &primary).await?;
-    let before = repair::Before::see(&mut kernel)?;
+    let link = starting.primary_link(&settings, &identity, &primary, &imds).await;
+    let see = || async {
+        let mut kernel = Netlink::open().context("open a netlink socket")?;
+        Ok::<_, anyhow::Error>((repair::Before::see(&mut kernel)?, kernel))
+    };
+    let (before, mut kernel) = starting.patiently("look at the network", see).await;
     let host = HostNetwork::of(&settings, &identity, &primary, &link);
     kernel.apply(&host.ops()).context("set up the node's rules")?;
     // Whoever was here before is known before anything is given away, given back or removed.
@@ -258,9 +266,14 @@ fn tell_record(notice: Notice<'_>) {
 }
 
 /// Notes who this node is and what is attached, as the metadata service shows it.
-async fn begin_record(journal: &mut Journal, imds: &Imds, identity: &Identity) {
+async fn begin_record(
+    journal: &mut Journal,
+    imds: &Imds,
+    identity: &Identity,
+    starting: &Starting,
+) {
     let ask = || imds.interfaces_of(identity);
-    let shown = patiently("ask the metadata service what is attached", ask).await;
+    let shown = starting.patiently("ask the metadata service what is attached", ask).await;
     let shown: Vec<_> = shown.shown.into_iter().filter_map(cloud::from_shown).collect();
     let mut note = || {
         for (id, record) in shown.clone() {
@@ -271,6 +284,7 @@ async fn begin_record(journal: &mut Journal, imds: &Imds, identity: &Identity) {
     // Without a record there is nothing to serve from: it waits for a disk that takes it.
     let mut pause = FIRST_PAUSE;
     while let Err(error) = note() {
+        starting.note(format!("note who this node is: {error:#}"));
         warn!(error = format!("{error:#}"), retry_in = ?pause, "failed to note who this node is");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);

@@ -5,11 +5,16 @@ use crate::node::Attached;
 use anyhow::Result;
 use pool::EniId;
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 /// How long a device may take to appear before that is worth a warning: the longest wait that was
 /// seen on healthy hosts (`docs/references.md#ec2-latency`).
 const DEVICE_WAIT: Duration = Duration::from_secs(150);
+
+/// How long the metadata service may take to say a subnet's block. The start of the daemon waits for it, and
+/// the loop asks again.
+const ASK: Duration = Duration::from_secs(2);
 
 impl Executor {
     /// Sets up every interface for pods whose device has appeared. Whether some have not yet.
@@ -76,9 +81,9 @@ impl Executor {
         let Some(link) = devices.of(eni.record.mac) else { return Ok(None) };
         let subnet = match eni.record.subnet_cidr {
             Some(subnet) => subnet,
-            None => match self.imds.subnet_cidr(eni.record.mac).await {
-                Ok(subnet) => subnet,
-                Err(_not_shown_yet) => return Ok(None),
+            None => match timeout(ASK, self.imds.subnet_cidr(eni.record.mac)).await {
+                Ok(Ok(subnet)) => subnet,
+                Ok(Err(_)) | Err(_) => return Ok(None),
             },
         };
         let kernel = net::eni::Eni {

@@ -13,7 +13,7 @@ mod watch;
 
 use crate::{
     node::Node as Daemon,
-    settings::{Networking, Settings},
+    settings::{Networking, Settings, servers::Servers},
     tell::events::{self, NodeNotice},
 };
 use anyhow::{Context, Result};
@@ -24,7 +24,7 @@ use pool::Source;
 use seen::{NodeView, Read, Seen};
 use serde_json::Value;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch::channel as watch_channel};
 use tracing::warn;
 use watch::{Event, Watch, in_words};
 
@@ -56,6 +56,23 @@ pub(crate) fn start(node: &Arc<Daemon>) -> Result<()> {
             }
         }
     });
+    Ok(())
+}
+
+/// Has the Node of a daemon that does not serve yet told what comes, where it has a name; for ever.
+///
+/// # Errors
+/// It is not said where Kubernetes is.
+pub(crate) async fn tell(
+    name: Option<String>,
+    servers: Servers,
+    notices: mpsc::Receiver<NodeNotice>,
+) -> Result<()> {
+    let Some(name) = name else { return Ok(()) };
+    let client = client::client(&servers).await?;
+    // No ADD has failed yet.
+    let (_open, failures) = watch_channel(None);
+    events::tell(failures, notices, client, name).await;
     Ok(())
 }
 

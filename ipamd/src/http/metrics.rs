@@ -54,6 +54,7 @@ pub(crate) fn start(node: &Arc<Node>) {
         };
         report::show(&mut page, &pool.counts(now), &pool.plan(now).reason);
         report::show_held(&mut page, &held);
+        report::show_unreadable(&mut page, record::spool::count_aside(&node.settings.run_dir));
         report::show_process(&mut page);
         page.text()
     };

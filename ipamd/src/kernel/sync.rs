@@ -1,31 +1,9 @@
 //! Brings the kernel in line with the record, at the start.
 
 use super::leftovers;
-use crate::{
-    node::Node,
-    retry::{FIRST_PAUSE, LONGEST_PAUSE},
-};
+use crate::node::Node;
 use anyhow::Result;
-use net::{Netlink, PrimaryLink};
-use record::{Identity, Interface};
 use tracing::warn;
-
-/// The link of the primary interface; waits until it is there.
-pub(crate) async fn primary_link(
-    kernel: &mut Netlink,
-    identity: &Identity,
-    primary: &Interface,
-) -> Result<PrimaryLink> {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        if let Some(link) = kernel.devices((identity.mac, primary.primary))?.primary() {
-            return Ok(link.clone());
-        }
-        warn!(mac = %identity.mac, "no link with the primary interface's address yet");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
 
 /// After new rules of pods and interfaces are there: the groups of the pods' links, the filter rules that
 /// rely on all of them, and last what nothing relies on any more. A pod finds its way at every step, also

@@ -7,6 +7,7 @@ pub(crate) mod checkpoint;
 mod del;
 mod gc;
 pub(crate) mod held;
+pub(crate) mod meanwhile;
 pub(crate) mod orphans;
 pub(crate) mod restore;
 mod result;

@@ -1,7 +1,7 @@
 //! The start: DELs that came meanwhile, pods that ended, and routes to those that live.
 
 use super::{handle, orphans, teardown};
-use crate::node::Node;
+use crate::{node::Node, tell::events::NodeNotice};
 use anyhow::Result;
 use record::{Attachment, Maker};
 use tracing::warn;
@@ -27,6 +27,10 @@ pub(crate) fn restore(node: &Node) -> Result<()> {
     if let Some(first) = unreadable.first() {
         let (files, first) = (unreadable.len(), first.display());
         warn!(files, %first, "failed to read DELs that waited: their files are kept aside");
+        let note = format!(
+            "{files} DELs that waited for ipamd cannot be read: their pods keep their addresses until their network namespaces are seen to be gone. They are kept for who wants to look, such as {first}; remove them when done"
+        );
+        node.notices.tell(NodeNotice::warning("DelUnreadable", note));
     }
     teardown::reap_leftovers(node)?;
     if let Err(error) = choose_egress(node) {

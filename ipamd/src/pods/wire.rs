@@ -6,11 +6,13 @@ use crate::{
     pods,
     retry::Pauses,
 };
-use anyhow::Result;
-use rpc::{Connection, Listener};
+use rpc::{Connection, Listener, ReceiveError, Request};
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -25,6 +27,12 @@ const AT_ONCE: usize = MOST_WAITING + OTHERS;
 
 /// How long a client may take to send its request: it has it ready when it connects.
 const RECEIVE: Duration = Duration::from_secs(5);
+
+/// Clients that may be that slow side by side: half of [`OTHERS`].
+const SLOW: usize = 32;
+
+/// How long a client may take while so many have said nothing: then they do not hold others up.
+const RECEIVE_BESIDE_SLOW: Duration = Duration::from_millis(250);
 
 /// How long to wait after the socket refused a connection, so that an error that stays (no
 /// descriptors left) does not become a busy loop.
@@ -45,8 +53,9 @@ const FINISH: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Answers requests on threads of their own, until they are to finish.
-pub(crate) fn start(node: Arc<Node>, listener: Arc<Listener>) -> Result<Arc<Workers>> {
-    let workers = Arc::new(Workers { node, listener, count: Mutex::default() });
+pub(crate) fn start(node: Arc<Node>, listener: Arc<Listener>) -> io::Result<Arc<Workers>> {
+    let workers =
+        Arc::new(Workers { node, listener, count: Mutex::default(), silent: AtomicUsize::new(0) });
     for _ in 0..IDLE {
         spawn(&workers)?;
     }
@@ -58,6 +67,8 @@ pub(crate) struct Workers {
     node: Arc<Node>,
     listener: Arc<Listener>,
     count: Mutex<Count>,
+    /// Clients that have not sent their request yet.
+    silent: AtomicUsize,
 }
 
 /// How many workers there are.
@@ -151,12 +162,45 @@ impl Workers {
                 warn!(error = %error, "failed to start a thread for requests; they wait for those that are");
             }
             let guard = LostOnPanic(self);
-            answer(&self.node, connection);
+            self.answer(connection);
             std::mem::forget(guard);
             if self.count().idle() == Next::End {
                 return;
             }
         }
+    }
+
+    fn answer(&self, connection: Connection) {
+        if !is_of_root(&connection) {
+            return;
+        }
+        let node = &self.node;
+        let (reply, answered) = match self.receive(&connection) {
+            Ok(request) if pods::asks_for_health(&request) => (pods::health(node), None),
+            Ok(request) => {
+                let (reply, answered) = pods::handle(node, request, &|| connection.caller_left());
+                (reply, Some(answered))
+            }
+            Err(error) => return warn!(error = %error, "failed to receive a request"),
+        };
+        if answered.as_ref().is_some_and(Answered::is_for_the_next) {
+            // Without an answer the plugin asks the next daemon.
+            drop(connection);
+        } else if let Err(error) = connection.reply(&reply) {
+            // Killed in the middle: the DEL that the runtime sends next cleans up.
+            warn!(error = %error, "failed to send an answer");
+        }
+        if let Some(answered) = answered {
+            answered.tell(node);
+        }
+    }
+
+    /// The request of a client, which has so long to send it.
+    fn receive(&self, connection: &Connection) -> Result<Request, ReceiveError> {
+        let slow = self.silent.fetch_add(1, Ordering::Relaxed) >= SLOW;
+        let received = connection.receive(if slow { RECEIVE_BESIDE_SLOW } else { RECEIVE });
+        self.silent.fetch_sub(1, Ordering::Relaxed);
+        received
     }
 }
 
@@ -179,33 +223,15 @@ fn spawn(workers: &Arc<Workers>) -> io::Result<()> {
     spawned.map(drop)
 }
 
-fn answer(node: &Node, connection: Connection) {
+/// Whether a client is root, who alone on the node talks to the daemon, whatever the modes of files and
+/// folders.
+pub(super) fn is_of_root(connection: &Connection) -> bool {
     match connection.credentials() {
-        // Only root on the node talks to the daemon, whatever the modes of files and folders.
-        Ok(peer) if peer.uid == 0 => {}
-        Ok(peer) => {
-            return warn!(uid = peer.uid, pid = peer.pid, "refuse a client that is not root");
-        }
-        Err(error) => return warn!(error = %error, "failed to ask who the client is"),
+        Ok(peer) if peer.uid == 0 => return true,
+        Ok(peer) => warn!(uid = peer.uid, pid = peer.pid, "refuse a client that is not root"),
+        Err(error) => warn!(error = %error, "failed to ask who the client is"),
     }
-    let (reply, answered) = match connection.receive(RECEIVE) {
-        Ok(request) if pods::asks_for_health(&request) => (pods::health(node), None),
-        Ok(request) => {
-            let (reply, answered) = pods::handle(node, request, &|| connection.caller_left());
-            (reply, Some(answered))
-        }
-        Err(error) => return warn!(error = %error, "failed to receive a request"),
-    };
-    if answered.as_ref().is_some_and(Answered::is_for_the_next) {
-        // Without an answer the plugin asks the next daemon.
-        drop(connection);
-    } else if let Err(error) = connection.reply(&reply) {
-        // Killed in the middle: the DEL that the runtime sends next cleans up.
-        warn!(error = %error, "failed to send an answer");
-    }
-    if let Some(answered) = answered {
-        answered.tell(node);
-    }
+    false
 }
 
 #[cfg(test)]

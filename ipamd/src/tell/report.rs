@@ -165,6 +165,11 @@ pub(crate) fn show_held(page: &mut Page, held: &[(Ipv4Addr, EniId, &'static str)
     }
 }
 
+/// Puts how many DELs could not be read on a page of metrics.
+pub(crate) fn show_unreadable(page: &mut Page, count: usize) {
+    page.set(&metrics::UNREADABLE_DELS, &[], number(count));
+}
+
 /// Puts what this process costs on a page of metrics.
 pub(crate) fn show_process(page: &mut Page) {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

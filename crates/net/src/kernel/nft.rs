@@ -15,8 +15,8 @@ use std::{
 const NFT: &str = "nft";
 
 /// How long one run may take. Our scripts take milliseconds; a ruleset of a hundred thousand rules of
-/// others, seconds.
-const LIMIT: Duration = Duration::from_secs(60);
+/// others, seconds. One that hangs is killed and run again later; the start of the daemon waits for it.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// Applies a script in the namespace of the calling thread: all of it, or nothing.
 ///
@@ -35,11 +35,11 @@ pub fn apply(script: &str) -> io::Result<()> {
 /// # Errors
 /// As [`apply`].
 pub fn keep(table: &str, script: &str) -> io::Result<bool> {
-    if is_kept(table, script) {
+    if is_kept(table, script)? {
         return Ok(false);
     }
     apply(script)?;
-    let shown = list_table(table).unwrap_or_default();
+    let shown = list_table(table)?.unwrap_or_default();
     let stamp = stamp(script, &split_stamp(&shown).0);
     apply(&format!(
         "add chain ip {table} {STAMP}\nadd rule ip {table} {STAMP} continue comment \"{stamp}\"\n"
@@ -59,10 +59,10 @@ impl Firewall {
 }
 
 /// Whether both tables of this name are still as this script made them.
-fn is_kept(table: &str, script: &str) -> bool {
-    let Some(shown) = list_table(table) else { return false };
+fn is_kept(table: &str, script: &str) -> io::Result<bool> {
+    let Some(shown) = list_table(table)? else { return Ok(false) };
     let (without, stamps) = split_stamp(&shown);
-    stamps.contains(&stamp(script, &without))
+    Ok(stamps.contains(&stamp(script, &without)))
 }
 
 /// What is noted of a script and what the kernel showed afterwards.
@@ -96,10 +96,20 @@ fn digest(text: &str) -> u64 {
 
 /// What the kernel has of a table, for IPv4 and IPv6, without counters and handles; `None` if it has
 /// neither.
-pub fn list_table(name: &str) -> Option<String> {
-    let list = |family| run(&["--stateless", "list", "table", family, name], "").ok();
-    let texts: Vec<String> = ["ip", "ip6"].into_iter().filter_map(list).collect();
-    (!texts.is_empty()).then(|| texts.concat())
+///
+/// # Errors
+/// `nft` takes too long.
+pub fn list_table(name: &str) -> io::Result<Option<String>> {
+    let mut texts = String::new();
+    for family in ["ip", "ip6"] {
+        match run(&["--stateless", "list", "table", family, name], "") {
+            Ok(text) => texts.push_str(&text),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error),
+            // There is none, or the next script says what is wrong.
+            Err(_) => {}
+        }
+    }
+    Ok((!texts.is_empty()).then_some(texts))
 }
 
 /// What the kernel has of one table of IPv4, without counters and handles; `None` if it has no such.

@@ -2,7 +2,8 @@
 
 use std::{
     io::{self, Read, Write},
-    process::{Child, Output},
+    process::{Child, ExitStatus, Output},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -14,37 +15,54 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// kube-proxy makes of the largest clusters.
 const LONGEST: u64 = 64 << 20;
 
-/// Gives a program its input, and waits for what it says. Its three pipes must be there. One that
-/// takes longer than the limit is killed.
+/// How long a program may take to end once it was killed. One that the kernel does not let go of is left to
+/// it.
+const DIES_WITHIN: Duration = Duration::from_secs(1);
+
+/// Gives a program its input, and waits for what it says. Its three pipes must be there. One that takes
+/// longer than the limit is killed; what it has started and left behind is not waited for.
 pub(crate) fn finish(mut child: Child, input: &str, limit: Duration) -> io::Result<Output> {
     const PIPE: &str = "a pipe was asked for";
     let deadline = Instant::now() + limit;
+    let late = || {
+        let error = format!("no answer within {} s", limit.as_secs_f32());
+        io::Error::new(io::ErrorKind::TimedOut, error)
+    };
     let mut stdin = child.stdin.take().expect(PIPE);
-    let stdout = child.stdout.take().expect(PIPE);
-    let stderr = child.stderr.take().expect(PIPE);
-    // Each pipe has a thread of its own: whichever fills up, the program goes on.
-    thread::scope(|scope| {
-        // A program that ends without reading says why by itself.
-        scope.spawn(move || drop(stdin.write_all(input.as_bytes())));
-        let stdout = scope.spawn(move || read(stdout));
-        let stderr = scope.spawn(move || read(stderr));
-        let status = loop {
-            match child.try_wait()? {
-                Some(status) => break status,
-                None if Instant::now() < deadline => thread::sleep(PAUSE),
-                None => {
-                    child.kill()?;
-                    child.wait()?;
-                    let error = format!("no answer within {} s", limit.as_secs_f32());
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, error));
-                }
-            }
-        };
-        let text = |reader: thread::ScopedJoinHandle<'_, io::Result<Vec<u8>>>| {
-            reader.join().expect("a reader does not panic")
-        };
-        Ok(Output { status, stdout: text(stdout)?, stderr: text(stderr)? })
-    })
+    let input = input.to_owned();
+    // Each pipe has a thread of its own: whichever fills up, the program goes on. A program that ends
+    // without reading says why by itself.
+    thread::Builder::new().spawn(move || drop(stdin.write_all(input.as_bytes())))?;
+    let stdout = reader(child.stdout.take().expect(PIPE))?;
+    let stderr = reader(child.stderr.take().expect(PIPE))?;
+    let Some(status) = wait(&mut child, deadline)? else {
+        child.kill()?;
+        wait(&mut child, Instant::now() + DIES_WITHIN)?;
+        return Err(late());
+    };
+    let text = |pipe: &mpsc::Receiver<io::Result<Vec<u8>>>| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        pipe.recv_timeout(left).unwrap_or_else(|_| Err(late()))
+    };
+    Ok(Output { status, stdout: text(&stdout)?, stderr: text(&stderr)? })
+}
+
+/// Waits for its end; `None` when that does not come in time.
+fn wait(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+    loop {
+        match child.try_wait()? {
+            Some(status) => return Ok(Some(status)),
+            None if Instant::now() < deadline => thread::sleep(PAUSE),
+            None => return Ok(None),
+        }
+    }
+}
+
+fn reader(pipe: impl Read + Send + 'static) -> io::Result<mpsc::Receiver<io::Result<Vec<u8>>>> {
+    let (sender, receiver) = mpsc::channel();
+    // Nobody listens any more where it was not waited for.
+    thread::Builder::new().spawn(move || drop(sender.send(read(pipe))))?;
+    Ok(receiver)
 }
 
 /// All that a program says. One that says too much ends, as nobody listens any more.
@@ -87,6 +105,19 @@ mod tests {
         let error = finish(shell("exec sleep 60"), "", Duration::from_millis(50)).unwrap_err();
 
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed() < LONG, "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn what_a_program_leaves_behind_is_not_waited_for() {
+        let start = Instant::now();
+        let limit = Duration::from_millis(50);
+
+        let killed = finish(shell("sleep 60; true"), "", limit).unwrap_err();
+        let left = finish(shell("sleep 60 & exit 0"), "", limit).unwrap_err();
+
+        assert_eq!(killed.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(left.kind(), io::ErrorKind::TimedOut);
         assert!(start.elapsed() < LONG, "{:?}", start.elapsed());
     }
 

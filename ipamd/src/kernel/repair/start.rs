@@ -14,7 +14,7 @@ use net::{
     watch::Watch,
 };
 use std::{collections::BTreeSet, sync::Arc, thread};
-use tracing::info;
+use tracing::{info, warn};
 
 /// The kernel as this daemon found it, before it changed anything.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Before {
         Ok(Self {
             watch,
             found: kernel.look_everywhere().context("look at the network")?,
-            firewall: nft::list_table(net::firewall::TABLE),
+            firewall: nft::list_table(net::firewall::TABLE)?,
         })
     }
 }
@@ -69,8 +69,10 @@ fn tell(node: &Node, before: &Before) {
     for part in lost(parts(&node.desired(), |pod| ends.of(pod)), &before.found) {
         loss.note(&part);
     }
-    if before.firewall != nft::list_table(net::firewall::TABLE) {
-        loss.firewall();
+    match nft::list_table(net::firewall::TABLE) {
+        Ok(now) if now == before.firewall => {}
+        Ok(_) => loss.firewall(),
+        Err(error) => warn!(error = %error, "failed to look at the filter rules"),
     }
     if let Some((lost, count)) = loss.summary() {
         info!(lost, count, "missing at the start, or other than wanted");

@@ -137,6 +137,8 @@ metrics! {
         "Pods whose packets the kernel began to send elsewhere because of routes, rules or neighbour entries of other programs";
     GONE = "eni_cni_gone_pods_total", Counter, [],
         "Pods that ended without a DEL: their namespaces were gone, and their addresses were taken back";
+    UNREADABLE_DELS = "eni_cni_unreadable_dels", Gauge, [],
+        "DELs that waited for the daemon in files that cannot be read: these are kept aside";
     LOG_LOST = "eni_cni_log_lost_lines_total", Counter, ["log"],
         "Lines that a log did not take: its disk is full, read-only or too slow";
     MEMORY = "process_resident_memory_bytes", Gauge, [], "Memory of this process that is in RAM";
