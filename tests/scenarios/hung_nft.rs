@@ -31,7 +31,7 @@ fn filter_rules_that_a_hung_nft_does_not_put_back_are_back_once_it_works_and_pod
         let log = world.log("n1");
         let told = log.lines().any(|line| {
             line.contains("failed to repair the network; try again")
-                && line.contains("nft --stateless list table ip eni-cni: no answer within 20 s")
+                && line.contains("nft --stateless list table ip eni-cni: no answer within 30 s")
         });
         if told { Ok(()) } else { Err(log) }
     });

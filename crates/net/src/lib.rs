@@ -14,6 +14,7 @@ pub use kernel::{
     found, heard, iptables, netns, nft,
     others::Neighbour,
     query::{Link, LinkState},
+    together,
     trace::{PodLink, Traces},
     watch, way,
 };

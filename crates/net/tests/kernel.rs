@@ -12,6 +12,7 @@ use net::{
     layout::LEAVING_GROUP,
     nft, op,
     pod::Pod,
+    together,
 };
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, sendto,
@@ -256,7 +257,7 @@ fn links_that_are_removed_together_leave_all_others() {
         }
         const GONE: u32 = 74;
 
-        netlink.remove_together(&[71, 72, GONE], LEAVING_GROUP)?;
+        together::remove(netlink, &[71, 72, GONE], LEAVING_GROUP)?;
 
         let names: Vec<String> = netlink.links()?.into_iter().map(|link| link.name).collect();
         assert!(
@@ -264,7 +265,7 @@ fn links_that_are_removed_together_leave_all_others() {
             "{names:?}"
         );
         assert!(!names.iter().any(|name| name.starts_with("one") || name.starts_with("two")));
-        netlink.remove_together(&[GONE], LEAVING_GROUP)
+        together::remove(netlink, &[GONE], LEAVING_GROUP)
     });
 }
 

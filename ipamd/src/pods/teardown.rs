@@ -10,6 +10,7 @@ use net::{
     Conntrack, EgressSelector, Link, Netlink,
     layout::{LEAVING_GROUP, POD_GROUP, POD_GROUP_MASK},
     pod::Pod,
+    together,
 };
 use pool::Owner;
 use std::{
@@ -195,7 +196,7 @@ fn removed_together(kernel: &mut Netlink, links: &[u32]) -> bool {
     if links.is_empty() {
         return true;
     }
-    let removed = kernel.remove_together(links, LEAVING_GROUP);
+    let removed = together::remove(kernel, links, LEAVING_GROUP);
     if let Err(error) = &removed {
         debug!(error = %error, ?links, "failed to remove links together; each by itself");
     }

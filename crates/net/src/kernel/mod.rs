@@ -19,6 +19,6 @@ pub(crate) mod others;
 mod ports;
 mod program;
 pub(crate) mod query;
-mod together;
+pub mod together;
 pub mod trace;
 pub mod way;
