@@ -50,6 +50,7 @@ mod shadow;
 mod status;
 mod supply;
 mod surroundings;
+mod sweep;
 mod tags;
 mod takeover;
 mod unbroken;
