@@ -58,10 +58,7 @@ mod tests {
         let off = ("DISABLE_LEAKED_ENI_CLEANUP", "True");
         assert_eq!(read(&[off, ("ENI_CNI_SWEEP_INTERVAL", "60")]), Ok(Sweeping::Off));
         let interval = Duration::from_secs(60);
-        assert_eq!(
-            read(&[("ENI_CNI_SWEEP_INTERVAL", "60")]),
-            Ok(Sweeping::On { interval, grace })
-        );
+        assert_eq!(read(&[("ENI_CNI_SWEEP_INTERVAL", "60")]), Ok(Sweeping::On { interval, grace }));
     }
 
     #[test]

@@ -21,8 +21,7 @@ impl Ec2 {
     /// Interfaces that were made for a node of a cluster and are attached nowhere.
     pub(crate) async fn loose(&self, cluster: &str) -> Result<Vec<Loose>, Refused> {
         const ACTION: &str = "DescribeNetworkInterfaces";
-        let filter =
-            |name: &str, value: &str| Filter::builder().name(name).values(value).build();
+        let filter = |name: &str, value: &str| Filter::builder().name(name).values(value).build();
         let filters = vec![
             filter("status", "available"),
             filter("tag-key", INSTANCE_TAG),
@@ -44,7 +43,10 @@ impl Ec2 {
                 return Ok(all);
             }
         }
-        warn!(read = all.len(), "failed to read all interfaces that are attached nowhere: the rest comes later");
+        warn!(
+            read = all.len(),
+            "failed to read all interfaces that are attached nowhere: the rest comes later"
+        );
         Ok(all)
     }
 
