@@ -70,6 +70,7 @@ const FOLDERS: &[(&str, &str)] = &[
     ("runtimes", "tests/runtimes"),
     ("scenarios", "tests/scenarios"),
     ("sim", "tests/sim"),
+    ("steps", "crates/steps/src"),
     ("vpc-sim", "vpc-sim/tests"),
 ];
 

@@ -20,6 +20,7 @@ mod random;
 mod retry;
 mod settings;
 mod surroundings;
+mod sweep;
 mod tell;
 
 use std::process::ExitCode;

@@ -187,14 +187,15 @@ fn later() -> Right {
 
 fn granted() -> BTreeSet<Right> {
     let text = fs::read_to_string(repository().join("conf/rbac.yaml")).unwrap();
-    let role = text.split("\n---\n").find(|it| it.contains("kind: ClusterRole\n")).unwrap();
-    let role: Value = serde_saphyr::from_str(role).unwrap();
+    let documents = text.split("\n---\n").map(|it| serde_saphyr::from_str::<Value>(it).unwrap());
+    let rules: Vec<Value> =
+        documents.filter_map(|it| it["rules"].as_array().cloned()).flatten().collect();
     let words = |rule: &Value, key: &str| {
         let list = rule[key].as_array().cloned().unwrap_or_default();
         list.iter().filter_map(|it| it.as_str().map(str::to_owned)).collect::<Vec<_>>()
     };
     let mut rights = BTreeSet::new();
-    for rule in role["rules"].as_array().unwrap() {
+    for rule in &rules {
         for verb in words(rule, "verbs") {
             for group in words(rule, "apiGroups") {
                 for resource in words(rule, "resources") {

@@ -22,7 +22,12 @@ use std::time::Instant;
 #[test]
 fn a_cluster_with_kube_proxy_by_iptables_passes_every_turn() {
     turns(
-        How { proxy: Proxy::Iptables, runtime: Runtime::OfTheMachine, settings: "" },
+        How {
+            proxy: Proxy::Iptables,
+            runtime: Runtime::OfTheMachine,
+            // So that the Lease is asked for, too.
+            settings: "CLUSTER_NAME=test ENI_CNI_SWEEP_INTERVAL=20",
+        },
         &[
             ("manifests are taken without a warning", manifests::are_taken_without_a_warning),
             ("every way of Kubernetes leads to its pod", traffic::every_way_leads_to_its_pod),

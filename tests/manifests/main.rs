@@ -268,10 +268,32 @@ fn the_role_is_bound_to_the_account_that_the_daemon_runs_as() {
         (&subject["name"], &subject["namespace"]),
         (&account["name"], &account["namespace"])
     );
-    assert_eq!(
-        find("ClusterRoleBinding")["roleRef"]["name"],
-        find("ClusterRole")["metadata"]["name"]
-    );
+    for (binding, role) in [("ClusterRoleBinding", "ClusterRole"), ("RoleBinding", "Role")] {
+        assert_eq!(find(binding)["subjects"], find("ClusterRoleBinding")["subjects"]);
+        assert_eq!(find(binding)["roleRef"]["kind"], role);
+        assert_eq!(find(binding)["roleRef"]["name"], find(role)["metadata"]["name"]);
+    }
+}
+
+#[test]
+fn the_role_in_the_daemons_namespace_is_for_one_lease() {
+    let source = read("ipamd/src/sweep/lease.rs");
+    let documents = yaml("conf/rbac.yaml");
+
+    let role = documents.iter().find(|it| it["kind"] == "Role").unwrap();
+
+    let name = between(&source, "const NAME: &str = \"", "\"");
+    let namespace = between(&source, "const NAMESPACE: &str = \"", "\"");
+    assert_eq!(role["metadata"]["namespace"], namespace.as_str());
+    let rules = role["rules"].as_array().unwrap();
+    let (named, others) = (&rules[0], &rules[1..]);
+    assert_eq!(named["verbs"], serde_json::json!(["get", "update"]));
+    assert_eq!(named["resourceNames"], serde_json::json!([name]));
+    assert_eq!(others.len(), 1, "{others:?}");
+    assert_eq!(others[0]["verbs"], serde_json::json!(["create"]));
+    for rule in rules {
+        assert_eq!(rule["resources"], serde_json::json!(["leases"]), "{rule}");
+    }
 }
 
 #[test]

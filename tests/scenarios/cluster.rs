@@ -141,9 +141,9 @@ fn without_custom_networking_eniconfigs_are_not_asked_for() {
 fn what_is_asked_of_kubernetes_is_what_the_role_allows_and_says_who_asks() {
     let role = fs::read_to_string(repository().join("conf/rbac.yaml")).unwrap();
     let documents: Vec<Value> = serde_saphyr::from_multiple(&role).unwrap();
-    let role = documents.iter().find(|it| it["kind"] == "ClusterRole").unwrap();
+    let roles = documents.iter().filter_map(|it| it["rules"].as_array());
     let mut allowed = BTreeSet::new();
-    for rule in role["rules"].as_array().unwrap() {
+    for rule in roles.flatten() {
         let texts = |key: &str| -> Vec<String> {
             let all = rule[key].as_array().unwrap().iter();
             all.map(|it| it.as_str().unwrap().to_owned()).collect()
@@ -161,8 +161,9 @@ fn what_is_asked_of_kubernetes_is_what_the_role_allows_and_says_who_asks() {
     let world = world(&["kube", "allow"]);
     world.eniconfig_create(ZONES[0], "pods-a", &["pods"]);
 
-    // A setting that is told by an event.
-    world.daemon_start("n1", &[CUSTOM, &["ENABLE_MULTI_NIC=true"]].concat());
+    // A setting that is told by an event, and a search for interfaces of dead nodes that comes soon.
+    let settings = ["ENABLE_MULTI_NIC=true", "CLUSTER_NAME=c1", "ENI_CNI_SWEEP_INTERVAL=1"];
+    world.daemon_start("n1", &[CUSTOM, &settings].concat());
     world.pod_add("n1", "p");
 
     until("all that is allowed is asked for, and nothing else", || {

@@ -52,6 +52,7 @@ mod slow_start;
 mod status;
 mod supply;
 mod surroundings;
+mod sweep;
 mod tags;
 mod takeover;
 mod unbroken;

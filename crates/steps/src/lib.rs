@@ -19,6 +19,7 @@ mod observe;
 mod refused;
 mod release;
 mod settle;
+pub mod sweep;
 mod told;
 mod whose;
 

@@ -13,7 +13,7 @@ use crate::{
     pods::{checkpoint, held, orphans, restore, run_folder, teardown, wire},
     retry::{FIRST_PAUSE, LONGEST_PAUSE},
     settings::{Networking, Settings},
-    surroundings,
+    surroundings, sweep,
     tell::{metrics, report},
 };
 use anyhow::{Context, Result};
@@ -79,6 +79,7 @@ pub(super) async fn start(settings: Settings) -> Result<Serving> {
     surroundings::start(node.clone())?;
     http::metrics::start(&node);
     follow::start(&node)?;
+    sweep::start(&node, executor.ec2.clone());
     tokio::spawn(vpc_cidrs::follow(node.clone(), executor.imds.clone()));
     tokio::spawn(instance::follow(node.clone(), executor.imds.clone(), executor.ec2.clone()));
     tokio::spawn(plan_and_execute(executor));

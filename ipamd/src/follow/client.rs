@@ -34,7 +34,7 @@ const LIST: usize = 32 << 20;
 ///
 /// # Errors
 /// It is not said where Kubernetes is, or how to show who asks.
-pub(super) async fn client(servers: &Servers) -> Result<Client> {
+pub(crate) async fn client(servers: &Servers) -> Result<Client> {
     let config = Config::infer().await;
     let mut config = config.context("find the Kubernetes API: set KUBECONFIG or run in a pod")?;
     if let Some(address) = &servers.kubernetes {

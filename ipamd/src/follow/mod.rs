@@ -26,7 +26,10 @@ use serde_json::Value;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch::channel as watch_channel};
 use tracing::warn;
-use watch::{Event, Watch, in_words};
+use watch::{Event, Watch};
+
+pub(crate) use client::client;
+pub(crate) use watch::in_words;
 
 /// The path of all Nodes.
 const NODES: &str = "/api/v1/nodes";
@@ -87,7 +90,7 @@ pub(crate) async fn ask_once(
     let name = settings.node.as_deref();
     let name = name.context("set MY_NODE_NAME: custom networking needs the name of this Node")?;
     let ask = async {
-        let client = client::client(&settings.servers).await?;
+        let client = client(&settings.servers).await?;
         let node = find(&client, NODES, "nodes", name).await?;
         let node = node.with_context(|| format!("Kubernetes shows no Node `{name}`"))?;
         let choice = NodeView::read(&node).choice(&Keys::of(settings));
@@ -116,7 +119,7 @@ const ASK: Duration = Duration::from_secs(10);
 /// come from whenever either changes. Returns only when the client cannot be made; a server that does
 /// not answer is asked again with growing pauses.
 async fn follow(daemon: Arc<Daemon>, name: String) -> Result<()> {
-    let client = client::client(&daemon.settings.servers).await?;
+    let client = client(&daemon.settings.servers).await?;
     let seed = seed(&daemon);
     let mut nodes = Watch {
         client: client.clone(),
@@ -209,7 +212,7 @@ fn take(daemon: &Daemon, seen: &Seen) {
 }
 
 /// A number of this instance's own, for pauses that differ from node to node.
-fn seed(daemon: &Daemon) -> u64 {
+pub(crate) fn seed(daemon: &Daemon) -> u64 {
     let instance = daemon.identity.instance.bytes();
     instance.fold(0, |seed: u64, byte| seed.rotate_left(7) ^ u64::from(byte))
 }

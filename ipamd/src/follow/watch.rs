@@ -273,7 +273,7 @@ impl<T> From<mpsc::error::SendError<T>> for Stop {
 const EXPIRED: u16 = 410;
 
 /// What the server said of a request, and what to do where that is known.
-pub(super) fn in_words(verb: &str, resource: &str, error: &kube::Error) -> String {
+pub(crate) fn in_words(verb: &str, resource: &str, error: &kube::Error) -> String {
     let kube::Error::Api(status) = error else {
         return format!("{verb} {resource}: {}", quoted(with_causes(error), quoted::LONG));
     };
@@ -281,7 +281,7 @@ pub(super) fn in_words(verb: &str, resource: &str, error: &kube::Error) -> Strin
     let said = format!("{verb} {resource}: {} {message}", status.code);
     match (status.code, resource.split_once('.')) {
         (403, _) => format!(
-            "{said}: let the ClusterRole of the daemon's service account list and watch it \
+            "{said}: give the daemon's service account the rights that it lacks \
              (kubectl apply -f conf/rbac.yaml)"
         ),
         (404, Some(_)) => format!(

@@ -4,10 +4,10 @@ use crate::settings::Settings;
 use pool::EniId;
 use record::{Interface, Origin};
 use std::collections::BTreeMap;
-use steps::INSTANCE_TAG;
-
-/// Says when.
-const CREATED_TAG: &str = "node.k8s.amazonaws.com/createdAt";
+use steps::{
+    INSTANCE_TAG,
+    sweep::{CLUSTER_TAG, CREATED_TAG, OWNER, OWNER_TAG},
+};
 
 /// Tags that interfaces of this node are to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ impl WantedTags {
     pub(crate) fn of(settings: &Settings, instance: &str) -> Self {
         let mut used = settings.additional_tags.clone();
         if let Some(cluster) = &settings.cluster {
-            used.insert("cluster.k8s.amazonaws.com/name".into(), cluster.clone());
-            used.insert("eks:eni:owner".into(), "amazon-vpc-cni".into());
+            used.insert(CLUSTER_TAG.into(), cluster.clone());
+            used.insert(OWNER_TAG.into(), OWNER.into());
         }
         Self { used, ours: (INSTANCE_TAG.into(), instance.into()) }
     }

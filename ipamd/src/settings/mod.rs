@@ -7,6 +7,7 @@ pub(crate) mod manifest;
 mod nearest;
 mod reader;
 pub(crate) mod servers;
+mod sweeping;
 mod table;
 
 pub(crate) use door::{Door, Metrics};
@@ -14,6 +15,7 @@ pub(crate) use judge::{Outcome, Verdict, judge};
 pub(crate) use log::{LogFile, LogFormat, LogLimits};
 pub(crate) use reader::BadSetting;
 pub(crate) use servers::Servers;
+pub(crate) use sweeping::Sweeping;
 pub(crate) use table::table;
 
 use ipnetwork::Ipv4Network;
@@ -100,6 +102,8 @@ pub(crate) struct Settings {
     pub add_wait: Duration,
     /// How long after a pod has lost its link its DEL is waited for, before it is looked for.
     pub gone_after: Duration,
+    /// Whether interfaces of dead nodes are searched for.
+    pub sweeping: Sweeping,
     /// Whether metrics are served.
     pub metrics: Metrics,
     /// How often `ipamd shadow` looks; 0 means once.
@@ -204,6 +208,7 @@ impl Settings {
             // kubelet repeats a failed DEL at once, and again after 52 s
             // (`docs/references.md#runtime-failed-del`).
             gone_after: read.seconds("ENI_CNI_GONE_AFTER", 60),
+            sweeping: read.sweeping(),
             metrics: read.metrics(),
             shadow_interval: read.seconds("ENI_CNI_SHADOW_INTERVAL", 300),
             shadow_port: read.port("ENI_CNI_SHADOW_PORT"),

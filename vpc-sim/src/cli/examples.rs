@@ -106,7 +106,12 @@ Examples:
 
 pub(super) const NODE_RM: &str = "\
 Examples:
-  vpc-sim node rm n1    as EC2 terminates it: nobody on it is asked";
+  vpc-sim node rm n1    as EC2 terminates it: nobody on it is asked
+
+An interface that was made for it and is not attached, or is not to end with it, stays available:
+  vpc-sim fault add throttle --node n1 --action AttachNetworkInterface
+  vpc-sim daemon start n1
+  vpc-sim node rm n1";
 
 pub(super) const DAEMON_START: &str = "\
 Examples:

@@ -80,7 +80,7 @@ fn ends(attachment: &NetworkInterfaceAttachment) -> bool {
     matches!(attachment.status(), Some(AttachmentStatus::Detaching | AttachmentStatus::Detached))
 }
 
-fn tag(tag: &Tag) -> Option<(String, String)> {
+pub(super) fn tag(tag: &Tag) -> Option<(String, String)> {
     Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()))
 }
 

@@ -1,6 +1,7 @@
 //! The calls that we make to EC2.
 
 mod described;
+mod loose;
 #[cfg(test)]
 mod odd;
 mod refused;
@@ -24,7 +25,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Instant,
 };
-use steps::{Described, Listed, NewEni, Refused, Unreadable};
+use steps::{Described, Listed, NewEni, Refused, Unreadable, sweep};
 
 /// Network card 0. Left out, EC2 checks device indexes across cards
 /// (`docs/references.md#ec2-network-card`).
@@ -69,8 +70,8 @@ impl Ec2 {
             .set_groups(Some(new.groups.iter().cloned().collect()))
             .set_secondary_private_ip_address_count(count(new.addresses))
             .set_ipv4_prefix_count(count(new.prefixes))
-            // The peer finds interfaces that were left behind by this description.
-            .description(format!("aws-K8S-{}", self.instance))
+            // By this an interface that was left behind is found, by the peer too.
+            .description(format!("{}{}", sweep::DESCRIPTION, self.instance))
             .tag_specifications(tags)
             .client_token(&new.client_token);
         let reply = call(ACTION, request.send()).await?;

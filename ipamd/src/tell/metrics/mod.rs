@@ -122,6 +122,16 @@ pub(crate) fn surroundings(checks: &[&'static str], wrong: &BTreeSet<&'static st
     }
 }
 
+/// Whether this node is the one that searches for interfaces of dead nodes.
+pub(crate) fn sweeper(is: bool) {
+    counted().set(&SWEEPER, &[], if is { 1.0 } else { 0.0 });
+}
+
+/// An interface of a dead node was deleted.
+pub(crate) fn swept() {
+    counted().add(&SWEPT, &[], 1.0);
+}
+
 /// Lines of a log are lost.
 pub(crate) fn log_lost(log: &str, lines: u64) {
     // A count of lines is far below what a float holds exactly.

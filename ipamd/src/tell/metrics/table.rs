@@ -139,6 +139,10 @@ metrics! {
         "Pods that ended without a DEL: their namespaces were gone, and their addresses were taken back";
     UNREADABLE_DELS = "eni_cni_unreadable_dels", Gauge, [],
         "DELs that waited for the daemon in files that cannot be read: these are kept aside";
+    SWEEPER = "eni_cni_sweeper", Gauge, [],
+        "1 while this node is the one of its cluster that searches for interfaces of dead nodes";
+    SWEPT = "eni_cni_swept_interfaces_total", Counter, [],
+        "Interfaces that dead nodes left and this node deleted";
     LOG_LOST = "eni_cni_log_lost_lines_total", Counter, ["log"],
         "Lines that a log did not take: its disk is full, read-only or too slow";
     MEMORY = "process_resident_memory_bytes", Gauge, [], "Memory of this process that is in RAM";
