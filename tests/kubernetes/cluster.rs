@@ -109,8 +109,13 @@ impl Cluster {
 
     /// kubectl, with the cluster's configuration.
     pub(crate) fn kubectl_command(&self) -> Command {
+        self.kubectl_for(&self.world)
+    }
+
+    /// The same kubectl, for another world.
+    pub(crate) fn kubectl_for(&self, world: &World) -> Command {
         let mut command = Command::new(self.programs.join("kubectl"));
-        command.arg("--kubeconfig").arg(self.world.folder().join("kubeconfig"));
+        command.arg("--kubeconfig").arg(world.folder().join("kubeconfig"));
         command
     }
 

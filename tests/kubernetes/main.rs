@@ -9,6 +9,7 @@ mod cluster;
 
 mod access;
 mod eniconfigs;
+mod kubectl;
 mod leftovers;
 mod manifests;
 mod outages;
@@ -68,6 +69,7 @@ fn a_cluster_with_containerd_of_the_second_generation_passes_its_turns() {
             ("every way of Kubernetes leads to its pod", traffic::every_way_leads_to_its_pod),
             ("a restarted Deployment", traffic::a_deployment_is_restarted_and_leaves_nothing),
             ("the same objects to both APIs", verdicts::are_the_same_for_the_same_objects),
+            ("the same commands of kubectl to both APIs", kubectl::says_the_same_of_both),
         ],
     );
 }

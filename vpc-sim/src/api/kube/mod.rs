@@ -18,6 +18,7 @@ mod handle;
 mod kind;
 mod kubeconfig;
 mod objects;
+mod openapi;
 mod patch;
 mod path;
 mod protobuf;
@@ -66,6 +67,14 @@ async fn serve(
         && let Some(found) = discovery::answer(&segments, store.access())
     {
         return answer(StatusCode::OK, &found);
+    }
+    if method == Method::GET && segments.first() == Some(&"openapi") {
+        let definition = store.get(Kind::Definition, None, &definition::name()).ok();
+        let found = openapi::answer(&segments, store.access(), definition.as_ref());
+        return found.map_or_else(
+            || ApiError::NoSuchPath.into_response(),
+            |found| answer(StatusCode::OK, &found),
+        );
     }
     let handled = query::Query::parse(uri.query()).and_then(|query| {
         let request = handle::Request { method, query, headers: &headers, body: &body, caller };
