@@ -9,8 +9,11 @@ use tests::{command::run, world::World};
 const OBJECT: &str = "apiVersion: crd.k8s.amazonaws.com/v1alpha1\nkind: ENIConfig\n\
     metadata: {name: told-to-both}\nspec: {subnet: subnet-1, securityGroups: [sg-1]}\n";
 
-/// What is typed, what is on standard input, and what is replaced by `$EDITOR`. In this order.
-const TYPED: &[(&str, fn() -> String)] = &[
+/// What is typed, and what is on standard input.
+type Typed = (&'static str, fn() -> String);
+
+/// In this order.
+const TYPED: &[Typed] = &[
     ("explain eniconfig.spec", String::new),
     ("explain eniconfig.spec.subnet", String::new),
     ("explain eniconfig.spec.nothing", String::new),
