@@ -24,6 +24,29 @@ async fn without_the_definition_eniconfigs_are_not_found_and_with_it_again_there
 }
 
 #[tokio::test]
+async fn openapi_tells_of_eniconfigs_what_their_definition_does_while_there_is_one() {
+    let at = "/openapi/v3/apis/crd.k8s.amazonaws.com/v1alpha1";
+    let api = Api::new();
+
+    let (_, index) = api.get("/openapi/v3").await;
+    let (_, document) = api.get(at).await;
+    let (_, core) = api.get("/openapi/v3/api/v1").await;
+    api.store.set_crd(false);
+    let (_, without) = api.get("/openapi/v3").await;
+    let (status, _) = api.get(at).await;
+
+    let path = &at["/openapi/v3/".len()..];
+    assert_eq!(index["paths"][path]["serverRelativeURL"], at);
+    let schema = &document["components"]["schemas"]["crd.k8s.amazonaws.com/v1alpha1.ENIConfig"];
+    assert_eq!(schema["properties"]["spec"]["required"], json!(["subnet"]));
+    let patch = &document["paths"][format!("/{path}/eniconfigs/{{name}}")]["patch"];
+    assert!(patch["parameters"].to_string().contains("fieldValidation"), "{patch}");
+    let conditions = &core["components"]["schemas"]["v1.NodeStatus"]["properties"]["conditions"];
+    assert_eq!(conditions["items"]["$ref"], "#/components/schemas/v1.NodeCondition");
+    assert_eq!((without["paths"].get(path), status), (None, 404));
+}
+
+#[tokio::test]
 async fn a_watch_of_nothing_ends_with_the_definition() {
     let api = Api::new();
     let mut watch = api.watch(&format!("{ENICONFIGS}?watch=true")).await;
