@@ -55,7 +55,17 @@ fn said(mut kubectl: Command, line: &str, stdin: &str) -> (bool, String, String)
     kubectl.args(line.split(' ')).env("EDITOR", "sed -i s/sg-2/sg-3/");
     let ended = run(&mut kubectl, stdin);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (ended.status.success(), text(&ended.stdout), text(&ended.stderr))
+    (ended.status.success(), text(&ended.stdout), without_objects(&text(&ended.stderr)))
+}
+
+/// A refusal that repeats the whole object says when it was made, and which of both it is.
+fn without_objects(text: &str) -> String {
+    const BEFORE: &str = "Invalid value: \"{";
+    const AFTER: &str = "}\": ";
+    let cut = text.split_once(BEFORE).and_then(|(before, rest)| {
+        rest.rsplit_once(AFTER).map(|(_, after)| format!("{before}{BEFORE}…{AFTER}{after}"))
+    });
+    cut.unwrap_or_else(|| text.into())
 }
 
 fn as_it_is() -> String {
