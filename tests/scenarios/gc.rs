@@ -138,6 +138,8 @@ fn one_address() -> World {
     let world = World::up();
     world.node_add("n1", ZONES[0], &["--type", "t3.nano"]);
     world.daemon_start("n1", TIGHT);
+    // An ADD waits for a second only, which the first address may take.
+    world.settled("n1");
     world
 }
 
