@@ -11,7 +11,6 @@ use std::{
 };
 use tests::{
     by_hand::{Container, Ended, ended},
-    command::until,
     http,
     world::{World, ZONES, logged},
 };

@@ -108,10 +108,8 @@ pub(super) const NODE_RM: &str = "\
 Examples:
   vpc-sim node rm n1    as EC2 terminates it: nobody on it is asked
 
-An interface that was made for it and is not attached, or is not to end with it, stays available:
-  vpc-sim fault add throttle --node n1 --action AttachNetworkInterface
-  vpc-sim daemon start n1
-  vpc-sim node rm n1";
+An interface that was made for it and is not attached, or is not to end with it, stays in EC2 with its
+tags: `vpc-sim fault add throttle --action AttachNetworkInterface` keeps a daemon between both calls.";
 
 pub(super) const DAEMON_START: &str = "\
 Examples:

@@ -15,7 +15,7 @@ const PAGE: i32 = 1000;
 
 /// How many pages are read: more interfaces than an account may have by default (5,000). What comes after
 /// them is seen once some of these are deleted.
-const MOST_PAGES: usize = 10;
+pub(super) const MOST_PAGES: usize = 10;
 
 impl Ec2 {
     /// Interfaces that were made for a node of a cluster and are attached nowhere.

@@ -41,8 +41,17 @@ const TYPES: &str = "<DescribeInstanceTypesResponse><instanceTypeSet><item><hype
     <maximumNetworkInterfaces>3</maximumNetworkInterfaces></item></networkCards></networkInfo></item>\
     </instanceTypeSet></DescribeInstanceTypesResponse>";
 
+const INSTANCES: &str = "<DescribeInstancesResponse><reservationSet><item><ownerId>1</ownerId><instancesSet>\
+    <item><instanceId>i-1</instanceId><instanceState><code>16</code><name>running</name></instanceState>\
+    <vpcId>vpc-1</vpcId></item><item><instanceId>i-2</instanceId><instanceState><code>48</code>\
+    <name>terminated</name></instanceState></item></instancesSet></item></reservationSet>\
+    </DescribeInstancesResponse>";
+
 const ERROR: &str = "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>You may not.\
     </Message></Error></Errors><RequestID>1</RequestID></Response>";
+
+/// How many kinds of answers there are.
+const CASES: u64 = 6;
 
 #[tokio::test]
 async fn no_answer_of_ec2_is_a_panic_and_every_refusal_is_short() {
@@ -51,19 +60,27 @@ async fn no_answer_of_ec2_is_a_panic_and_every_refusal_is_short() {
     let (mut taken, mut refused) = (0, 0);
     for seed in 0..INPUTS / 10 {
         let mut random = Random::of(seed);
-        let (status, text) = [(200, INTERFACES), (200, ASSIGNED), (200, TYPES), (400, ERROR)]
-            [usize::try_from(seed % 4).unwrap_or(0)];
-        let text = if seed < 4 { text.into() } else { random.text(text) };
+        let (status, text) = [
+            (200, INTERFACES),
+            (200, ASSIGNED),
+            (200, TYPES),
+            (400, ERROR),
+            (200, INTERFACES),
+            (200, INSTANCES),
+        ][usize::try_from(seed % CASES).unwrap_or(0)];
+        let text = if seed < CASES { text.into() } else { random.text(text) };
         server.answer(status, text.clone());
 
-        let ended = match seed % 4 {
+        let ended = match seed % CASES {
             0 => ec2.attached().await.map(drop),
             1 => ec2.assign("eni-1", Amount::Addresses(1)).await.map(drop),
             2 => ec2.limits("m5.large").await.map(drop),
+            4 => ec2.loose("c1").await.map(drop),
+            5 => ec2.instances(&["i-1".into()].into()).await.map(drop),
             _ => ec2.create(&new()).await.map(drop),
         };
 
-        assert!(seed >= 4 || ended.is_ok() == (status == 200), "{seed}: {ended:?}");
+        assert!(seed >= CASES || ended.is_ok() == (status == 200), "{seed}: {ended:?}");
         match ended {
             Ok(()) => taken += 1,
             Err(error) => {
@@ -73,6 +90,40 @@ async fn no_answer_of_ec2_is_a_panic_and_every_refusal_is_short() {
         }
     }
     assert!(taken > 100 && refused > 100, "{taken} taken, {refused} refused");
+}
+
+#[tokio::test]
+async fn pages_without_end_are_read_so_far_and_instances_on_them_are_not_taken_for_gone() {
+    let server = Server::default();
+    let ec2 = ec2(&server);
+    let more = |text: &str, end: &str| text.replace(end, &format!("<nextToken>a</nextToken>{end}"));
+
+    server.answer(200, more(INTERFACES, "</DescribeNetworkInterfacesResponse>").into());
+    let loose = ec2.loose("c1").await.unwrap();
+    server.answer(200, more(INSTANCES, "</DescribeInstancesResponse>").into());
+    let instances = ec2.instances(&["i-1".into()].into()).await;
+
+    assert_eq!(loose.len(), super::loose::MOST_PAGES);
+    assert!(instances.is_err(), "{instances:?}");
+}
+
+#[tokio::test]
+async fn an_instance_is_gone_when_ec2_calls_it_terminated_and_in_no_other_state() {
+    let server = Server::default();
+    let ec2 = ec2(&server);
+
+    for (state, gone) in [
+        ("terminated", true),
+        ("shutting-down", false),
+        ("stopped", false),
+        ("pending", false),
+        ("hibernated", false),
+    ] {
+        server.answer(200, INSTANCES.replace("terminated", state).into());
+        let instances = ec2.instances(&["i-1".into()].into()).await.unwrap();
+        assert_eq!(instances["i-2"].terminated, gone, "{state}");
+        assert!(!instances["i-1"].terminated && instances["i-1"].account == "1");
+    }
 }
 
 fn is_short(refused: &Refused, seed: u64) {
