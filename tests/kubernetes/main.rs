@@ -13,6 +13,7 @@ mod leftovers;
 mod manifests;
 mod newer_runtime;
 mod outages;
+mod tokens;
 mod traffic;
 mod verdicts;
 
