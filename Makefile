@@ -77,7 +77,7 @@ bench: ## measure pods' start and end, a packet's cost, a cluster's calls, the s
 	cargo build --quiet --profile measure --package vpc-sim --package bench --bins
 	"$${CARGO_TARGET_DIR:-target}"/measure/pod-start "$$(scripts/plugin)"
 
-conformance: ## Kubernetes' own tests of networks on ours, in both modes of kube-proxy and with prefixes (needs root)
+conformance: ## Kubernetes' own tests of networks on ours, in both modes of kube-proxy and with prefixes; ALL=1 for a night (needs root)
 	@scripts/need root cargo cc nft go iptables runtimes venv enclosures images
 	@$(WAIT)
 	@$(BUILD)
