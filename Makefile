@@ -42,14 +42,16 @@ cluster: ## a real Kubernetes of two nodes with our DaemonSet, in a simulated VP
 cluster-down: ## remove what `make cluster` made
 	@scripts/cluster down
 
-# A real Kubernetes is in it where there is Go; KUBERNETES=required makes a failure of it where not.
+# A real Kubernetes where there is Go; KUBERNETES=required makes a failure of it where not.
+CLUSTER := if [ "$$KUBERNETES" = required ] || scripts/need go; then scripts/kubernetes >/dev/null; \
+	else echo "NOT TESTED: there is no Go 1.25 to build Kubernetes with, so tests/kubernetes is left out" >&2; fi
+
 test: ## run all tests, in network namespaces and with foreign clients (needs root)
 	@scripts/need root cargo cc cxx nextest nft ip jq curl venv iptables conntrack plugins cnitool runtimes enclosures
 	@$(WAIT)
 	$(BUILD)
 	@scripts/plugin >/dev/null
-	@if [ "$$KUBERNETES" = required ] || scripts/need go; then scripts/kubernetes >/dev/null; \
-		else echo "NOT TESTED: there is no Go 1.25 to build Kubernetes with, so tests/kubernetes is left out" >&2; fi
+	@$(CLUSTER)
 	@scripts/fuzz 4
 	@setpriv --pdeathsig TERM scripts/test
 
@@ -78,7 +80,7 @@ bench: ## measure pods' start and end, a packet's cost, a cluster's calls, the s
 		cargo build --quiet --profile measure --package vpc-sim --package bench --bins && \
 		"$${CARGO_TARGET_DIR:-target}"/measure/pod-start "$$(scripts/plugin)" $$base
 
-conformance: ## Kubernetes' own tests of networks on ours, in both modes of kube-proxy and with prefixes (needs root)
+conformance: ## Kubernetes' own tests of networks on ours, in both modes of kube-proxy and with prefixes; ALL=1 for a night (needs root)
 	@scripts/need root cargo cc nft go iptables runtimes venv enclosures images
 	@$(WAIT)
 	@$(BUILD)
@@ -86,12 +88,15 @@ conformance: ## Kubernetes' own tests of networks on ours, in both modes of kube
 
 SECONDS ?= 600
 KILLS ?= 200
-soak: ## SECONDS=600 each of inputs for every reader and of random histories, and KILLS=200 of a real daemon under traffic
-	@scripts/need root cargo cc cxx nextest nft ip
+TOKENS ?= 1500
+soak: ## SECONDS=600 each of inputs for every reader and of random histories, KILLS=200 of a real daemon under traffic, TOKENS=1500 seconds of a cluster whose tokens are replaced
+	@scripts/need root cargo cc cxx nextest nft ip iptables runtimes enclosures
 	scripts/fuzz $(SECONDS)
 	SIM_SECONDS=$(SECONDS) cargo test --quiet --package tests --test sim
 	$(BUILD)
 	KILLS=$(KILLS) scripts/test kills
+	@$(CLUSTER)
+	TOKENS=$(TOKENS) scripts/test daemons_whose_tokens_are_replaced
 
 mutants: ## change one thing at a time in the crates that decide; which changes no test notices (hours)
 	@scripts/need cargo cc mutants

@@ -154,16 +154,22 @@ fn log(cluster: &Cluster) -> String {
 }
 
 /// How much is on record.
-fn lines(cluster: &Cluster) -> usize {
+pub(crate) fn lines(cluster: &Cluster) -> usize {
     log(cluster).lines().count()
+}
+
+/// What has been noted since so much was on record.
+pub(crate) fn events(cluster: &Cluster, since: usize) -> Vec<Value> {
+    let log = log(cluster);
+    log.lines().skip(since).filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// What the daemons have asked since so much was on record; the node is the beginning of its address.
 fn requests(cluster: &Cluster, since: usize) -> Vec<Request> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let log = log(cluster);
-    let events =
-        log.lines().skip(since).filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let events = events(cluster, since).into_iter();
+    // Requests of whoever is unknown are noted too.
+    let events = events.filter(|it| it["user"]["username"].is_string());
     // Of a watch its beginning is enough, of everything else the end.
     let told = events.filter(|it| (it["verb"] == "watch") == (it["stage"] == "ResponseStarted"));
     let told = told.filter(|it| it["objectRef"]["resource"].is_string());

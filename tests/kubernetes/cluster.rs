@@ -255,6 +255,18 @@ spec:
         .collect()
     }
 
+    /// What kubelets wrote down when their nodes became NotReady.
+    fn not_ready(&self) -> String {
+        let disk = std::env::temp_dir().join(format!("vpc-sim-{}", self.world.name()));
+        let logs = fs::read_dir(disk.join("nodes")).into_iter().flatten().flatten();
+        let logs = logs.filter_map(|node| fs::read_to_string(node.path().join("kubelet.log")).ok());
+        let lines = logs.flat_map(|log| {
+            let lines = log.lines().filter(|line| line.contains("became not ready"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     /// Forgets all events, so that the next look finds new ones.
     pub(crate) fn forget_events(&self) {
         self.kubectl("delete events --all --all-namespaces");
@@ -275,6 +287,7 @@ impl Drop for Cluster {
             let logs =
                 "logs --namespace kube-system --selector k8s-app=aws-node --tail 40 --prefix";
             eprintln!("── daemons\n{}", said(&logs.split(' ').collect::<Vec<_>>()));
+            eprintln!("── why nodes were NotReady\n{}", self.not_ready());
         }
     }
 }

@@ -2,7 +2,9 @@
 """Archives of images, as `docker save` writes them, made of this machine's files: no registry is asked.
 
     images.py pod OUT                          a pod that serves
-    images.py cluster OUT IPAMD AWS_CNI        the sandbox, a pod that serves, and the daemon
+    images.py cluster OUT IPAMD AWS_CNI [PLUGINS]
+                                               the sandbox, a pod that serves, and the daemon with the
+                                               reference plugins of this folder, or the machine's
     images.py conformance OUT PROGRAMS SOURCE PACKAGES
                                                what Kubernetes' end-to-end tests run
 
@@ -188,7 +190,7 @@ def stripped(program):
         return file.read()
 
 
-def daemon(ipamd, plugin):
+def daemon(ipamd, plugin, folders):
     """As the Dockerfile has it."""
     layer = Layer()
     empty(layer)
@@ -197,7 +199,7 @@ def daemon(ipamd, plugin):
     layer.file(stripped(ipamd), "app/ipamd")
     layer.link("ipamd", "app/aws-k8s-agent")
     layer.file(stripped(plugin), "app/aws-cni")
-    for folder in ("/usr/lib/cni", "/usr/libexec/cni"):
+    for folder in folders:
         for name in os.listdir(folder) if os.path.isdir(folder) else []:
             layer.file(f"{folder}/{name}", f"app/cni-plugins/{name}")
     layer.program(which("nft"), "usr/sbin/nft")
@@ -224,11 +226,11 @@ def pod(out):
     archive.save(out)
 
 
-def cluster(out, ipamd, plugin):
+def cluster(out, ipamd, plugin, *folders):
     archive = Archive()
     archive.image([f"{REGISTRY}pause:3.10.1", f"{REGISTRY}pause:3.10"], [sandbox()], Entrypoint=["/pause"])
     add_pod(archive)
-    image = daemon(ipamd, plugin)
+    image = daemon(ipamd, plugin, folders or ("/usr/lib/cni", "/usr/libexec/cni"))
     archive.image(["docker.io/library/eni-cni:latest"], [image], Entrypoint=["/app/aws-k8s-agent"])
     archive.save(out)
 
@@ -320,7 +322,7 @@ def conformance(out, programs, source, packages):
 def main():
     if sys.argv[1:2] == ["pod"] and len(sys.argv) == 3:
         pod(*sys.argv[2:])
-    elif sys.argv[1:2] == ["cluster"] and len(sys.argv) == 5:
+    elif sys.argv[1:2] == ["cluster"] and len(sys.argv) in (5, 6):
         cluster(*sys.argv[2:])
     elif sys.argv[1:2] == ["conformance"] and len(sys.argv) == 6:
         conformance(*sys.argv[2:])

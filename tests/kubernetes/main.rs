@@ -12,7 +12,9 @@ mod eniconfigs;
 mod kubectl;
 mod leftovers;
 mod manifests;
+mod newer_runtime;
 mod outages;
+mod tokens;
 mod traffic;
 mod verdicts;
 
@@ -59,8 +61,9 @@ fn a_cluster_with_kube_proxy_by_nftables_and_prefixes_passes_its_turns() {
     );
 }
 
-/// It asks for STATUS only where the network list is of CNI 1.1.0, which ours is not: a plugin of the
-/// chain that does not know the verb, such as Debian's `portmap`, would make the node NotReady.
+/// With the runc and the reference plugins of its time.
+///
+/// CNI requirements 21, 47.
 #[test]
 fn a_cluster_with_containerd_of_the_second_generation_passes_its_turns() {
     turns(
@@ -68,6 +71,11 @@ fn a_cluster_with_containerd_of_the_second_generation_passes_its_turns() {
         &[
             ("every way of Kubernetes leads to its pod", traffic::every_way_leads_to_its_pod),
             ("a restarted Deployment", traffic::a_deployment_is_restarted_and_leaves_nothing),
+            (
+                "STATUS",
+                newer_runtime::status_is_asked_for_and_keeps_a_node_without_addresses_not_ready,
+            ),
+            ("user namespaces", newer_runtime::a_pod_with_a_user_namespace_has_a_network),
             ("the same objects to both APIs", verdicts::are_the_same_for_the_same_objects),
             ("the same commands of kubectl to both APIs", kubectl::says_the_same_of_both),
         ],

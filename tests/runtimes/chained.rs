@@ -105,6 +105,26 @@ fn every_chained_plugin_understands_our_result_in_every_version() {
     }
 }
 
+/// With `ENI_CNI_STATUS` one list serves runtimes of both generations.
+///
+/// CNI requirement 21.
+#[test]
+fn a_runtime_that_does_not_know_cni_1_1_0_takes_a_list_that_offers_it_for_one_of_0_4_0() {
+    let world = tight();
+    let folder = world.node_folder("n1");
+    let lists = folder.log().join("lists");
+    let mut list = chain(&installed_list(&folder.cni_conf()), "0.4.0", &[]);
+    list["cniVersions"] = json!(["0.4.0", "1.1.0"]);
+    put(&lists, &list);
+    let containerd = Containerd::with(&world, "n1", &folder.cni_bin(), &lists);
+
+    let started = containerd.try_pod(&Wanted { name: "p", ..Wanted::default() });
+
+    let (id, _) = started.unwrap();
+    assert_eq!(containerd.cri.version_of("aws-cni").as_deref(), Some("0.4.0"));
+    containerd.end(&id);
+}
+
 /// Asserts that bandwidth found the link that is ours to name.
 #[track_caller]
 fn on_the_hosts_end(world: &World, pod: &Pod) {

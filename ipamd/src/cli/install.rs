@@ -1,14 +1,16 @@
 //! Puts the plugin and its configuration where the container runtime looks for them.
 
-use crate::settings::Settings;
+use super::plugin;
+use crate::settings::{RuntimeVerbs, Settings};
 use anyhow::{Context, Result};
-use cni::names::PLUGIN;
-use serde_json::Value;
+use cni::{Version, names::PLUGIN};
+use serde_json::{Value, json};
 use std::{
     env, fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
+use tracing::warn;
 
 /// Name of its configuration.
 const CONFLIST: &str = "10-aws.conflist";
@@ -55,7 +57,42 @@ fn render(settings: &Settings) -> Result<String> {
         own["pluginLogFile"] = settings.plugin_log_file.as_str().into();
         own["pluginLogLevel"] = settings.plugin_log_level.as_str().into();
     }
+    if settings.verbs == RuntimeVerbs::WithStatus {
+        offer_status(&mut conflist, &settings.cni_bin);
+    }
     Ok(serde_json::to_string_pretty(&conflist)?)
+}
+
+/// Has runtimes that know CNI 1.1.0 ask for STATUS and GC, unless a chained plugin does not know them: it
+/// would be asked as well, and fail, and the node be NotReady.
+fn offer_status(conflist: &mut Value, folder: &Path) {
+    let chained = conflist["plugins"].as_array().into_iter().flatten();
+    let chained = chained.filter_map(|it| it["type"].as_str()).filter(|it| *it != PLUGIN);
+    for name in chained {
+        match plugin::knows_status(&folder.join(name)) {
+            Ok(true) => {}
+            Ok(false) => {
+                warn!(
+                    plugin = name,
+                    "the network list asks for no STATUS: a chained plugin does not know it; update it in the folder of CNI plugins"
+                );
+                return;
+            }
+            Err(error) => {
+                warn!(
+                    plugin = name,
+                    error = format!("{error:#}"),
+                    "the network list asks for no STATUS: failed to learn whether a chained plugin knows it"
+                );
+                return;
+            }
+        }
+    }
+    // CNI 1.1.0, "Configuration format": cniVersions is the list of all versions that this configuration
+    // supports. Runtimes from before it read `cniVersion` alone.
+    let stated = conflist["cniVersion"].take();
+    conflist["cniVersions"] = json!([&stated, Version::V1_1_0.as_str()]);
+    conflist["cniVersion"] = stated;
 }
 
 /// Writes a file beside its place and renames it: nobody sees half a file, a running plugin is not
@@ -123,5 +160,39 @@ mod tests {
         assert_eq!((&plugin["vethPrefix"], &plugin["mtu"]), (&"pod".into(), &"1400".into()));
         assert_eq!(plugin["pluginLogFile"], "/a\"b");
         assert_eq!(conflist["plugins"][1], Value::Null, "portmap is not installed in this test");
+        assert_eq!(conflist["cniVersion"], "0.4.0");
+        assert_eq!(conflist["cniVersions"], Value::Null, "nobody asked for it");
+    }
+
+    /// CNI requirement 21.
+    #[test]
+    fn status_is_asked_for_where_it_is_set_and_every_chained_plugin_knows_it() {
+        let knows =
+            r#"echo '{"cniVersion":"1.1.0","supportedVersions":["0.4.0","1.0.0","1.1.0"]}'"#;
+        let does_not = r#"echo '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}'"#;
+
+        check("true", knows, json!(["0.4.0", "1.1.0"]));
+        check("true", does_not, Value::Null);
+        check("true", "echo 'no such command' >&2; exit 1", Value::Null);
+        check("false", knows, Value::Null);
+
+        #[track_caller]
+        fn check(set: &str, portmap: &str, want: Value) {
+            let folder = env::temp_dir().join(format!("ipamd-status-{}", std::process::id()));
+            let script =
+                format!("#!/bin/sh\n[ \"$CNI_COMMAND\" = VERSION ] || exit 1\n{portmap}\n");
+            put(&folder.join("portmap"), script.as_bytes(), 0o755).unwrap();
+            let environment =
+                [("HOST_CNI_BIN_PATH", folder.to_str().unwrap()), ("ENI_CNI_STATUS", set)];
+            let environment: BTreeMap<String, String> =
+                environment.map(|(name, value)| (name.into(), value.into())).into();
+
+            let rendered = render(&Settings::read(&environment).unwrap()).unwrap();
+
+            fs::remove_dir_all(&folder).unwrap();
+            let list: Value = serde_json::from_str(&rendered).unwrap();
+            assert_eq!(list["plugins"][1]["type"], "portmap");
+            assert_eq!((&list["cniVersion"], &list["cniVersions"]), (&json!("0.4.0"), &want));
+        }
     }
 }

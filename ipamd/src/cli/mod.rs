@@ -7,6 +7,7 @@ mod first_list;
 mod hand_back;
 mod health;
 mod install;
+mod plugin;
 mod reference_plugins;
 mod settings;
 mod shadow;

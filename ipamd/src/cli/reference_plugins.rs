@@ -1,32 +1,19 @@
 //! Installs the reference plugins that a node lacks: images of EKS bring none, and containerd runs
 //! `loopback` for every sandbox.
 
-use super::install;
+use super::{install, plugin};
 use crate::settings::Settings;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::{
     cmp::Ordering,
     fs,
-    io::Read,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 use tracing::{info, warn};
 
 /// The folder in the image, beside the daemon.
 const FOLDER: &str = "cni-plugins";
-
-/// How long a plugin may take to tell its version.
-const TELLS: Duration = Duration::from_secs(2);
-
-/// How often it is looked whether it has.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
-
-/// The most that is read of what it says.
-const SAYS: u64 = 4096;
 
 /// Installs what is missing, and what is older than ours. A node whose plugins are its own affair
 /// keeps them: what is newer stays, and what does not tell its version.
@@ -77,7 +64,7 @@ fn is_older(installed: &Path, ours: &Path) -> bool {
     if length(installed) == length(ours) && fs::read(installed).ok() == fs::read(ours).ok() {
         return false;
     }
-    let versions = version_of(installed).and_then(|theirs| Ok((theirs, version_of(ours)?)));
+    let versions = plugin::release(installed).and_then(|it| Ok((it, plugin::release(ours)?)));
     match versions {
         Ok((theirs, ours)) => theirs.cmp(&ours) == Ordering::Less,
         Err(error) => {
@@ -86,40 +73,6 @@ fn is_older(installed: &Path, ours: &Path) -> bool {
             false
         }
     }
-}
-
-/// What a reference plugin says of itself when it is started by hand: `CNI loopback plugin v1.9.1`.
-fn version_of(plugin: &Path) -> Result<Vec<u64>> {
-    let said = said_by(plugin).with_context(|| format!("ask {}", plugin.display()))?;
-    version_in(&said).with_context(|| format!("no version in {:?}", said.lines().next()))
-}
-
-fn version_in(said: &str) -> Option<Vec<u64>> {
-    let number = |word: &str| -> Option<Vec<u64>> {
-        let number = word.strip_prefix('v')?.split('-').next()?;
-        number.split('.').map(|part| part.parse().ok()).collect()
-    };
-    said.lines().next()?.split_whitespace().find_map(number)
-}
-
-fn said_by(plugin: &Path) -> Result<String> {
-    let mut command = Command::new(plugin);
-    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
-    let deadline = Instant::now() + TELLS;
-    while child.try_wait()?.is_none() {
-        if Instant::now() > deadline {
-            child.kill()?;
-            child.wait()?;
-            bail!("it does not end within {} s", TELLS.as_secs());
-        }
-        thread::sleep(LOOK_EVERY);
-    }
-    let mut said = vec![];
-    if let Some(stderr) = child.stderr.take() {
-        stderr.take(SAYS).read_to_end(&mut said)?;
-    }
-    Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
 /// Copies beside the place and renames: nobody runs half a file, and one that runs is not written to.
@@ -187,14 +140,5 @@ mod tests {
         assert_eq!(mode & 0o777, 0o755);
         assert_eq!(fs::read_dir(&theirs).unwrap().count(), 2 + KEPT.len(), "no half file is left");
         fs::remove_dir_all(&root).unwrap();
-    }
-
-    #[test]
-    fn a_version_is_a_number_of_parts() {
-        assert_eq!(version_in("CNI loopback plugin v1.9.1\nmore v2.0.0"), Some(vec![1, 9, 1]));
-        assert_eq!(version_in("CNI loopback plugin v1.10.0-rc.1"), Some(vec![1, 10, 0]));
-        assert_eq!(version_in("CNI loopback plugin version unknown"), None);
-        assert_eq!(version_in(""), None);
-        assert!(vec![1, 10, 0] > vec![1, 9, 1]);
     }
 }

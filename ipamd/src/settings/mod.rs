@@ -35,6 +35,15 @@ pub(crate) enum Networking {
     Custom,
 }
 
+/// What the network list lets runtimes ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RuntimeVerbs {
+    /// It is of CNI 0.4.0.
+    AddAndDel,
+    /// It is of 1.1.0 too, with STATUS and GC, for runtimes that know it.
+    WithStatus,
+}
+
 /// The settings in force.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -90,6 +99,8 @@ pub(crate) struct Settings {
     pub cni_bin: PathBuf,
     /// Folder in which the plugin's configuration is installed.
     pub cni_conf: PathBuf,
+    /// What that configuration lets runtimes ask.
+    pub verbs: RuntimeVerbs,
     /// Folder of the socket, the journal and the spool.
     pub run_dir: PathBuf,
     /// The checkpoint of the peer's daemon: read at the start, and kept for a way back to it.
@@ -198,6 +209,7 @@ impl Settings {
             plugin_log_level: read.level("AWS_VPC_K8S_PLUGIN_LOG_LEVEL"),
             cni_bin: read.text("HOST_CNI_BIN_PATH", "/host/opt/cni/bin").into(),
             cni_conf: read.text("HOST_CNI_CONFDIR_PATH", "/host/etc/cni/net.d").into(),
+            verbs: read.verbs("ENI_CNI_STATUS"),
             backing_store: read
                 .value("AWS_VPC_K8S_CNI_BACKING_STORE")
                 .map_or_else(|| rpc::run_dir().join(BACKING_STORE), Into::into),

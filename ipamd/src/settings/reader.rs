@@ -1,6 +1,9 @@
 //! Values of settings as types. Those that are wrong are collected, so that all are told at once.
 
-use super::servers::{self, Address, Proxies, Servers};
+use super::{
+    RuntimeVerbs,
+    servers::{self, Address, Proxies, Servers},
+};
 use ipnetwork::{IpNetwork, Ipv4Network};
 use net::{Layout, firewall::Snat};
 use std::{collections::BTreeMap, fmt, time::Duration};
@@ -161,6 +164,10 @@ impl<'a> Reader<'a> {
             _ => None,
         });
         layout.unwrap_or(Layout::Flat)
+    }
+
+    pub(super) fn verbs(&mut self, name: &'static str) -> RuntimeVerbs {
+        if self.flag(name, false) { RuntimeVerbs::WithStatus } else { RuntimeVerbs::AddAndDel }
     }
 
     pub(super) fn cidrs(&mut self, name: &'static str) -> Vec<Ipv4Network> {

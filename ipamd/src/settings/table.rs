@@ -123,6 +123,7 @@ pub(crate) const TABLE: &[Line] = &[
     works("NO_PROXY", ""),
     works("ENI_CNI_RULE_LAYOUT", "flat"),
     works("ENI_CNI_BLOCK_POD_IMDS", "false"),
+    works("ENI_CNI_STATUS", "false"),
     works("ENI_CNI_RUN_DIR", "/var/run/aws-node"),
     works("ENI_CNI_PLUGIN", "aws-cni beside ipamd"),
     works("ENI_CNI_REFERENCE_PLUGINS", "cni-plugins beside ipamd"),

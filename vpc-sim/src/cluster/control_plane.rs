@@ -13,14 +13,15 @@ use std::{
 pub(super) const SERVICES: &str = "10.100.0.0/16";
 
 /// What is written down of requests: everything that the daemon asks, so that its permissions can be
-/// compared with what it uses.
+/// compared with what it uses; and who was refused because nobody knows whom, who has no group.
 const AUDIT: &str = r#"{
   "apiVersion": "audit.k8s.io/v1",
   "kind": "Policy",
   "omitStages": ["RequestReceived"],
   "rules": [
     { "level": "Metadata", "users": ["system:serviceaccount:kube-system:aws-node"] },
-    { "level": "None" }
+    { "level": "None", "userGroups": ["system:authenticated", "system:unauthenticated"] },
+    { "level": "Metadata" }
   ]
 }
 "#;

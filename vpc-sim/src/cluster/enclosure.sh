@@ -36,6 +36,9 @@ for setting in vm/overcommit_memory=1 kernel/panic=10 kernel/panic_on_oops=1; do
     echo "${setting#*=}" >"$file"
     mount --bind "$file" "/proc/sys/${setting%=*}"
 done
+# In a user namespace of a pod the kernel mounts /proc only where all of one can be seen.
+mkdir /run/proc
+mount -t proc proc /run/proc
 echo ready
 # As the first process of its namespace, bash takes care of orphans while it waits.
 read -r _
