@@ -449,6 +449,50 @@ mod tests {
     }
 
     #[test]
+    fn where_witnesses_disagree_people_are_told_what_the_kernel_shows() {
+        for (trace, want) in [
+            (Trace { own: true, ..Trace::default() }, "kernel: the node's own"),
+            (
+                Trace { elsewhere: true, rule: true, ..Trace::default() },
+                "kernel: routed to something else than a pod",
+            ),
+            (Trace { rule: true, ..Trace::default() }, "kernel: a rule, and no route"),
+            (Trace::default(), "kernel: nothing"),
+        ] {
+            let seen = Seen { traces: [(A, trace)].into(), links: BTreeSet::new() };
+
+            let found = claims(&[held(Witness::Journal, A, "web", 10)], &seen);
+
+            let said = &found.disagreements[&A];
+            assert_eq!(*said, format!("journal: default/web (c-web, eniweb); {want}"));
+        }
+    }
+
+    #[test]
+    fn why_an_address_is_held_is_told_to_people_and_to_metrics() {
+        let (link, pod) = ("eniweb".to_owned(), "default/web".to_owned());
+        let all = [
+            (Unknown::Link(link), "routed to eniweb, which no record knows"),
+            (Unknown::Elsewhere, "routed to something else than a pod"),
+            (Unknown::Rule, "a rule is about it"),
+            (
+                Unknown::LinkGone(pod.clone()),
+                "the checkpoint has it with default/web, whose link is gone",
+            ),
+            (Unknown::Own, "an address of the node itself"),
+            (
+                Unknown::NoInterface(pod),
+                "pod default/web has it, and no interface is known to carry it",
+            ),
+        ];
+
+        assert_eq!(all.clone().map(|(why, _)| why.word()), Unknown::WORDS);
+        for (why, want) in all {
+            assert_eq!(why.to_string(), want);
+        }
+    }
+
+    #[test]
     fn who_agrees_is_not_told_of() {
         let same = [held(Witness::Journal, A, "web", 10), held(Witness::Checkpoint, A, "web", 20)];
         let own = Seen {

@@ -97,6 +97,7 @@ mod tests {
             ("nothing is attached", vec![], None),
             ("one shows it", vec![InSubnet, Shows, Routes], Some(1)),
             ("one routes it", vec![InSubnet, Unlikely, Routes], Some(2)),
+            ("the first of two alike", vec![InSubnet, Shows, Shows], Some(1)),
             ("in the subnet of one", vec![InSubnet, Unlikely], None),
             ("in no subnet of the node", vec![Unlikely, Unlikely], None),
             ("an interface's own", vec![Primary, Routes], None),

@@ -158,9 +158,14 @@ mod tests {
     use super::*;
     use NotServing::{NotForPods, OriginUnknown, OtherSubnet, Primary, Unmanaged};
 
+    const LIMITS: Limits = Limits { enis: 3, max_enis: None, blocks_per_eni: 9, max_pods: None };
+
     #[test]
     fn a_full_node_is_told_what_takes_up_its_places() {
         check(3, None, &[], 0, "all 3 interfaces of this instance type are full");
+        let one = Limits { enis: 1, ..LIMITS };
+        let slots = Slots { attached: 1, limits: one, not_serving: [].into(), of_others: 0 };
+        assert_eq!(slots.to_string(), "the one interface of this instance type is full");
         check(
             2,
             Some(2),
@@ -224,7 +229,7 @@ mod tests {
         of_others: usize,
         want: &str,
     ) {
-        let limits = Limits { enis: 3, max_enis, blocks_per_eni: 9, max_pods: None };
+        let limits = Limits { max_enis, ..LIMITS };
         let slots = Slots { attached, limits, not_serving: not_serving.into(), of_others };
 
         assert_eq!(slots.to_string(), want);

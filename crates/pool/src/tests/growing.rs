@@ -323,12 +323,14 @@ fn another_instance_type_counts_at_once_and_ends_pauses() {
     pool.started(&action);
     pool.refused(&action, refusal(Cause::Limit), AT);
     assert_eq!(pool.plan(AT).actions, []);
+    pool.set_max_pods(Some(29));
 
     pool.set_type(TARGETS, Limits { enis: 4, blocks_per_eni: 14, ..LIMITS });
 
     let actions = pool.plan(AT).actions;
     assert_eq!(actions[0], assign(id(0), Amount::Addresses(5)), "{actions:?}");
     assert!(matches!(actions[1], Action::AttachEni { device_index: 1, .. }), "{actions:?}");
+    assert_eq!(pool.limits().max_pods, Some(29), "kubelet's word stays");
 }
 
 #[test]

@@ -120,6 +120,7 @@ fn ec2_is_asked_once_what_became_of_a_call_when_its_lists_cannot_be_older() {
     assert_eq!((pool.plan(AT).actions, pool.plan(AT).wake_at), (vec![], Some(due)));
     // Of one that is not attached there is nothing to know.
     assert_eq!(pool.plan(due).actions, [Action::Settle { eni: id(1) }]);
+    assert_eq!(pool.plan(due).wake_at, None, "the time has come");
     pool.started(&assign(id(1), Amount::Addresses(1)));
     assert_eq!(pool.plan(due).actions, [], "what is asked for there asks first");
 }

@@ -176,6 +176,25 @@ fn an_interface_stays_that_may_carry_a_quarantined_address() {
     kept("quarantined no more", &gone, None);
 }
 
+#[test]
+fn an_interface_carries_what_pods_have_of_it_by_record_or_view_and_what_may_be_somebodys() {
+    let check = |row, change: &dyn Fn(&mut Pool), want| {
+        let mut pool = pool(config(&["subnet-a"]), [primary(2), secondary(1, "subnet-a", 2)]);
+        change(&mut pool);
+        assert_eq!(pool.carries(&id(1)), want, "{row}");
+    };
+    let held = |eni, host| Allocation { address: address(1, host), eni: id(eni) };
+    let restore = |pool: &mut Pool, allocation| pool.restore(owner("a"), allocation, AT).unwrap();
+    check("nothing", &|_| {}, false);
+    check("a pod's address", &|it| restore(it, held(1, 1)), true);
+    check("one that is not seen", &|it| restore(it, held(1, 9)), true);
+    check("one that is recorded with another", &|it| restore(it, held(0, 2)), true);
+    check("another's", &|it| restore(it, Allocation { address: address(0, 1), eni: id(0) }), false);
+    check("it may carry one", &|it| it.quarantine(address(7, 7), [id(1)].into()), true);
+    check("another may", &|it| it.quarantine(address(7, 7), [id(0)].into()), false);
+    check("it cools", &|it| it.restore_cooling(address(1, 1), AT), false);
+}
+
 /// Three interfaces of which one goes, but for what was done to the pool.
 fn with(change: &dyn Fn(&mut Pool)) -> Pool {
     let mut pool = pool_of_three(9);
@@ -254,7 +273,21 @@ fn a_slot_that_is_not_used_has_a_reason() {
     let enis = [primary(9), secondary(1, "subnet-node", 9), secondary(2, "subnet-node", 9)];
     let mut full = pool(node(), enis);
     full.set_waiting(28);
-    none("no slot", &full, Some(NotAttached::NoSlot(slots(3, &[]))));
+    let no_slot = || Some(NotAttached::NoSlot(slots(3, &[])));
+    none("no slot", &full, no_slot());
+    let another = attach(3, "subnet-node", Amount::Addresses(9));
+    full.refused(&another, refusal(Cause::Limit), AT);
+    none("no slot, and another was refused", &full, no_slot());
+    full.reopen(&Action::Settle { eni: id(2) });
+    none("no slot, and something else is open", &full, no_slot());
+    full.left_open(&another, refusal(Cause::Limit), AT);
+    let Some(NotAttached::Paused(pause)) = full.explain(AT).not_attached else { panic!() };
+    assert_eq!(pause.paused, Paused::Action(ActionKind::Attach), "it has a slot, and rests");
+    let somebodys = (id(2), of(Foreign, secondary(2, "subnet-node", 9)));
+    let mut shared = pool(node(), [primary(9), secondary(1, "subnet-node", 9), somebodys]);
+    shared.set_waiting(28);
+    let of_others = Slots { of_others: 1, ..slots(3, &[]) };
+    none("somebody has a slot", &shared, Some(NotAttached::NoSlot(of_others)));
     let missing = pool(Source::Missing { why: String::new() }, [primary(0)]);
     none("no source", &missing, Some(NotAttached::NoSource));
     none("no subnet", &pool(config(&[]), [primary(0)]), Some(NotAttached::NoSource));

@@ -97,6 +97,21 @@ fn only_what_is_known_to_be_used_is_tagged() {
 }
 
 #[test]
+fn whose_an_interface_is_that_would_get_tags_is_asked_once() {
+    let of = |(id, eni): (EniId, Eni)| (id, Eni { ownership: Ownership::Unknown, ..eni });
+    let enis = [primary(0), of(secondary(1, "subnet-a", 9)), of(secondary(2, "subnet-old", 9))];
+    let mut pool = with_targets(TARGETS, config(&["subnet-a"]), enis);
+
+    pool.set_untagged([(id(1), tags("c1")), (id(2), tags("c1"))].into());
+
+    // Pods and what is left of another subnet are reasons to ask, too.
+    let ask = |index| Action::Inspect { eni: id(index) };
+    let actions = pool.plan(AT).actions;
+    assert_eq!(actions.iter().collect::<BTreeSet<_>>(), [&ask(1), &ask(2)].into());
+    assert_eq!(actions.len(), 2);
+}
+
+#[test]
 fn an_interface_that_is_given_back_gets_no_tags() {
     let mut pool = pool(node(), [primary(9), secondary(1, "subnet-node", 9)]);
     pool.started(&Action::DeleteEni { eni: id(1) });
