@@ -220,7 +220,7 @@ impl Settings {
             // kubelet repeats a failed DEL at once, and again after 52 s
             // (`docs/references.md#runtime-failed-del`).
             gone_after: read.seconds("ENI_CNI_GONE_AFTER", 60),
-            sweeping: read.sweeping(),
+            sweeping: sweeping::read(&mut read),
             metrics: read.metrics(),
             shadow_interval: read.seconds("ENI_CNI_SHADOW_INTERVAL", 300),
             shadow_port: read.port("ENI_CNI_SHADOW_PORT"),

@@ -29,19 +29,17 @@ const GRACE: i64 = 900;
 /// A day: who wants no search switches it off.
 const LONGEST: i64 = 86_400;
 
-impl Reader<'_> {
-    /// Whether interfaces of dead nodes are searched for, and how often.
-    pub(super) fn sweeping(&mut self) -> Sweeping {
-        let mut seconds = |name: &'static str, default: i64| {
-            let seconds = self.number(name, 1, LONGEST).unwrap_or(default);
-            Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
-        };
-        let interval = seconds("ENI_CNI_SWEEP_INTERVAL", INTERVAL);
-        let grace = seconds("ENI_CNI_SWEEP_GRACE", GRACE);
-        match self.flag("DISABLE_LEAKED_ENI_CLEANUP", false) {
-            true => Sweeping::Off,
-            false => Sweeping::On { interval, grace },
-        }
+/// Whether interfaces of dead nodes are searched for, and how often.
+pub(super) fn read(reader: &mut Reader<'_>) -> Sweeping {
+    let mut seconds = |name: &'static str, default: i64| {
+        let seconds = reader.number(name, 1, LONGEST).unwrap_or(default);
+        Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+    };
+    let interval = seconds("ENI_CNI_SWEEP_INTERVAL", INTERVAL);
+    let grace = seconds("ENI_CNI_SWEEP_GRACE", GRACE);
+    match reader.flag("DISABLE_LEAKED_ENI_CLEANUP", false) {
+        true => Sweeping::Off,
+        false => Sweeping::On { interval, grace },
     }
 }
 
