@@ -202,7 +202,8 @@ fn begin(world: &World, node: &str) -> String {
     let instance = world.node_add(node, ZONES[0], &[]).instance_id;
     let attach = ["--action", "AttachNetworkInterface", "--node", node];
     world.sim(&[&["fault", "add", "throttle"], &attach[..]].concat());
-    world.daemon_start(node, &[CLUSTER]);
+    // More than the primary interface carries, so that another one is wanted whatever comes first.
+    world.daemon_start(node, &[CLUSTER, "MINIMUM_IP_TARGET=12", "WARM_IP_TARGET=1"]);
     until("an interface that is attached nowhere", || {
         let listed = described(world, &format!("description&Filter.1.Value.1=aws-K8S-{instance}"));
         let id = listed.split("<networkInterfaceId>").nth(1).and_then(|it| it.split('<').next());
