@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::{
     command::until,
-    world::{World, ZONES, logged},
+    world::{CUSTOM, World, ZONES, logged},
 };
 use vpc_sim::world::calls::Call;
 
@@ -190,6 +190,7 @@ const LIST: &str = "DescribeNetworkInterfaces status=available";
 /// A world with nodes whose daemons serve.
 fn cluster(nodes: &[(&str, &[&str])]) -> World {
     let world = World::up();
+    world.eniconfig_create(ZONES[0], "pods-a", &["pods"]);
     for (node, settings) in nodes {
         world.node_add(node, ZONES[0], &[]);
         world.daemon_start(node, settings);
@@ -202,8 +203,8 @@ fn begin(world: &World, node: &str) -> String {
     let instance = world.node_add(node, ZONES[0], &[]).instance_id;
     let attach = ["--action", "AttachNetworkInterface", "--node", node];
     world.sim(&[&["fault", "add", "throttle"], &attach[..]].concat());
-    // More than the primary interface carries, so that another one is wanted whatever comes first.
-    world.daemon_start(node, &[CLUSTER, "MINIMUM_IP_TARGET=12", "WARM_IP_TARGET=1"]);
+    // With custom networking it needs one whatever comes first: the primary interface carries no pod.
+    world.daemon_start(node, &[CUSTOM, &[CLUSTER]].concat());
     until("an interface that is attached nowhere", || {
         let listed = described(world, &format!("description&Filter.1.Value.1=aws-K8S-{instance}"));
         let id = listed.split("<networkInterfaceId>").nth(1).and_then(|it| it.split('<').next());
