@@ -88,13 +88,13 @@ impl Beside {
             }
             Self::KubeProxy => {
                 "table ip beside {\n\
-                 chain services { ip daddr 172.20.0.1 tcp dport 443 accept; }\n\
-                 chain firewall { ip daddr 192.0.2.1 tcp dport 443 drop; }\n\
-                 chain masquerade { meta mark and 0x4000 != 0x4000 return; meta mark set meta mark xor 0x4000; masquerade; }\n\
-                 chain established { ct state invalid drop; meta mark and 0x4000 == 0x4000 accept; ct state related,established accept; }\n\
-                 chain forward { type filter hook forward priority 0; ct state new jump firewall; jump established; ct state new jump services; }\n\
-                 chain before { type nat hook prerouting priority -100; jump services; }\n\
-                 chain after { type nat hook postrouting priority 100; jump masquerade; }\n}\n"
+                 chain kube-services { ip daddr 172.20.0.1 tcp dport 443 accept; }\n\
+                 chain kube-firewall { ip daddr 192.0.2.1 tcp dport 443 drop; }\n\
+                 chain kube-masquerade { meta mark and 0x4000 != 0x4000 return; meta mark set meta mark xor 0x4000; masquerade; }\n\
+                 chain kube-established { ct state invalid drop; meta mark and 0x4000 == 0x4000 accept; ct state related,established accept; }\n\
+                 chain forward { type filter hook forward priority 0; ct state new jump kube-firewall; jump kube-established; ct state new jump kube-services; }\n\
+                 chain before { type nat hook prerouting priority -100; jump kube-services; }\n\
+                 chain after { type nat hook postrouting priority 100; jump kube-masquerade; }\n}\n"
             }
         }
     }
